@@ -1,0 +1,40 @@
+# make train: set up and train LICA on a SMAX map, about two minutes.
+# make test:  set up and run the tests.
+# Everything is installed into .venv; nothing else on the machine is touched.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CONSTRAINTS := constraints.txt
+# The first Python 3.11 or newer that runs; say `make train PYTHON=...` to choose another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+.PHONY: train test test-slow lint bench clean
+
+train: $(READY)
+	$(BIN)/lica-jax train lica smax/3m
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "ruff>=0.12"
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+$(READY): pyproject.toml $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "lica_jax needs Python 3.11 or newer; none was found on PATH" >&2; exit 2; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version) (about a minute, once)"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "python -m venv failed; on Debian install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+		-c $(CONSTRAINTS) -e '.[test]'
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) .cache dist build

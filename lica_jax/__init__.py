@@ -1,0 +1,38 @@
+"""LICA and its baselines in JAX: pure functions, jitted and vmapped over environments and seeds.
+
+Importing this package touches no device and no optional dependency; names load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lica_jax.algorithms import make_algorithm
+    from lica_jax.api import evaluate, train
+    from lica_jax.config import TrainConfig, load_config
+    from lica_jax.envs import make_task, task_names
+    from lica_jax.errors import TrainingFailed, UserError
+    from lica_jax.policy import load_policy
+
+_HOME = {
+    "make_algorithm": "algorithms", "evaluate": "api", "TrainConfig": "config",
+    "load_config": "config", "make_task": "envs", "task_names": "envs", "UserError": "errors",
+    "TrainingFailed": "errors", "load_policy": "policy", "train": "api",
+}  # fmt: skip
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"lica_jax.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,146 @@
+"""The public functions: train a policy, evaluate one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lica_jax.config import TrainConfig, load_config
+from lica_jax.envs import make_task
+from lica_jax.errors import UserError
+from lica_jax.evaluation import EXPORTED, Evaluator, evaluation_keys
+from lica_jax.policy import Policy, load_policy
+from lica_jax.session import Session
+
+PyTree = Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training run came to.
+
+    Attributes:
+      config: the resolved configuration.
+      summary: what ``result.json`` holds: final, best and random figures, counts, seconds.
+      evaluations: the rows of ``eval.jsonl``.
+      metrics: the rows of ``metrics.jsonl``.
+      run_dir: where the files are, or None.
+      interrupted: number of the signal that ended the run early, or None.
+      params: the best policies' parameters, with a leading axis of seeds.
+    """
+
+    config: TrainConfig
+    summary: dict[str, Any]
+    evaluations: list[dict[str, Any]] = field(repr=False)
+    metrics: list[dict[str, Any]] = field(repr=False)
+    run_dir: Path | None
+    interrupted: int | None
+    params: PyTree = field(repr=False)
+
+    def policy(self, seed: int | None = None) -> Policy:
+        """The best policy of a seed; of the best seed when None."""
+        seeds = self.config.seeds
+        if seed is not None and seed not in seeds:
+            raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
+        i = self._best_index if seed is None else seeds.index(seed)
+        return Policy.of(self.config, jax.tree.map(lambda x: x[i], self.params), seed=seeds[i])
+
+    @property
+    def _best_index(self) -> int:
+        best = self.summary.get("best")
+        if not best:
+            return 0
+        key = "win_rate" if "win_rate" in best[0]["greedy"] else "return_mean"
+        return max(range(len(best)), key=lambda i: best[i]["greedy"][key])
+
+
+def train(
+    algorithm: str | TrainConfig,
+    task: str | None = None,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    display: str = "auto",
+    **overrides: Any,
+) -> Result:
+    """Trains an algorithm on a task.
+
+    Args:
+      algorithm: a registered name, or a whole ``TrainConfig``.
+      task: a registered task name.
+      run_dir: where to write; nothing is written when None.
+      resume: go on from the latest checkpoint in ``run_dir``.
+      display: "auto", "bar", "plain" or "none".
+      overrides: fields of ``TrainConfig`` on top of the preset, such as ``seeds=range(3)``,
+        ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``.
+
+    Returns:
+      The result, also when a signal stopped the run early (``result.interrupted``).
+
+    Raises:
+      UserError: bad input; nothing was compiled or overwritten.
+      TrainingFailed: the loss of every seed became non-finite.
+    """
+    if isinstance(algorithm, TrainConfig):
+        if task is not None or overrides:
+            raise UserError("give either a TrainConfig or names with overrides, not both")
+        config = algorithm
+    elif task is None:
+        raise UserError("train needs a task, for example train('lica', 'smax/3m')")
+    else:
+        if "seeds" in overrides:
+            overrides["seeds"] = _as_tuple(overrides["seeds"])
+        config = load_config(algorithm, task, **overrides)
+    path = None if run_dir is None else Path(run_dir)
+    if resume and path is None:
+        raise UserError("resume needs a run_dir")
+    session = Session(config, path, resume=resume, display=display)
+    session.run()
+    return Result(
+        config=session.config, summary=session.summary, evaluations=session.evals.rows,
+        metrics=session.metrics.rows, run_dir=path, interrupted=session.interrupted,
+        params=jax.device_get(session.best["params"]),
+    )  # fmt: skip
+
+
+def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    return (seeds,) if isinstance(seeds, int) else tuple(seeds)
+
+
+def evaluate(
+    policy: Policy | str | Path, *, task: str | None = None, episodes: int = 512, seed: int = 0
+) -> dict[str, Any]:
+    """Evaluates a policy, greedily and by sampling.
+
+    Args:
+      policy: a loaded policy, a policy file or a run directory.
+      task: another task with the same sizes; by default the one it was trained on.
+      episodes: at least this many per mode, each played to its end.
+      seed: seed of the episodes.
+
+    Returns:
+      ``{"task", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means over finished
+      episodes; returns are unscaled.
+
+    Raises:
+      UserError: no such policy, or it does not fit the task.
+    """
+    policy = policy if isinstance(policy, Policy) else load_policy(policy)
+    target = make_task(task or policy.spec.name)
+    for name in ("n_agents", "n_actions", "obs_size"):
+        have, need = getattr(policy.spec, name), getattr(target.spec, name)
+        if have != need:
+            raise UserError(
+                f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
+                f"{target.spec.name} ({name} {need})"
+            )
+    evaluator = Evaluator(policy.algo, target, 1, episodes)
+    params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
+    figures = evaluator(params, evaluation_keys((seed,), EXPORTED), hp, episodes)[0]
+    about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
+    return {"task": target.spec.name, "policy": about, **figures}

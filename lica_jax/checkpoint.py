@@ -1,0 +1,154 @@
+"""Checkpoints of whole runs: asynchronous, atomic, the latest few and the best (orbax)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lica_jax.errors import UserError
+
+PyTree = Any
+FORMAT = "lica_jax checkpoint 1"
+
+
+class Checkpointer:
+    """Saves and restores one run's state in ``directory``.
+
+    A checkpoint is a tree of arrays (parameters, optimiser and target state, environments, keys)
+    and a JSON object (counters of the host). A save that is interrupted, by whatever, leaves no
+    checkpoint behind: orbax writes into a temporary folder and renames it.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2):
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+        # Orbax reports every save at INFO and harmless clean-ups at WARNING.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._ocp = ocp
+        self._directory = directory.resolve()
+        best = policies.BestN(
+            n=1, get_metric_fn=lambda m: m["score"], keep_checkpoints_without_metrics=False
+        )
+        self._manager = ocp.CheckpointManager(
+            self._directory,
+            item_names=("arrays", "host"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+                enable_async_checkpointing=True,
+                create=True,
+            ),
+        )
+
+    def save(self, step: int, arrays: PyTree, host: dict[str, Any], score: float | None) -> None:
+        """Starts saving; returns once the arrays are copied. ``step`` counts updates."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=self._ocp.args.Composite(
+                arrays=self._ocp.args.StandardSave(keys_to_data(arrays)),
+                host=self._ocp.args.JsonSave({"format": FORMAT, **host}),
+            ),
+            metrics=None if score is None else {"score": score},
+        )
+
+    def latest(self) -> int | None:
+        """The newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """The newest checkpoint as ``(arrays, host)``; ``like`` gives shapes and types.
+
+        Raises:
+          UserError: there is none, it is damaged, or it belongs to another configuration.
+        """
+        step = self.latest()
+        if step is None:
+            raise UserError(f"no complete checkpoint in {self._directory}: nothing to resume from")
+        where = self._directory / str(step)
+        raw = jax.eval_shape(keys_to_data, like)
+        try:
+            host = self._manager.restore(
+                step, args=self._ocp.args.Composite(host=self._ocp.args.JsonRestore())
+            )["host"]
+        except Exception as error:
+            raise UserError(damaged(where, error)) from None
+        if not isinstance(host, dict) or host.get("format") != FORMAT:
+            raise UserError(f"{where} is not a lica_jax checkpoint")
+        try:
+            arrays = self._manager.restore(
+                step, args=self._ocp.args.Composite(arrays=self._ocp.args.StandardRestore(raw))
+            )["arrays"]
+        except Exception as error:
+            raise UserError(damaged(where, error)) from None
+        mismatch = [
+            f"{jax.tree_util.keystr(path)}: {got.shape} {got.dtype}, expected {want.shape} {want.dtype}"
+            for (path, got), want in zip(
+                jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(raw), strict=True
+            )
+            if got.shape != want.shape or got.dtype != want.dtype
+        ]
+        if mismatch:
+            raise UserError(f"{where} belongs to another configuration: {mismatch[0]}")
+        return data_to_keys(arrays, like), host
+
+    def wait(self) -> None:
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def damaged(where: Path, error: Exception) -> str:
+    first = str(error).strip().splitlines()
+    return (
+        f"checkpoint {where} is damaged or incomplete ({first[0][:200] if first else type(error).__name__}); "
+        f"remove that folder to go on from the one before it"
+    )
+
+
+def is_key(x: Any) -> bool:
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def keys_to_data(tree: PyTree) -> PyTree:
+    """Typed PRNG keys as plain uint32 arrays, which every array format can hold."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
+
+
+def data_to_keys(tree: PyTree, like: PyTree) -> PyTree:
+    """The inverse of ``keys_to_data``: keys where ``like`` has them."""
+
+    def restore(x, want):
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(want)) if is_key(want) else x
+
+    return jax.tree.map(restore, tree, like)
+
+
+# --- the plain files of a run --------------------------------------------------------------------
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON through a temporary file, so that a reader never sees half of it."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    scratch.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """Arrays and numpy numbers as Python ones; non-finite numbers as None (JSON has no NaN)."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,271 @@
+"""The command line: ``lica-jax train | eval | list``.
+
+Flags are the fields of ``TrainConfig``, parsed by tyro over the preset's values, so that the shell
+and Python share one set of names. Bad input gives one message and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+
+from lica_jax.errors import TrainingFailed, UserError
+
+COMMANDS = {
+    "train": "train an algorithm on a task, or resume a run",
+    "eval": "evaluate a trained policy",
+    "list": "show algorithms, tasks and presets",
+}
+TRAIN_USAGE = """\
+lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
+lica-jax train --resume --run-dir DIR [SETTINGS]"""
+
+
+def entry() -> None:
+    """The installed command."""
+    sys.exit(main())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except TrainingFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `lica-jax list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print("lica-jax: LICA and its baselines in JAX\n\ncommands:")
+        for name, text in COMMANDS.items():
+            print(f"  {name:8} {text}")
+        print("\n`lica-jax COMMAND --help` shows a command's settings")
+        return 0
+    if argv[0] == "--version":
+        from lica_jax import __version__
+
+        print(__version__)
+        return 0
+    commands = {"train": _train, "eval": _eval, "list": _list}
+    if argv[0] not in commands:
+        near = difflib.get_close_matches(argv[0], commands, n=1)
+        raise UserError(
+            f"unknown command {argv[0]!r}; "
+            + (f"did you mean {near[0]}?" if near else f"known: {', '.join(commands)}")
+        )
+    return commands[argv[0]](argv[1:])
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are ours."""
+
+    def error(self, message):
+        flag = re.search(r"unrecognized arguments: (\S+)", message)
+        if flag:
+            known = [o for a in self._actions for o in a.option_strings]
+            near = difflib.get_close_matches(flag[1], known, n=2, cutoff=0.4)
+            message += f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(message)
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, unless the user has chosen a place already."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(base / "lica_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+# --- train ---------------------------------------------------------------------------------------
+
+
+def _train(argv: list[str]) -> int:
+    from lica_jax.config import DEFAULT_PRESET, load_config, preset_names
+    from lica_jax.logging.display import STYLES
+
+    names = []
+    while argv and not argv[0].startswith("-") and len(names) < 2:
+        names.append(argv.pop(0))
+    parser = _Parser(prog="lica-jax train", usage=TRAIN_USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--preset", help=f"one of {', '.join(preset_names())}; default {DEFAULT_PRESET}"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, help="where to write; default runs/ALGORITHM-TASK-TIME"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the run directory's checkpoint"
+    )
+    parser.add_argument("--progress", choices=STYLES, default="auto", help="the live line")
+    parser.add_argument("-h", "--help", action="store_true", help="show this and every setting")
+    args, settings = parser.parse_known_args(argv)
+
+    if args.help:
+        parser.print_help()
+        print("\nSETTINGS, with this algorithm's, task's and preset's values:\n")
+        settings = ["--help"]
+        names = names if len(names) == 2 else ["lica", "smax/3m"]
+    elif len(names) == 1 or (not names and not args.resume):
+        raise UserError(
+            f"train needs an algorithm and a task, for example: lica-jax train lica smax/3m\n{TRAIN_USAGE}"
+        )
+
+    if args.resume:
+        config = _resumed_config(args, names)
+    else:
+        config = load_config(*names, preset=args.preset or DEFAULT_PRESET)
+    config = parse_settings(config, settings)
+    run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
+
+    from lica_jax.api import train
+
+    _use_compilation_cache()
+    result = train(config, run_dir=run_dir, resume=args.resume, display=args.progress)
+    if result.interrupted is not None:
+        return 128 + result.interrupted
+    print(f"learning curve, policy and evaluations are in {run_dir}")
+    return 0
+
+
+def _resumed_config(args, names):
+    from lica_jax.run_dir import read_config
+
+    if args.run_dir is None:
+        raise UserError("--resume needs the --run-dir of the run to go on with")
+    config = read_config(args.run_dir)
+    if names and names != [config.algorithm, config.task]:
+        raise UserError(
+            f"{args.run_dir} holds {config.algorithm} on {config.task}, not {' on '.join(names)}"
+        )
+    if args.preset and args.preset != config.preset:
+        raise UserError(
+            f"{args.run_dir} was made with preset {config.preset!r}, not {args.preset!r}"
+        )
+    return config
+
+
+def parse_settings(config, settings: list[str]):
+    """``config`` with the flags in ``settings`` applied; raises ``UserError`` naming bad ones."""
+    import contextlib
+    import io
+
+    import tyro
+
+    from lica_jax.config import TrainConfig
+
+    kind = TrainConfig[type(config.algo), type(config.hp)]
+    wanted = [_plain_number(word) for word in settings]
+    heard = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(heard):
+            return tyro.cli(kind, args=wanted, default=config, prog="lica-jax train ALGORITHM TASK")
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_readable(heard.getvalue())) from None
+
+
+def _plain_number(word: str) -> str:
+    """``2e6`` as ``2000000``, so that counts can be written either way."""
+    if re.fullmatch(r"\d+(\.\d*)?[eE]\+?\d+", word) and float(word).is_integer():
+        return str(int(float(word)))
+    return word
+
+
+def _readable(box: str) -> str:
+    """The text inside the box that tyro draws around its errors."""
+    lines = [line.strip("│╭╮╰╯─ ").strip() for line in box.splitlines()]
+    return "\n  ".join(line for line in lines if line)
+
+
+def default_run_dir(algorithm: str, task: str) -> Path:
+    """``runs/lica-smax-3m-20260101-120000``, with a number behind it when that is taken."""
+    import time
+
+    base = Path("runs") / f"{algorithm}-{task.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidate, number = base, 1
+    while candidate.exists():
+        number += 1
+        candidate = base.with_name(f"{base.name}-{number}")
+    return candidate
+
+
+# --- eval ----------------------------------------------------------------------------------------
+
+
+def _eval(argv: list[str]) -> int:
+    parser = _Parser(prog="lica-jax eval", allow_abbrev=False, description=COMMANDS["eval"])
+    parser.add_argument("path", type=Path, help="a run directory or a policy file (.safetensors)")
+    parser.add_argument("--episodes", type=int, default=512, help="episodes per mode (512)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the episodes (0)")
+    parser.add_argument("--task", help="another task with the same sizes; default the trained one")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+    if args.episodes < 1:
+        raise UserError(f"--episodes must be at least 1, got {args.episodes}")
+    if not 0 <= args.seed < 2**31:
+        raise UserError(f"--seed must be within 0 and 2^31 - 1, got {args.seed}")
+
+    from lica_jax.api import evaluate
+
+    _use_compilation_cache()
+    result = evaluate(args.path, task=args.task, episodes=args.episodes, seed=args.seed)
+    if args.json:
+        import json
+
+        print(json.dumps(result))
+        return 0
+    about = result["policy"]
+    print(
+        f"{about['algorithm']} trained on {about['task']} for {about['env_steps']:,} env steps (seed {about['seed']})"
+    )
+    print(f"{result['task']}, {result['greedy']['episodes']} episodes per mode:")
+    for mode in ("greedy", "sampled"):
+        figures = result[mode]
+        win = f"win rate {100 * figures['win_rate']:5.1f} %   " if "win_rate" in figures else ""
+        print(
+            f"  {mode:8} {win}return {figures['return_mean']:.3f} +- {figures['return_std']:.3f}   "
+            f"length {figures['episode_length_mean']:.1f}"
+        )
+    return 0
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+def _list(argv: list[str]) -> int:
+    parser = _Parser(prog="lica-jax list", allow_abbrev=False, description=COMMANDS["list"])
+    parser.add_argument("what", nargs="?", choices=("algorithms", "tasks", "presets"))
+    args = parser.parse_args(argv)
+    from lica_jax.algorithms import REGISTRY
+    from lica_jax.config import DEFAULT_PRESET, preset_names
+    from lica_jax.envs import describe_task, task_names
+
+    if args.what in (None, "algorithms"):
+        print("algorithms")
+        for name, entry in REGISTRY.items():
+            policy = "on-policy" if entry.on_policy else "off-policy"
+            print(f"  {name:12} {entry.paper} ({entry.actions} actions, {policy})")
+    if args.what in (None, "tasks"):
+        print("tasks")
+        for name in task_names():
+            print(f"  {name:30} {describe_task(name)}")
+    if args.what in (None, "presets"):
+        print("presets")
+        for name in preset_names():
+            print(f"  {name}{' (default)' if name == DEFAULT_PRESET else ''}")
+    return 0

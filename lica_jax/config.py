@@ -1,0 +1,317 @@
+"""What a run is: frozen dataclasses, presets, and checks that happen before anything compiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from lica_jax.algorithms import algorithm_module
+from lica_jax.errors import UserError, unknown
+from lica_jax.types import Collect, TaskSpec
+
+AlgoConfig = TypeVar("AlgoConfig")
+HParams = TypeVar("HParams")
+
+DEFAULT_PRESET = "fast"
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation, greedy and sampled.
+
+    Attributes:
+      interval: env steps between evaluations (of one run).
+      episodes: episodes per evaluation and mode.
+      final_episodes: episodes per mode of the last evaluation, of the best policy's and of the
+        random policy's.
+    """
+
+    interval: int = 50_000
+    episodes: int = 128
+    final_episodes: int = 512
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Checkpoints.
+
+    Attributes:
+      every_seconds: shortest time between two checkpoints; 0 writes one after every chunk.
+      keep: how many of the latest to keep, beside the best.
+    """
+
+    every_seconds: float = 30.0
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class TrainConfig(Generic[AlgoConfig, HParams]):
+    """A training run, or several that differ in their seed only.
+
+    Attributes:
+      algorithm: registered algorithm name.
+      task: registered task name.
+      algo: the algorithm's static choices.
+      hp: the algorithm's traced numbers.
+      preset: the preset these values started from.
+      seeds: one run each, trained together.
+      total_steps: env steps of each run.
+      collect: how experience is gathered.
+      timeout_is_terminal: whether reaching the episode limit is a terminal state; None takes the
+        task's own convention.
+      log_interval: env steps between two rows of metrics, about; one compiled call covers them.
+      eval: evaluation.
+      checkpoint: checkpoints.
+    """
+
+    algorithm: str
+    task: str
+    algo: AlgoConfig
+    hp: HParams
+    preset: str = DEFAULT_PRESET
+    seeds: tuple[int, ...] = (0,)
+    total_steps: int = 1_000_000
+    collect: Collect = field(default_factory=Collect)
+    timeout_is_terminal: bool | None = None
+    log_interval: int = 10_000
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+# What may differ between a run and its resumption: none of it changes what has been computed.
+RESUMABLE = ("total_steps", "eval", "checkpoint")
+
+
+def steps_per_iteration(collect: Collect, spec: TaskSpec) -> int:
+    """The most env steps one collection can take."""
+    return collect.envs * (collect.length if collect.mode == "steps" else spec.episode_limit)
+
+
+def iterations_per_chunk(config: TrainConfig, spec: TaskSpec) -> int:
+    """Iterations in one compiled call. Depends on nothing that a resumed run may change."""
+    return max(1, config.log_interval // steps_per_iteration(config.collect, spec))
+
+
+def load_config(
+    algorithm: str, task: str, *, preset: str = DEFAULT_PRESET, **overrides: Any
+) -> TrainConfig:
+    """The configuration of a run: defaults, then the preset's values, then ``overrides``.
+
+    Overrides are fields of ``TrainConfig``; nested ones are mappings or dataclasses, for example
+    ``hp={"entropy_coef": 0.1}``.
+    """
+    module = algorithm_module(algorithm)
+    base = TrainConfig(algorithm, task, module.Config(), module.HParams(), preset=preset)
+    return merge(merge(base, load_preset(preset, task, algorithm)), overrides)
+
+
+def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
+    """``config`` with the given fields replaced, recursively; unknown names raise ``UserError``."""
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
+        return values
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path or 'the configuration'} must be a mapping, got {values!r}")
+    names = {f.name for f in dataclasses.fields(config)}
+    hints = typing.get_type_hints(type(config))
+    changes = {}
+    for name, value in values.items():
+        full = f"{path}.{name}" if path else name
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"known: {', '.join(sorted(names))}"
+            )
+            raise UserError(f"unknown setting {full!r}; {hint}")
+        old = getattr(config, name)
+        if dataclasses.is_dataclass(old):
+            changes[name] = merge(old, value, full)
+        else:
+            changes[name] = _coerce(full, value, hints[name])
+    return dataclasses.replace(config, **changes)
+
+
+def _coerce(name: str, value: Any, hint: Any) -> Any:
+    """Turns what YAML, JSON and Python callers naturally write into the field's type."""
+    options = typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
+            raise UserError(f"{name} must be a list of numbers, got {value!r}")
+        return tuple(_coerce(name, v, options[0]) for v in value)
+    if typing.get_origin(hint) is typing.Literal:
+        return value  # the dataclass's own `problems` names the choices
+    if isinstance(value, str) and float in options and str not in options:
+        try:
+            return float(value)  # YAML reads 5e-4 as a string
+        except ValueError:
+            pass
+    if bool in options or isinstance(value, bool):
+        ok = bool in options and (
+            isinstance(value, bool) or (value is None and type(None) in options)
+        )
+    elif int in options and isinstance(value, (int, float)):
+        ok = (math.isfinite(value) and value == int(value)) or float in options
+        value = int(value) if ok and float not in options else value
+    elif float in options and isinstance(value, (int, float)):
+        ok, value = True, float(value)
+    elif value is None:
+        ok = type(None) in options
+    else:
+        ok = (
+            (str in options
+            and isinstance(value, str))
+            or any(
+                typing.get_origin(o) is typing.Literal and value in typing.get_args(o)
+                for o in options
+            )
+        )
+    if not ok:
+        wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+        raise UserError(f"{name} must be {wanted}, got {value!r}")
+    return value
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """A JSON-ready dictionary; ``from_dict`` is its inverse."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration written by ``to_dict``; raises ``UserError`` when it is not one."""
+    try:
+        algorithm, task, preset = values["algorithm"], values["task"], values["preset"]
+    except (KeyError, TypeError):
+        raise UserError("not a lica_jax configuration: algorithm, task or preset missing") from None
+    module = algorithm_module(algorithm)
+    base = TrainConfig(algorithm, task, module.Config(), module.HParams(), preset=preset)
+    return merge(base, values)
+
+
+# --- presets -------------------------------------------------------------------------------------
+
+
+def presets_dir() -> Path:
+    """The preset folder: inside the package in a wheel, beside it in a source checkout."""
+    here = Path(__file__).resolve().parent
+    inside = here / "configs"
+    return inside if inside.is_dir() else here.parent / "configs"
+
+
+def preset_names() -> list[str]:
+    return sorted(p.name for p in presets_dir().iterdir() if p.is_dir())
+
+
+def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
+    """The values of ``configs/<preset>/.../<algorithm>.yaml``, from general to specific.
+
+    For task ``smax/3m`` the files ``<preset>/lica.yaml``, ``<preset>/smax/lica.yaml`` and
+    ``<preset>/smax/3m/lica.yaml`` are read in this order, each one overriding the one before.
+    """
+    import yaml
+
+    if preset not in preset_names():
+        raise unknown("preset", preset, preset_names())
+    folder = presets_dir() / preset
+    merged: dict[str, Any] = {}
+    found = False
+    for part in ("", *task.split("/")):
+        folder = folder / part
+        path = folder / f"{algorithm}.yaml"
+        if path.is_file():
+            found = True
+            _deep_update(merged, yaml.safe_load(path.read_text()) or {})
+    if not found:
+        raise UserError(f"preset {preset!r} has nothing for algorithm {algorithm!r} on {task!r}")
+    return merged
+
+
+def _deep_update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _deep_update(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
+    """Fills in what the task decides, then checks everything; raises one ``UserError``."""
+    hp, timeout = config.hp, config.timeout_is_terminal
+    if hp.reward_scale is None:
+        hp = dataclasses.replace(hp, reward_scale=spec.reward_scale)
+    if timeout is None:
+        timeout = spec.timeout_is_terminal
+    config = dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout)
+    found = problems(config, spec)
+    if found:
+        raise UserError("invalid configuration:\n" + "\n".join(f"  - {line}" for line in found))
+    return config
+
+
+def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
+    """Everything wrong with a configuration, one line each with the value and what is allowed."""
+    out: list[str] = []
+
+    def at_least(name: str, value: float, low: float) -> None:
+        if not value >= low:
+            out.append(f"{name} must be at least {low}, got {value}")
+
+    collect = config.collect
+    if collect.mode not in ("episode", "steps"):
+        out.append(f'collect.mode must be "episode" or "steps", got {collect.mode!r}')
+    at_least("collect.envs", collect.envs, 1)
+    at_least("collect.length", collect.length, 1)
+    at_least("eval.interval", config.eval.interval, 1)
+    at_least("eval.episodes", config.eval.episodes, 1)
+    at_least("eval.final_episodes", config.eval.final_episodes, 1)
+    at_least("checkpoint.every_seconds", config.checkpoint.every_seconds, 0)
+    at_least("checkpoint.keep", config.checkpoint.keep, 1)
+    at_least("log_interval", config.log_interval, 1)
+    if not config.seeds:
+        out.append("seeds must name at least one seed")
+    elif len(set(config.seeds)) < len(config.seeds):
+        out.append(f"seeds must differ, got {list(config.seeds)}")
+    for seed in config.seeds:
+        if not 0 <= seed < 2**31:
+            out.append(f"a seed must be within 0 and 2^31 - 1, got {seed}")
+    if not out:
+        one = steps_per_iteration(collect, spec)
+        if config.total_steps < one:
+            out.append(
+                f"total_steps must be at least one iteration, {one} env steps "
+                f"({collect.envs} environments), got {config.total_steps}"
+            )
+        if config.total_steps + one * iterations_per_chunk(config, spec) >= 2**32:
+            out.append(f"total_steps must be below 2^32, got {config.total_steps}")
+    return out + config.algo.problems() + hparam_problems(config.hp)
+
+
+# Ranges by name: a hyper-parameter means the same in every algorithm.
+_RANGES = {
+    "gamma": (0, 1), "td_lambda": (0, 1), "entropy_coef": (0, None), "actor_lr": (0, None),
+    "critic_lr": (0, None), "grad_norm_clip": (1e-12, None), "target_interval": (1, None),
+    "reward_scale": (1e-12, None),
+}  # fmt: skip
+
+
+def hparam_problems(hp: Any) -> list[str]:
+    """Hyper-parameters that are not finite or out of range."""
+    out = []
+    for f in dataclasses.fields(hp):
+        value = getattr(hp, f.name)
+        low, high = _RANGES[f.name]
+        if not math.isfinite(value):
+            out.append(f"hp.{f.name} must be a finite number, got {value}")
+        elif value < low or (high is not None and value > high):
+            wanted = f"within {low} and {high}" if high is not None else f"at least {low:g}"
+            out.append(f"hp.{f.name} must be {wanted}, got {value}")
+    return out

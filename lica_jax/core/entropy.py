@@ -1,0 +1,68 @@
+"""Policy entropy and LICA's adaptive entropy regularisation (paper section 3.3, Eq. 6)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lica_jax.core.masking import mask_logits, masked_mean
+
+ENTROPY_MODES = ("global", "agent", "sample", "constant")
+
+# A policy that has become deterministic would divide by zero; the official code has no guard.
+MIN_ENTROPY = 1e-6
+
+
+def categorical_entropy(
+    logits: Float[Array, "... A"], avail: Bool[Array, "... A"]
+) -> Float[Array, ...]:
+    """Entropy in nats of the policy over the available actions: ``-sum_k pi_k log pi_k``."""
+    log_probs = jax.nn.log_softmax(mask_logits(logits, avail))
+    return -jnp.sum(jnp.where(avail, jnp.exp(log_probs) * log_probs, 0), axis=-1)
+
+
+def entropy_bonus(
+    entropy: Float[Array, "T B N"],
+    choices: Float[Array, "T B N"],
+    mask: Float[Array, "T B"],
+    coef: Float[Array, ""],
+    mode: str,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The entropy term of the objective and its effective strength.
+
+    Eq. 6 weighs agent a's entropy H by ``xi / stop_gradient(H)``. The modes differ in what H is
+    averaged over before the division:
+
+    * ``"global"``: one scalar over agents, time and batch (the official code);
+    * ``"agent"``: per agent, over time and batch;
+    * ``"sample"``: nothing is averaged, Eq. 6 read literally; samples with fewer than two
+      available actions have no entropy to regulate and are left out;
+    * ``"constant"``: the plain bonus ``beta * H`` with ``coef`` as beta.
+
+    Args:
+      entropy: H of every agent's policy, in nats.
+      choices: number of available actions of each agent.
+      mask: 1 for valid transitions.
+      coef: xi (or beta).
+      mode: one of ``ENTROPY_MODES``.
+
+    Returns:
+      ``(bonus, effective_coef)``: the scalar to maximise and the mean weight on the entropy.
+    """
+    mean_entropy = masked_mean(entropy, mask)
+    if mode == "constant":
+        return coef * mean_entropy, coef
+    if mode == "global":
+        weight = coef / jnp.maximum(jax.lax.stop_gradient(mean_entropy), MIN_ENTROPY)
+        return weight * mean_entropy, weight
+    if mode == "agent":
+        per_agent = jax.vmap(masked_mean, in_axes=(-1, None))(entropy, mask)
+        weight = coef / jnp.maximum(jax.lax.stop_gradient(per_agent), MIN_ENTROPY)
+        return jnp.mean(weight * per_agent), jnp.mean(weight)
+    if mode == "sample":
+        counted = (choices >= 2).astype(entropy.dtype)
+        floor = jnp.maximum(jax.lax.stop_gradient(entropy), MIN_ENTROPY)
+        weight = coef / floor * counted
+        return masked_mean(weight * entropy, mask), masked_mean(weight, mask)
+    raise ValueError(f"entropy mode {mode!r} is not one of {ENTROPY_MODES}")

@@ -1,0 +1,41 @@
+"""Masked means and action masks."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+# The logit of an unavailable action, as in the official code (its `-1e10`).
+MASKED_LOGIT = -1e10
+
+
+def masked_mean(x: Float[Array, ...], mask: Float[Array, ...]) -> Float[Array, ""]:
+    """Mean of ``x`` where ``mask`` is 1; 0 where nothing is selected.
+
+    ``mask`` is broadcast against ``x`` from the left: a mask ``[T, B]`` weighs every entry of
+    ``x[T, B, N]``.
+    """
+    mask = mask.astype(x.dtype).reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+    mask = jnp.broadcast_to(mask, x.shape)
+    return jnp.sum(jnp.where(mask > 0, x, 0) * mask) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def mask_logits(
+    logits: Float[Array, "... A"], avail: Bool[Array, "... A"]
+) -> Float[Array, "... A"]:
+    """Logits with unavailable actions at ``MASKED_LOGIT``."""
+    return jnp.where(avail, logits, jnp.asarray(MASKED_LOGIT, logits.dtype))
+
+
+def masked_softmax(
+    logits: Float[Array, "... A"], avail: Bool[Array, "... A"]
+) -> Float[Array, "... A"]:
+    """Probabilities over the available actions; exactly 0 for the others.
+
+    A row with nothing available (padding) gives zeros with zero gradient: the denominator is
+    replaced before the division, since a NaN behind a `where` still poisons the gradient.
+    """
+    probs = jnp.where(avail, jax.nn.softmax(mask_logits(logits, avail)), 0)
+    total = jnp.sum(probs, axis=-1, keepdims=True)
+    return probs / jnp.where(total > 0, total, 1)

@@ -1,0 +1,1 @@
+"""SMAX: StarCraft-like micromanagement in JAX."""

@@ -1,0 +1,82 @@
+"""The live line of a run: a progress bar in a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+STYLES = ("auto", "bar", "plain", "none")
+
+
+class Display:
+    """Shows env steps per second, episode return, win rate, entropy and the time left."""
+
+    def __init__(self, style: str, total: int, runs: int = 1):
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "plain"
+        self._style = style
+        self._total, self._runs = total, runs
+        self._clock: tuple[float, int] | None = None
+        self._rate = 0.0
+        self._last_print = -1e9
+        self._bar = self._task = None
+        if style == "bar":
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=20),
+                TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
+                console=Console(stderr=True), transient=True,
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task("", total=total, text="compiling ...")
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if self._style == "bar":
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif self._style == "plain":
+            print(text, file=sys.stderr, flush=True)
+
+    def tick(self, steps: int) -> float:
+        """Env steps per second of all runs together since the first tick.
+
+        The clock starts at the first call, so that compilation is left out.
+        """
+        now = time.monotonic()
+        if self._clock is None:
+            self._clock = (now, steps)
+        start, start_steps = self._clock
+        self._rate = (steps - start_steps) * self._runs / (now - start) if now > start else 0.0
+        return round(self._rate, 1)
+
+    def show(self, steps: int, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+        """``steps``: env steps of one run so far; ``rows``: a chunk's figures of every run."""
+        now = time.monotonic()
+        if self._style == "none" or (self._style == "plain" and now - self._last_print < 5):
+            return
+        self._last_print = now
+        figures = {"return": "train/return_mean", "win": "train/win_rate"} | {n: n for n in names}
+        parts = [f"{steps / 1e3:,.0f}k/{self._total / 1e3:,.0f}k env steps"]
+        if self._rate:
+            parts.append(f"{self._rate / 1e3:.1f}k/s")
+        for label, name in figures.items():
+            values = [row[name] for row in rows if row.get(name) is not None]
+            if values:
+                parts.append(f"{label} {sum(values) / len(values):.3g}")
+        if self._rate:
+            left = max(self._total - steps, 0) * self._runs / self._rate
+            parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
+        text = " | ".join(parts)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=min(steps, self._total), text=text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+            self._style = "plain"

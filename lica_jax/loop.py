@@ -1,0 +1,108 @@
+"""The only training loop: collect, update, repeat, as one jittable function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from lica_jax.rollout import learning_view, start_stream, unroll
+from lica_jax.types import Algorithm, Collect, Progress, RunState, Task
+
+PyTree = Any
+Metrics = dict[str, Any]
+
+
+def make_run(
+    algo: Algorithm, task: Task, collect: Collect, timeout_is_terminal: bool
+) -> tuple[Callable[[PRNGKeyArray], RunState], Callable[..., tuple[RunState, Metrics]]]:
+    """Returns ``(init, chunk)``, both pure and unbatched: jit them, and vmap them over runs.
+
+    ``init(key) -> RunState``; ``chunk(state, hp, iterations) -> (state, metrics)`` plays and
+    learns ``iterations`` times (static) and stacks every metric along a leading axis. Splitting a
+    chunk in two changes nothing.
+    """
+    restart = collect.mode == "steps"
+    length = collect.length if restart else task.spec.episode_limit
+
+    def fresh_stream(key):
+        return start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
+
+    def init(key: PRNGKeyArray) -> RunState:
+        key, learner_key, stream_key = jax.random.split(key, 3)
+        return RunState(
+            learner=algo.init(learner_key),
+            # Episode mode starts every iteration from reset: nothing to carry over.
+            stream=fresh_stream(stream_key) if restart else (),
+            key=key,
+            env_steps=jnp.zeros((), jnp.uint32),
+            updates=jnp.zeros((), jnp.int32),
+            failed_at=jnp.full((), -1, jnp.int32),
+        )
+
+    def iteration(state: RunState, hp) -> tuple[RunState, Metrics]:
+        key, stream_key, play_key, update_key = jax.random.split(state.key, 4)
+        progress = Progress(state.env_steps.astype(jnp.float32), state.updates)
+        stream = state.stream if restart else fresh_stream(stream_key)
+        act = partial(
+            bound_act, algo, algo.policy(state.learner), hp, progress, jnp.ones(collect.envs, bool)
+        )
+        stream, trajectory, episodes = unroll(task, act, stream, play_key, length, restart=restart)
+        seen = learning_view(trajectory, hp.reward_scale, timeout_is_terminal)
+        learner, metrics = algo.update(state.learner, seen, update_key, hp=hp, progress=progress)
+
+        # A run whose loss is not finite stops for good at its last sound parameters; the other
+        # runs of the batch go on.
+        healthy = jnp.isfinite(metrics["loss"]) & (state.failed_at < 0)
+        learner = jax.tree.map(
+            lambda new, old: jnp.where(healthy, new, old), learner, state.learner
+        )
+        played = jnp.where(state.failed_at < 0, jnp.sum(trajectory.valid), 0)
+        failed_at = jnp.where(healthy | (state.failed_at >= 0), state.failed_at, state.updates)
+        state = RunState(
+            learner=learner,
+            stream=stream if restart else (),
+            key=key,
+            env_steps=state.env_steps + played.astype(jnp.uint32),
+            updates=state.updates + healthy,
+            failed_at=failed_at,
+        )
+        counts = {"env_steps": state.env_steps, "updates": state.updates, "failed_at": failed_at}
+        return state, {"learn": metrics, "episodes": episodes, "counts": counts}
+
+    def chunk(state: RunState, hp, iterations: int) -> tuple[RunState, Metrics]:
+        return jax.lax.scan(lambda s, _: iteration(s, hp), state, None, length=iterations)
+
+    return init, chunk
+
+
+def bound_act(algo: Algorithm, params, hp, progress, explore, carry, ts, key):
+    """``algo.act`` with everything but the environment's side bound (`partial` of this)."""
+    return algo.act(params, carry, ts, key, hp=hp, progress=progress, explore=explore)
+
+
+def batch_runs(init, chunk, n_runs: int):
+    """Jitted ``(init, chunk)`` over a leading axis of runs; ``chunk`` donates its state.
+
+    A single run skips the vmap: the arrays keep the axis, the program does not pay for it.
+    """
+    if n_runs == 1:
+
+        def init_all(keys):
+            return jax.tree.map(lambda x: x[None], init(keys[0]))
+
+        def chunk_all(states, hps, iterations):
+            state, hp = jax.tree.map(lambda x: x[0], (states, hps))
+            return jax.tree.map(lambda x: x[None], chunk(state, hp, iterations))
+
+    else:
+        init_all = jax.vmap(init)
+
+        def chunk_all(states, hps, iterations):
+            return jax.vmap(partial(chunk, iterations=iterations))(states, hps)
+
+    return jax.jit(init_all), jax.jit(chunk_all, static_argnums=2, donate_argnums=0)

@@ -1,0 +1,1 @@
+"""Neural networks: the only flax.linen code of the package."""

@@ -1,0 +1,37 @@
+"""Agent networks: observation (and memory) to one output per action."""
+
+from __future__ import annotations
+
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from lica_jax.networks.layers import GRU, MLP, Linear
+
+
+class RecurrentAgent(nn.Module):
+    """PyMARL's agent: Linear - ReLU - GRU - Linear, unrolled over a whole segment."""
+
+    n_outputs: int
+    hidden: int = 64
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "T *B I"], h: Float[Array, "*B H"], first: Bool[Array, T *B]
+    ) -> tuple[Float[Array, "*B H"], Float[Array, "T *B A"]]:
+        x = nn.relu(Linear(self.hidden, name="fc1")(x))
+        h, hs = GRU(self.hidden, name="rnn")(x, h, first)
+        return h, Linear(self.n_outputs, name="fc2")(hs)
+
+
+class FeedForwardAgent(nn.Module):
+    """Linear - ReLU - Linear - ReLU - Linear; keeps the recurrent agent's signature.
+
+    The hidden state is passed through untouched, so that callers need no second code path.
+    """
+
+    n_outputs: int
+    hidden: int = 64
+
+    @nn.compact
+    def __call__(self, x, h, first):
+        return h, MLP((self.hidden, self.hidden, self.n_outputs), name="mlp")(x)

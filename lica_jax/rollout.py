@@ -1,0 +1,132 @@
+"""Playing a policy in many environments at once: one `lax.scan` for both collection modes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from lica_jax.types import EnvStream, EpisodeStats, Task, TimeStep, Trajectory
+
+PyTree = Any
+# (carry, ts[B], key) -> (carry, action[B, N], extras): an algorithm's `act` with its parameters bound.
+Act = Callable[[PyTree, TimeStep, PRNGKeyArray], tuple[PyTree, Array, dict[str, Array]]]
+
+
+def reset_batch(task: Task, key: PRNGKeyArray, batch: int) -> tuple[PyTree, TimeStep]:
+    """Resets ``batch`` environments; uses the task's own batched reset when it has one."""
+    keys = jax.random.split(key, batch)
+    batched = getattr(task, "reset_batch", None)
+    return batched(keys) if batched else jax.vmap(task.reset)(keys)
+
+
+def step_batch(
+    task: Task, key: PRNGKeyArray, env: PyTree, action: Array
+) -> tuple[PyTree, TimeStep]:
+    """Steps B environments; uses the task's own batched step when it has one."""
+    keys = jax.random.split(key, action.shape[0])
+    batched = getattr(task, "step_batch", None)
+    return batched(keys, env, action) if batched else jax.vmap(task.step)(keys, env, action)
+
+
+def select(where: Bool[Array, " B"], x: PyTree, y: PyTree) -> PyTree:
+    """``x`` where the environment's flag is True, else ``y``, leaf by leaf."""
+
+    def pick(a, b):
+        return jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, x, y)
+
+
+def start_stream(task: Task, carry: PyTree, key: PRNGKeyArray, batch: int) -> EnvStream:
+    """``batch`` environments at the start of their first episode."""
+    env, ts = reset_batch(task, key, batch)
+    return EnvStream(
+        env=env,
+        ts=ts,
+        carry=carry,
+        episode_return=jnp.zeros(batch),
+        episode_length=jnp.zeros(batch, jnp.int32),
+    )
+
+
+def is_over(ts: TimeStep) -> Bool[Array, " B"]:
+    return ts.terminated | ts.truncated
+
+
+def unroll(
+    task: Task, act: Act, stream: EnvStream, key: PRNGKeyArray, length: int, *, restart: bool
+) -> tuple[EnvStream, Trajectory, EpisodeStats]:
+    """Plays ``length`` transitions in every environment.
+
+    A finished environment keeps its terminal observation for one slot. The transition behind that
+    slot is not valid: with ``restart`` it is the reset of the next episode, without it the
+    environment stays as it is. Slot ``length`` of the trajectory holds the observation and an
+    action for the bootstrap; that action is not played.
+
+    Returns:
+      The stream after the last transition, the trajectory, and sums over finished episodes.
+    """
+    start_carry = stream.carry
+    has_win = task.spec.has_win
+
+    def transition(stream: EnvStream, key):
+        act_key, env_key, reset_key = jax.random.split(key, 3)
+        over = is_over(stream.ts)
+        carry, action, extras = act(stream.carry, stream.ts, act_key)
+        env, ts = step_batch(task, env_key, stream.env, action)
+        if restart:
+            idle = reset_batch(task, reset_key, over.shape[0])
+        else:
+            idle = (stream.env, stream.ts)
+        env, ts = select(over, idle, (env, ts))
+        played = ~over
+        total = jnp.where(played, stream.episode_return + ts.reward, 0)
+        steps = jnp.where(played, stream.episode_length + 1, 0)
+        ended = played & is_over(ts)
+        stats = EpisodeStats(
+            episodes=jnp.sum(ended),
+            return_sum=jnp.sum(jnp.where(ended, total, 0)),
+            length_sum=jnp.sum(jnp.where(ended, steps, 0)).astype(total.dtype),
+            won_sum=jnp.sum(ended & ts.info["won"]).astype(total.dtype)
+            if has_win
+            else 0 * total[0],
+        )
+        out = (stream.ts, action, played, extras, stats)
+        return EnvStream(env, ts, carry, total, steps), out
+
+    keys = jax.random.split(key, length + 1)
+    stream, (steps, action, valid, extras, stats) = jax.lax.scan(transition, stream, keys[:-1])
+    _, last_action, last_extras = act(stream.carry, stream.ts, keys[-1])
+
+    def with_last(xs, x):
+        return jnp.concatenate([xs, x[None]])
+
+    trajectory = Trajectory(
+        steps=jax.tree.map(with_last, steps, stream.ts),
+        action=with_last(action, last_action),
+        valid=valid,
+        carry=start_carry,
+        extras=jax.tree.map(with_last, extras, last_extras),
+    )
+    return stream, trajectory, jax.tree.map(lambda x: jnp.sum(x, axis=0), stats)
+
+
+def learning_view(
+    trajectory: Trajectory, reward_scale: Array, timeout_is_terminal: bool
+) -> Trajectory:
+    """The trajectory as algorithms see it: scaled rewards, and time-outs as the task defines them.
+
+    With ``timeout_is_terminal`` (SMAC's convention) reaching the limit ends the episode in a state
+    of value 0; otherwise it is bootstrapped from slot t+1.
+    """
+    steps = trajectory.steps
+    if timeout_is_terminal:
+        steps = steps.replace(
+            terminated=steps.terminated | steps.truncated,
+            truncated=jnp.zeros_like(steps.truncated),
+        )
+    return trajectory.replace(steps=steps.replace(reward=steps.reward * reward_scale))

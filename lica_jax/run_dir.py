@@ -1,0 +1,135 @@
+"""The folder of a run: what is in it, and refusing to harm what is there already."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from lica_jax.checkpoint import write_json
+from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
+from lica_jax.errors import UserError
+
+CONFIG = "config.json"
+PACKAGES = (
+    "lica_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "chex",
+    "jaxmarl",
+    "orbax-checkpoint",
+    "numpy",
+)
+
+
+def read_config(run_dir: Path) -> TrainConfig:
+    """The configuration a run directory was made with."""
+    path = run_dir / CONFIG
+    if not path.is_file():
+        raise UserError(f"{run_dir} is not a run directory: it has no {CONFIG}")
+    try:
+        return from_dict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def check_new(run_dir: Path, config: TrainConfig) -> None:
+    """Refuses a directory that holds anything, or that cannot be written. Writes nothing lasting."""
+    del config  # the same signature as `check_same`
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UserError(f"run directory {run_dir} is a file")
+    if run_dir.is_dir() and any(run_dir.iterdir()):
+        if (run_dir / CONFIG).is_file():
+            raise UserError(
+                f"{run_dir} already holds a run; continue it with --resume, or choose another --run-dir"
+            )
+        raise UserError(f"{run_dir} is not empty; choose another --run-dir")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"run directory {run_dir} cannot be written: {error.strerror}") from None
+
+
+def check_same(run_dir: Path, config: TrainConfig) -> None:
+    """Refuses to resume a run with another configuration; some fields may change."""
+    old, new = (to_dict(c) for c in (read_config(run_dir), config))
+    changed = [
+        f"{name}: {old[name]!r} -> {new[name]!r}"
+        for name in old
+        if old[name] != new[name] and name not in RESUMABLE
+    ]
+    if changed:
+        raise UserError(
+            f"{run_dir} holds a run of another configuration:\n"
+            + "\n".join(f"  - {line}" for line in changed)
+            + f"\nonly {', '.join(RESUMABLE)} may change on --resume"
+        )
+    if not os.access(run_dir, os.W_OK):
+        raise UserError(f"run directory {run_dir} cannot be written")
+
+
+def describe(run_dir: Path, config: TrainConfig) -> None:
+    """Writes ``config.json``, ``command.txt`` (one line a start) and ``versions.json``."""
+    write_json(run_dir / CONFIG, to_dict(config))
+    with (run_dir / "command.txt").open("a") as file:
+        file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+    write_json(run_dir / "versions.json", versions())
+
+
+def versions() -> dict[str, object]:
+    """What a run was made with: packages, Python, machine and devices."""
+    import jax
+
+    return {
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cpu_count": os.cpu_count(),
+        "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of a source checkout, marked when files differ from it."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,329 @@
+"""The host's side of a training run: the clock, the files, the decisions between two chunks.
+
+Everything numerical happens in the jitted chunk of ``loop``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lica_jax import run_dir as run_files
+from lica_jax.algorithms import make_algorithm
+from lica_jax.checkpoint import Checkpointer
+from lica_jax.config import TrainConfig, iterations_per_chunk, resolve, steps_per_iteration
+from lica_jax.envs import make_task
+from lica_jax.errors import TrainingFailed
+from lica_jax.evaluation import (
+    FINAL_BEST,
+    FINAL_LAST,
+    PERIODIC,
+    RANDOM,
+    Evaluator,
+    evaluation_keys,
+    random_params,
+    score,
+)
+from lica_jax.logging import words
+from lica_jax.logging.display import Display
+from lica_jax.logging.rows import RowFile, chunk_row, eval_row
+from lica_jax.loop import batch_runs, make_run
+from lica_jax.memory import check_fits, training_bytes
+from lica_jax.report.export import export_run
+from lica_jax.signals import StopRequest, stop_on_signal
+
+PyTree = Any
+
+
+@dataclass
+class Counters:
+    """Where every run stands, on the host; arrays of shape [R]."""
+
+    env_steps: np.ndarray
+    updates: np.ndarray
+    failed_at: np.ndarray
+
+    @classmethod
+    def of(cls, state: Any) -> Counters:
+        arrays = jax.device_get((state.env_steps, state.updates, state.failed_at))
+        return cls(*(np.asarray(x).astype(np.int64) for x in arrays))
+
+    @property
+    def alive(self) -> np.ndarray:
+        return self.failed_at < 0
+
+    @property
+    def slowest(self) -> int:
+        """Env steps of the seed that has the fewest, among those still running."""
+        return int(self.env_steps[self.alive].min() if self.alive.any() else self.env_steps.max())
+
+
+class Session:
+    """One training run: checks and restores when built, trains when ``run`` is called.
+
+    After ``run``: ``summary`` (what ``result.json`` holds), ``evals.rows``, ``metrics.rows``,
+    ``best`` and ``interrupted``.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run_dir: Path | None,
+        *,
+        resume: bool = False,
+        display: str = "auto",
+    ):
+        # Everything that can be refused is refused here, before the first compilation.
+        self.task = make_task(config.task)
+        self.spec = self.task.spec
+        self.config = config = resolve(config, self.spec)
+        self.run_dir = run_dir
+        if run_dir is not None:
+            (run_files.check_same if resume else run_files.check_new)(run_dir, config)
+        self.n = len(config.seeds)
+        self.algo = make_algorithm(config.algorithm, self.spec, config.algo)
+        init, chunk = make_run(self.algo, self.task, config.collect, config.timeout_is_terminal)
+        check_fits(training_bytes(self.algo, self.task, config.collect, init, self.n))
+        self._init, self._chunk = batch_runs(init, chunk, self.n)
+        self._iterations = iterations_per_chunk(config, self.spec)
+        self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
+        self._evaluator = Evaluator(self.algo, self.task, self.n, config.eval.episodes)
+        self._hp = batched_hparams(config.hp, self.n)
+        self._keys = jax.vmap(jax.random.key)(jnp.array(config.seeds, jnp.uint32))
+        self._checkpoints = None
+        self._restored: tuple[PyTree, dict[str, Any]] | None = None
+        if run_dir is not None:
+            self._checkpoints = Checkpointer(run_dir / "checkpoints", config.checkpoint.keep)
+            if resume:
+                self._restored = self._checkpoints.restore(jax.eval_shape(self._fresh))
+            run_files.describe(run_dir, config)
+        self._display_style = display
+
+    def _fresh(self) -> dict[str, PyTree]:
+        """The arrays of a checkpoint before the first update."""
+        state = self._init(self._keys)
+        best = {
+            "params": jax.tree.map(jnp.copy, self.algo.policy(state.learner)),
+            "score": jnp.full(self.n, -jnp.inf),
+            "env_steps": jnp.zeros(self.n, jnp.uint32),
+        }
+        return {"state": state, "best": best}
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Trains to the end of the budget, or until a signal stops it.
+
+        Raises:
+          TrainingFailed: the loss of every seed became non-finite.
+        """
+        config = self.config
+        arrays, host = self._restored or (self._fresh(), {})
+        self._restored = None
+        self._state, self.best = arrays["state"], arrays["best"]
+        self.counters = Counters.of(self._state)
+        upto = int(self.counters.updates.max()) if host else None
+        self.metrics = RowFile(self._file("metrics.jsonl"), upto)
+        self.evals = RowFile(self._file("eval.jsonl"), upto)
+        self._seconds_before = host.get("seconds", 0.0)
+        self._next_eval = host.get("next_eval", 0)
+        self._random = host.get("random")
+        self._started = self._last_save = time.monotonic()
+        self._display = Display(self._display_style, config.total_steps, self.n)
+        try:
+            with stop_on_signal() as stop:
+                done = self.counters.slowest if host else 0
+                self._display.say(words.start(config, self.spec, self.run_dir, done))
+                self._before_training()
+                self._train(stop)
+                self._finish(stop)
+        finally:
+            self._display.close()
+            if self._checkpoints:
+                self._checkpoints.close()
+
+    def _before_training(self) -> None:
+        if self._random is None:
+            params = random_params(self.algo.policy(self._state.learner))
+            summaries = self._evaluate(params, self.config.eval.final_episodes, RANDOM)
+            self._random = summaries[0]["sampled"]
+        text = words.random_policy(self._random, self.spec)
+        self._display.say(
+            f"  uniformly random policy: {text} ({self._random['episodes']} episodes)"
+        )
+        if self.counters.slowest >= self._next_eval:
+            self._evaluate_now()
+        self._save()
+
+    def _train(self, stop: StopRequest) -> None:
+        """Runs chunks until the budget is spent, a signal comes, or no seed is left.
+
+        A chunk's metrics are fetched while the next chunk runs, unless its end may be a point of
+        decision (evaluation, checkpoint, end): there the host waits, so that decisions depend on
+        exact counts only, and a resumed run takes the same ones.
+        """
+        waiting: PyTree | None = None
+        while not self._done(stop):
+            self._state, metrics = self._chunk(self._state, self._hp, self._iterations)
+            if waiting is not None:
+                self._consume(waiting)
+            waiting = metrics
+            decision = min(self._next_eval, self.config.total_steps)
+            certain = self.counters.slowest + self._chunk_steps < decision
+            if certain and stop.number is None and not self._save_due():
+                continue
+            self._consume(waiting)
+            waiting = None
+            if not self.counters.alive.any():
+                break
+            improved = self.counters.slowest >= self._next_eval and self._evaluate_now()
+            if improved or self._save_due():
+                self._save()
+
+    def _done(self, stop: StopRequest) -> bool:
+        spent = self.counters.slowest >= self.config.total_steps
+        return spent or stop.number is not None or not self.counters.alive.any()
+
+    def _consume(self, metrics: PyTree) -> None:
+        """Waits for a chunk, moves the counters, and writes a row for every seed."""
+        metrics = jax.device_get(metrics)
+        before = self.counters
+        counts = {k: np.asarray(v)[:, -1].astype(np.int64) for k, v in metrics["counts"].items()}
+        self.counters = now = Counters(**counts)
+        rate = self._display.tick(now.slowest)
+        rows = []
+        for i, seed in enumerate(self.config.seeds):
+            if not now.alive[i]:
+                if before.alive[i]:
+                    self._display.say(
+                        words.failed(seed, int(now.failed_at[i]), int(now.env_steps[i]))
+                    )
+                continue
+            rows.append(chunk_row(metrics, i, self.spec.has_win))
+            self.metrics.append(self._stamp(i) | {"env_steps_per_second": rate} | rows[-1])
+        self._display.show(now.slowest, rows, self.algo.metrics)
+
+    def _stamp(self, i: int) -> dict[str, Any]:
+        return {
+            "seed": self.config.seeds[i],
+            "env_steps": int(self.counters.env_steps[i]),
+            "update": int(self.counters.updates[i]),
+            "seconds": round(self._seconds(), 3),
+        }
+
+    # --- evaluation ------------------------------------------------------------------------------
+
+    def _evaluate(self, params: PyTree, episodes: int, *purpose: int) -> list[words.Summary]:
+        """Greedy and sampled figures of every seed."""
+        keys = evaluation_keys(self.config.seeds, *purpose)
+        return self._evaluator(params, keys, self._hp, episodes)
+
+    def _evaluate_now(self) -> bool:
+        """Evaluates the current policies and keeps the best so far; True when one improved."""
+        params = self.algo.policy(self._state.learner)
+        update = int(self.counters.updates.max())
+        summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
+        for i, summary in enumerate(summaries):
+            self.evals.append(eval_row(self._stamp(i), summary))
+        scores = jnp.array([score(s["greedy"], self.spec) for s in summaries])
+        better = (scores >= self.best["score"]) & jnp.asarray(self.counters.alive)
+        new = {"params": params, "score": scores, "env_steps": self._state.env_steps}
+        self.best = _keep(better, new, self.best)
+        interval = self.config.eval.interval
+        self._next_eval = (self.counters.slowest // interval + 1) * interval
+        text = words.figures(summaries, self.spec)
+        self._display.say(f"  eval at {self.counters.slowest / 1e3:,.0f}k: {text}")
+        return bool(better.any())
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _file(self, name: str) -> Path | None:
+        return None if self.run_dir is None else self.run_dir / name
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _save_due(self) -> bool:
+        waited = time.monotonic() - self._last_save
+        return self._checkpoints is not None and waited >= self.config.checkpoint.every_seconds
+
+    def _save(self) -> None:
+        if self._checkpoints is None:
+            return
+        best = float(jnp.mean(self.best["score"]))
+        self._checkpoints.save(
+            int(self.counters.updates.max()),
+            {"state": self._state, "best": self.best},
+            {"seconds": self._seconds(), "next_eval": self._next_eval, "random": self._random},
+            best if np.isfinite(best) else None,
+        )
+        self._last_save = time.monotonic()
+
+    def _finish(self, stop: StopRequest) -> None:
+        self.interrupted = stop.number
+        if not self.counters.alive.any():
+            kept = f" in {self.run_dir / 'checkpoints'}" if self.run_dir else ""
+            raise TrainingFailed(
+                f"the loss of every seed became non-finite; the last checkpoint is kept{kept}"
+            )
+        self._save()
+        now = self.counters
+        self.summary = {
+            "algorithm": self.config.algorithm, "task": self.config.task,
+            "seeds": list(self.config.seeds), "env_steps": now.env_steps, "updates": now.updates,
+            "failed_at_update": [int(u) if u >= 0 else None for u in now.failed_at],
+            "reward_scale": self.config.hp.reward_scale, "random": self._random,
+            "interrupted": stop.number is not None,
+        }  # fmt: skip
+        if stop.number is None:
+            self.summary |= self._final_figures()
+        else:
+            self._display.say(words.stopped(stop.number, now.slowest, self.run_dir))
+        self.summary["seconds"] = round(self._seconds(), 1)
+        if self.run_dir is not None:
+            export_run(
+                self.run_dir, self.config, self.spec, self.summary, self.evals.rows, self.best
+            )
+
+    def _final_figures(self) -> dict[str, Any]:
+        """The last policy and the best one (the absolute metric), on fresh episodes."""
+        episodes = self.config.eval.final_episodes
+        last = self._evaluate(self.algo.policy(self._state.learner), episodes, FINAL_LAST)
+        best = self._evaluate(self.best["params"], episodes, FINAL_BEST)
+        self._display.close()
+        n = last[0]["greedy"]["episodes"]
+        seeds = f", mean of {self.n} seeds" if self.n > 1 else ""
+        self._display.say(
+            f"after {self.counters.slowest:,} env steps ({n} episodes per mode{seeds}):\n"
+            f"  last policy:   {words.figures(last, self.spec)}\n"
+            f"  best policy:   {words.figures(best, self.spec)}\n"
+            f"  random policy: {words.random_policy(self._random, self.spec)}"
+        )
+        steps = np.asarray(self.best["env_steps"])
+        return {
+            "final": last,
+            "best": [dict(figures, env_steps=int(steps[i])) for i, figures in enumerate(best)],
+        }
+
+
+def batched_hparams(hp: Any, n_runs: int) -> Any:
+    """Hyper-parameters as arrays ``[R]``: floats float32, counts int32."""
+    return jax.tree.map(
+        lambda x: jnp.full((n_runs,), x, jnp.int32 if isinstance(x, int) else jnp.float32), hp
+    )
+
+
+@jax.jit
+def _keep(better, new, old):
+    """``new`` for the runs that are better, ``old`` for the others."""
+
+    def pick(a, b):
+        return jnp.where(better.reshape(better.shape + (1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, new, old)

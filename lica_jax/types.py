@@ -1,0 +1,176 @@
+"""The array types and interfaces every task, algorithm and loop shares (no logic).
+
+Axis order is ``[R] [T] [B] [N] [...]``: runs, time, parallel environments, agents. Arrays, never
+dictionaries of agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+PyTree = Any
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Static facts about a task.
+
+    Attributes:
+      name: registry name, e.g. ``"smax/3m"``.
+      n_agents: number of agents N.
+      n_actions: size A of the (padded) discrete action set of one agent.
+      obs_size: length O of one agent's observation.
+      state_size: length S of the critic's state.
+      episode_limit: exact number of transitions after which an episode is truncated.
+      reward_scale: factor applied to rewards for *learning*; returns are always reported unscaled.
+      timeout_is_terminal: whether reaching the limit counts as a terminal state of value 0 by
+        default (SMAC's convention) instead of being bootstrapped.
+      max_return: largest possible unscaled return, or None when unbounded.
+      has_win: whether ``TimeStep.info["won"]`` is meaningful.
+      source: where the task comes from, for ``lica-jax list``.
+    """
+
+    name: str
+    n_agents: int
+    n_actions: int
+    obs_size: int
+    state_size: int
+    episode_limit: int
+    reward_scale: float = 1.0
+    timeout_is_terminal: bool = False
+    max_return: float | None = None
+    has_win: bool = False
+    source: str = ""
+
+
+@struct.dataclass
+class TimeStep:
+    """One environment at one moment; leading axes come from vmap and scan."""
+
+    obs: Float[Array, "N O"]
+    state: Float[Array, " S"]
+    avail: Bool[Array, "N A"]
+    reward: Float[Array, ""]  # team reward received on arriving here; 0 at reset
+    terminated: Bool[Array, ""]
+    truncated: Bool[Array, ""]
+    first: Bool[Array, ""]
+    alive: Bool[Array, " N"]
+    info: dict[str, Array]  # fixed keys, scalars, e.g. {"won": ...}
+
+
+class Task(Protocol):
+    """A pure, jittable, unbatched environment that never resets itself.
+
+    A task whose natural layout is batched may also offer ``reset_batch`` and ``step_batch`` with a
+    leading axis B on every argument; ``rollout`` uses them when present.
+    """
+
+    spec: TaskSpec
+
+    def reset(self, key: PRNGKeyArray) -> tuple[PyTree, TimeStep]: ...
+
+    def step(
+        self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " N"]
+    ) -> tuple[PyTree, TimeStep]: ...
+
+
+@struct.dataclass
+class Trajectory:
+    """A time-major batch of experience; slot T is the bootstrap slot.
+
+    ``valid[t]`` says whether the transition from slot t to slot t+1 really happened: it is False
+    behind the end of an episode and where a finished environment was reset.
+    """
+
+    steps: TimeStep  # leaves [T+1, B, ...]
+    action: Int[Array, "T+1 B N"]
+    valid: Bool[Array, "T B"]
+    carry: PyTree  # the policy's memory before slot 0
+    extras: dict[str, Array]  # what `act` returned beside the action, [T+1, B, ...]
+
+
+@struct.dataclass
+class Progress:
+    """How far training is, for schedules. Counts only, so that a longer budget changes nothing."""
+
+    env_steps: Float[Array, ""]
+    updates: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class Collect:
+    """How experience is gathered between two updates.
+
+    Attributes:
+      mode: ``"episode"`` plays ``envs`` whole episodes from reset (the paper's protocol);
+        ``"steps"`` continues ``envs`` streams for ``length`` steps each.
+      envs: number of parallel environments B.
+      length: segment length T of ``"steps"`` mode; ignored in ``"episode"`` mode.
+    """
+
+    mode: Literal["episode", "steps"] = "steps"
+    envs: int = 64
+    length: int = 16
+
+
+class Algorithm(NamedTuple):
+    """An algorithm as pure functions over arrays; built by ``make_algorithm(config, spec)``.
+
+    Attributes:
+      init: ``key -> learner``, a struct of arrays.
+      initial_carry: ``batch -> carry``, the policy's memory at an episode's start.
+      act: ``(params, carry, ts[B], key, *, hp, progress, explore) -> (carry, action[B, N], extras)``;
+        ``explore`` is a bool per environment [B]: sample where True, act greedily where False.
+      update: ``(learner, trajectory, key, *, hp, progress) -> (learner, metrics)`` with scalar
+        metrics; ``metrics["loss"]`` must turn non-finite when the update went wrong.
+      policy: ``learner -> params``, the part of the learner that ``act`` needs.
+      metrics: names of the metrics worth showing to a person, in order.
+      scratch_bytes: ``rows -> {name: bytes}``, the largest temporaries of one update over that
+        many (time, environment) rows, for the memory check.
+    """
+
+    init: Callable[..., PyTree]
+    initial_carry: Callable[[int], PyTree]
+    act: Callable[..., tuple[PyTree, Array, dict[str, Array]]]
+    update: Callable[..., tuple[PyTree, dict[str, Array]]]
+    policy: Callable[[PyTree], PyTree]
+    scratch_bytes: Callable[[int], dict[str, int]]
+    metrics: tuple[str, ...] = ()
+
+
+@struct.dataclass
+class EpisodeStats:
+    """Sums over the episodes that finished; divide by ``episodes`` for means."""
+
+    episodes: Int[Array, ""]
+    return_sum: Float[Array, ""]  # unscaled
+    length_sum: Float[Array, ""]
+    won_sum: Float[Array, ""]
+
+
+@struct.dataclass
+class EnvStream:
+    """B environments in flight: what `steps` mode carries from one segment to the next."""
+
+    env: PyTree
+    ts: TimeStep  # [B, ...]
+    carry: PyTree
+    episode_return: Float[Array, " B"]  # unscaled return of the running episode
+    episode_length: Int[Array, " B"]
+
+
+@struct.dataclass
+class RunState:
+    """Everything one run needs to go on; a leading axis R makes it a batch of runs."""
+
+    learner: PyTree
+    stream: EnvStream
+    key: PRNGKeyArray
+    env_steps: Int[Array, ""]  # uint32: transitions that really happened
+    updates: Int[Array, ""]
+    failed_at: Int[Array, ""]  # update whose loss was not finite, or -1
