@@ -88,7 +88,8 @@ class Checkpointer:
         except Exception as error:
             raise UserError(damaged(where, error)) from None
         mismatch = [
-            f"{jax.tree_util.keystr(path)}: {got.shape} {got.dtype}, expected {want.shape} {want.dtype}"
+            f"{jax.tree_util.keystr(path)} is {got.shape} {got.dtype}, "
+            f"expected {want.shape} {want.dtype}"
             for (path, got), want in zip(
                 jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(raw), strict=True
             )
@@ -106,10 +107,10 @@ class Checkpointer:
 
 
 def damaged(where: Path, error: Exception) -> str:
-    first = str(error).strip().splitlines()
+    lines = str(error).strip().splitlines() or [type(error).__name__]
     return (
-        f"checkpoint {where} is damaged or incomplete ({first[0][:200] if first else type(error).__name__}); "
-        f"remove that folder to go on from the one before it"
+        f"checkpoint {where} is damaged or of another configuration ({lines[0][:160]}); "
+        "remove that folder to go on from the one before it"
     )
 
 

@@ -7,13 +7,14 @@ and Python share one set of names. Bad input gives one message and exit code 2.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import os
 import re
 import sys
 from pathlib import Path
 
-from lica_jax.errors import TrainingFailed, UserError
+from lica_jax.errors import TrainingFailed, UserError, unknown
 
 COMMANDS = {
     "train": "train an algorithm on a task, or resume a run",
@@ -121,14 +122,16 @@ def _train(argv: list[str]) -> int:
         names = names if len(names) == 2 else ["lica", "smax/3m"]
     elif len(names) == 1 or (not names and not args.resume):
         raise UserError(
-            f"train needs an algorithm and a task, for example: lica-jax train lica smax/3m\n{TRAIN_USAGE}"
+            "train needs an algorithm and a task, for example: lica-jax train lica smax/3m\n"
+            + TRAIN_USAGE
         )
 
+    meta = [option for action in parser._actions for option in action.option_strings]
     if args.resume:
         config = _resumed_config(args, names)
     else:
         config = load_config(*names, preset=args.preset or DEFAULT_PRESET)
-    config = parse_settings(config, settings)
+    config = parse_settings(config, settings, meta)
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
 
     from lica_jax.api import train
@@ -158,8 +161,31 @@ def _resumed_config(args, names):
     return config
 
 
-def parse_settings(config, settings: list[str]):
-    """``config`` with the flags in ``settings`` applied; raises ``UserError`` naming bad ones."""
+def setting_flags(config, prefix: str = "--") -> list[str]:
+    """The flags of a configuration: its fields, nested ones with a dot."""
+    flags = []
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            flags += setting_flags(value, name + ".")
+        else:
+            flags.append(name)
+            if isinstance(value, bool):
+                head, _, last = name.rpartition(".")
+                flags.append(f"{head}.no-{last}" if head else f"--no-{last[2:]}")
+    return flags
+
+
+def parse_settings(config, settings: list[str], meta: list[str]):
+    """``config`` with the flags in ``settings`` applied; raises ``UserError`` naming bad ones.
+
+    ``meta`` are the flags that are not settings; they are offered for misspelled ones.
+    """
+    known = ["--help", *setting_flags(config)]
+    for word in settings:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            raise unknown("flag", flag, known + meta, "`lica-jax train --help` shows all")
     import contextlib
     import io
 
@@ -231,7 +257,8 @@ def _eval(argv: list[str]) -> int:
         return 0
     about = result["policy"]
     print(
-        f"{about['algorithm']} trained on {about['task']} for {about['env_steps']:,} env steps (seed {about['seed']})"
+        f"{about['algorithm']} trained on {about['task']} for {about['env_steps']:,} env steps "
+        f"(seed {about['seed']})"
     )
     print(f"{result['task']}, {result['greedy']['episodes']} episodes per mode:")
     for mode in ("greedy", "sampled"):

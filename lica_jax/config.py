@@ -139,43 +139,14 @@ def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
 
 
 def _coerce(name: str, value: Any, hint: Any) -> Any:
-    """Turns what YAML, JSON and Python callers naturally write into the field's type."""
-    options = typing.get_args(hint) or (hint,)
-    if typing.get_origin(hint) is tuple:
-        if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
-            raise UserError(f"{name} must be a list of numbers, got {value!r}")
-        return tuple(_coerce(name, v, options[0]) for v in value)
-    if typing.get_origin(hint) is typing.Literal:
-        return value  # the dataclass's own `problems` names the choices
-    if isinstance(value, str) and float in options and str not in options:
-        try:
-            return float(value)  # YAML reads 5e-4 as a string
-        except ValueError:
-            pass
-    if bool in options or isinstance(value, bool):
-        ok = bool in options and (
-            isinstance(value, bool) or (value is None and type(None) in options)
-        )
-    elif int in options and isinstance(value, (int, float)):
-        ok = (math.isfinite(value) and value == int(value)) or float in options
-        value = int(value) if ok and float not in options else value
-    elif float in options and isinstance(value, (int, float)):
-        ok, value = True, float(value)
-    elif value is None:
-        ok = type(None) in options
-    else:
-        ok = (
-            (str in options
-            and isinstance(value, str))
-            or any(
-                typing.get_origin(o) is typing.Literal and value in typing.get_args(o)
-                for o in options
-            )
-        )
-    if not ok:
-        wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-        raise UserError(f"{name} must be {wanted}, got {value!r}")
-    return value
+    """What YAML, JSON and Python callers naturally write, as the field's type (text 5e-4 too)."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        reasons = " or ".join(dict.fromkeys(e["msg"] for e in error.errors()))
+        raise UserError(f"{name}: {reasons}, got {value!r}") from None
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

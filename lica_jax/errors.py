@@ -14,7 +14,9 @@ class TrainingFailed(RuntimeError):
     """Every seed of a run hit a non-finite loss. The command line exits with code 1."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown(
+    kind: str, name: str, known: Iterable[str], more: str = "`lica-jax list` shows all"
+) -> UserError:
     """The error for a name that is not registered, with the nearest names that are."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
@@ -22,4 +24,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
         hint = f"did you mean {' or '.join(near)}?"
     else:
         hint = "known: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return UserError(f"unknown {kind} {name!r}; {hint} (`lica-jax list` shows all)")
+    return UserError(f"unknown {kind} {name!r}; {hint} ({more})")

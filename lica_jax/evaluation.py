@@ -107,10 +107,7 @@ class Evaluator:
         parts = jax.device_get([self._evaluate(params, fold(keys, i), hp) for i in waves])
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
         return [
-            {
-                m: summarise(jax.tree.map(lambda x: x[i], result[m]), self._spec.has_win)
-                for m in MODES
-            }
+            {m: summarise(result[m], self._spec.has_win, run=i) for m in MODES}
             for i in range(self._n)
         ]
 
@@ -145,17 +142,18 @@ def random_params(params: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, params)
 
 
-def summarise(episodes: Episodes, has_win: bool) -> dict[str, float | int | None]:
-    """Means over the episodes that really finished, of one run and one mode."""
-    done = np.asarray(episodes.finished)
+def summarise(episodes: Episodes, has_win: bool, run: int) -> dict[str, float | int | None]:
+    """Means over the episodes of one run that really finished; leaves of ``episodes`` [R, E]."""
+    episodes = jax.tree.map(lambda x: np.asarray(x[run], np.float64), episodes)
+    done = episodes.finished > 0
     n = int(done.sum())
 
     def mean(x):
-        return float(np.asarray(x, np.float64)[done].mean()) if n else None
+        return float(x[done].mean()) if n else None
 
     out = {
         "return_mean": mean(episodes.returns),
-        "return_std": float(np.asarray(episodes.returns)[done].std()) if n else None,
+        "return_std": float(episodes.returns[done].std()) if n else None,
         "episode_length_mean": mean(episodes.length),
         "episodes": n,
     }

@@ -78,8 +78,8 @@ def check_fits(parts: dict[str, int], available: int | None = None) -> None:
         return
     largest = max(parts, key=parts.get)
     raise UserError(
-        f"this run needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; the largest "
-        f"part is {largest} with {parts[largest] / 2**30:.1f} GiB. Use fewer "
+        f"this run needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; the "
+        f"largest part is {largest} with {parts[largest] / 2**30:.1f} GiB. Use fewer "
         "seeds (--seeds), fewer environments (--collect.envs), shorter segments (--collect.length) "
         "or a smaller network (--algo.*)"
     )

@@ -40,15 +40,12 @@ def save_policy(
       algorithm, config, hp, spec: what is needed to rebuild ``act``.
       about: further facts to keep: seed, env_steps, scores.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     facts = header(algorithm, config, hp, spec, **about)
     scratch = path.with_name(path.name + ".tmp")
-    save_file(
-        {name: np.asarray(x) for name, x in named_leaves(params).items()},
-        scratch,
-        metadata={"lica_jax": json.dumps(plain(facts))},
-    )
+    arrays = {name: np.ascontiguousarray(x) for name, x in named_leaves(params).items()}
+    scratch.write_bytes(save(arrays, metadata={"lica_jax": json.dumps(plain(facts))}))
     scratch.replace(path)
     write_json(path.with_suffix(".json"), facts)
 
@@ -167,7 +164,7 @@ def load_policy(path: str | Path) -> Policy:
     try:
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get("lica_jax", "null"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error})") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from lica_jax.types import EnvStream, EpisodeStats, Task, TimeStep, Trajectory
 
 PyTree = Any
-# (carry, ts[B], key) -> (carry, action[B, N], extras): an algorithm's `act` with its parameters bound.
+# (carry, ts[B], key) -> (carry, action[B, N], extras): `Algorithm.act` with its parameters bound.
 Act = Callable[[PyTree, TimeStep, PRNGKeyArray], tuple[PyTree, Array, dict[str, Array]]]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from lica_jax.checkpoint import write_json
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
@@ -43,14 +44,14 @@ def read_config(run_dir: Path) -> TrainConfig:
 
 
 def check_new(run_dir: Path, config: TrainConfig) -> None:
-    """Refuses a directory that holds anything, or that cannot be written. Writes nothing lasting."""
+    """Refuses a directory that holds anything or cannot be written; leaves nothing behind."""
     del config  # the same signature as `check_same`
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"run directory {run_dir} is a file")
     if run_dir.is_dir() and any(run_dir.iterdir()):
         if (run_dir / CONFIG).is_file():
             raise UserError(
-                f"{run_dir} already holds a run; continue it with --resume, or choose another --run-dir"
+                f"{run_dir} already holds a run; go on with --resume or choose another --run-dir"
             )
         raise UserError(f"{run_dir} is not empty; choose another --run-dir")
     try:
@@ -66,9 +67,10 @@ def check_same(run_dir: Path, config: TrainConfig) -> None:
     """Refuses to resume a run with another configuration; some fields may change."""
     old, new = (to_dict(c) for c in (read_config(run_dir), config))
     changed = [
-        f"{name}: {old[name]!r} -> {new[name]!r}"
+        line
         for name in old
-        if old[name] != new[name] and name not in RESUMABLE
+        if name not in RESUMABLE
+        for line in _differences(name, old[name], new[name])
     ]
     if changed:
         raise UserError(
@@ -78,6 +80,13 @@ def check_same(run_dir: Path, config: TrainConfig) -> None:
         )
     if not os.access(run_dir, os.W_OK):
         raise UserError(f"run directory {run_dir} cannot be written")
+
+
+def _differences(name: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        parts = [_differences(f"{name}.{k}", old.get(k), new.get(k)) for k in old | new]
+        return [line for part in parts for line in part]
+    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
 
 
 def describe(run_dir: Path, config: TrainConfig) -> None:

@@ -83,13 +83,13 @@ class Session:
         self.task = make_task(config.task)
         self.spec = self.task.spec
         self.config = config = resolve(config, self.spec)
-        self.run_dir = run_dir
-        if run_dir is not None:
-            (run_files.check_same if resume else run_files.check_new)(run_dir, config)
         self.n = len(config.seeds)
         self.algo = make_algorithm(config.algorithm, self.spec, config.algo)
         init, chunk = make_run(self.algo, self.task, config.collect, config.timeout_is_terminal)
         check_fits(training_bytes(self.algo, self.task, config.collect, init, self.n))
+        self.run_dir = run_dir
+        if run_dir is not None:
+            (run_files.check_same if resume else run_files.check_new)(run_dir, config)
         self._init, self._chunk = batch_runs(init, chunk, self.n)
         self._iterations = iterations_per_chunk(config, self.spec)
         self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
@@ -134,6 +134,7 @@ class Session:
         self._seconds_before = host.get("seconds", 0.0)
         self._next_eval = host.get("next_eval", 0)
         self._random = host.get("random")
+        self._evaluated_at: int | None = None
         self._started = self._last_save = time.monotonic()
         self._display = Display(self._display_style, config.total_steps, self.n)
         try:
@@ -227,7 +228,7 @@ class Session:
     def _evaluate_now(self) -> bool:
         """Evaluates the current policies and keeps the best so far; True when one improved."""
         params = self.algo.policy(self._state.learner)
-        update = int(self.counters.updates.max())
+        self._evaluated_at = update = int(self.counters.updates.max())
         summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
         for i, summary in enumerate(summaries):
             self.evals.append(eval_row(self._stamp(i), summary))
@@ -272,6 +273,8 @@ class Session:
             raise TrainingFailed(
                 f"the loss of every seed became non-finite; the last checkpoint is kept{kept}"
             )
+        if stop.number is None and self._evaluated_at != int(self.counters.updates.max()):
+            self._evaluate_now()  # the last policy is a candidate for the best one
         self._save()
         now = self.counters
         self.summary = {

@@ -124,8 +124,9 @@ class Algorithm(NamedTuple):
     Attributes:
       init: ``key -> learner``, a struct of arrays.
       initial_carry: ``batch -> carry``, the policy's memory at an episode's start.
-      act: ``(params, carry, ts[B], key, *, hp, progress, explore) -> (carry, action[B, N], extras)``;
-        ``explore`` is a bool per environment [B]: sample where True, act greedily where False.
+      act: ``(params, carry, ts[B], key, *, hp, progress, explore) ->
+        (carry, action[B, N], extras)``; ``explore`` is a bool per
+        environment [B]: sample where True, act greedily where False.
       update: ``(learner, trajectory, key, *, hp, progress) -> (learner, metrics)`` with scalar
         metrics; ``metrics["loss"]`` must turn non-finite when the update went wrong.
       policy: ``learner -> params``, the part of the learner that ``act`` needs.

@@ -37,6 +37,6 @@ def algorithm_module(name: str) -> Any:
 
 
 def make_algorithm(name: str, spec: TaskSpec, config: Any = None) -> Algorithm:
-    """Builds the algorithm ``name`` for a task; ``config`` defaults to the module's ``Config()``."""
+    """Builds the algorithm ``name`` for a task; ``config`` defaults to its own defaults."""
     module = algorithm_module(name)
     return module.make(module.Config() if config is None else config, spec)

@@ -153,7 +153,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         del hp, progress
         hidden, logits = actor_step(actor, params, carry, ts.obs, ts.first)
         logits = mask_logits(logits, ts.avail)
-        # Gumbel-max on the masked logits: the official selector's training behaviour, temperature 1.
+        # Gumbel-max on the masked logits, as the official selector does in training.
         sampled = jax.random.categorical(key, logits)
         greedy = jnp.argmax(logits, axis=-1)
         action = jnp.where(explore[:, None], sampled, greedy).astype(jnp.int32)

@@ -8,14 +8,14 @@ from jaxtyping import Array, Bool, Float
 
 
 def lambda_returns(
-    q: Float[Array, T+1 *B],
-    reward: Float[Array, T *B],
-    terminal: Bool[Array, T *B],
-    cut: Bool[Array, T *B],
-    valid: Bool[Array, T *B],
+    q: Float[Array, T + 1 * B],
+    reward: Float[Array, T * B],
+    terminal: Bool[Array, T * B],
+    cut: Bool[Array, T * B],
+    valid: Bool[Array, T * B],
     gamma: Float[Array, ""],
     lam: Float[Array, ""],
-) -> Float[Array, T *B]:
+) -> Float[Array, T * B]:
     """TD(lambda) targets (LICA paper, Eq. 2).
 
     ``G_t = r_t + gamma (1 - d_t) [(1 - lam) q_{t+1} + lam G_{t+1}]`` for valid t, else 0. Where

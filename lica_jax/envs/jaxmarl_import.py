@@ -1,11 +1,35 @@
-"""Imports JaxMARL without the lines it prints to stdout about its optional parts."""
+"""Imports JaxMARL without the lines it prints about its optional parts.
+
+Something JaxMARL imports puts ``sys.stdout`` back, so the lines are caught at the file descriptor.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import io
+import os
+import sys
 
-with contextlib.redirect_stdout(io.StringIO()):
+
+@contextlib.contextmanager
+def _silent_stdout():
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except (OSError, ValueError, AttributeError):  # no stdout to silence
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _silent_stdout():
     import jaxmarl  # noqa: F401
     from jaxmarl.environments.smax import HeuristicEnemySMAX  # noqa: F401
     from jaxmarl.environments.smax.smax_env import Scenario as JaxMarlScenario  # noqa: F401

@@ -36,6 +36,6 @@ class MixingCritic(nn.Module):
         w2 = MLP((e, e) if deep else (e,), name="hyper_w_final")(state)
         b1 = Linear(e, name="hyper_b_1")(state)
         b2 = MLP((e, 1), name="hyper_b_2")(state)[..., 0]
-        w1 = w1.reshape(w1.shape[:-1] + (m, e))
+        w1 = w1.reshape(*w1.shape[:-1], m, e)
         hidden_values = nn.relu(jnp.einsum("...m,...me->...e", u, w1) + b1)
         return jnp.sum(hidden_values * w2, axis=-1) + b2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def export_run(
     params = jax.device_get(best["params"])
     for name, i in names.items():
         save_policy(
-            run_dir / f"{name}.safetensors", jax.tree.map(lambda x: x[i], params),  # noqa: B023
+            run_dir / f"{name}.safetensors", jax.tree.map(operator.itemgetter(i), params),
             algorithm=config.algorithm, config=config.algo, hp=config.hp, spec=spec,
             seed=config.seeds[i], env_steps=int(env_steps[i]), score=float(scores[i]),
         )  # fmt: skip
