@@ -68,6 +68,13 @@ class Checkpointer:
         Raises:
           UserError: there is none, it is damaged, or it belongs to another configuration.
         """
+        try:
+            return self._restore(like)
+        except UserError:
+            self.close()
+            raise
+
+    def _restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         step = self.latest()
         if step is None:
             raise UserError(f"no complete checkpoint in {self._directory}: nothing to resume from")
@@ -127,7 +134,7 @@ def data_to_keys(tree: PyTree, like: PyTree) -> PyTree:
     """The inverse of ``keys_to_data``: keys where ``like`` has them."""
 
     def restore(x, want):
-        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(want)) if is_key(want) else x
+        return jax.random.wrap_key_data(x) if is_key(want) else x
 
     return jax.tree.map(restore, tree, like)
 

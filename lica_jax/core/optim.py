@@ -22,7 +22,7 @@ def clip_by_global_norm(
 
     The 1e-6 is PyTorch's ``clip_grad_norm_``, which the official code uses; optax has none.
     """
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     factor = jnp.minimum(1.0, max_norm / (norm + 1e-6))
     return jax.tree.map(lambda g: g * factor, grads), norm
 

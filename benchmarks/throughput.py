@@ -1,0 +1,171 @@
+"""Env steps per second of raw stepping, of rollouts and of LICA training, beside JaxMARL's own loop.
+
+One JSON line per measurement, to stdout. Each measurement is a compiled call repeated until
+``--seconds`` have passed; calls of the different kinds alternate, so that a busy machine slows all
+of them, and the median call counts.
+
+* ``jaxmarl``: JaxMARL's ``env.step`` (with its automatic reset) under a random policy: the peer.
+* ``raw``: this package's task under the same random policy, with its next-step reset and its
+  normalised critic state; ``ratio_to_jaxmarl`` compares the two of one run.
+* ``rollout``: the same with LICA's recurrent actor choosing the actions.
+* ``train``: collecting and learning with the ``fast`` preset's settings (4 critic steps and one
+  actor step per segment), and its share of raw speed.
+
+    python benchmarks/throughput.py --tasks smax/2s3z --envs 32 256
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from lica_jax.algorithms import make_algorithm
+from lica_jax.config import load_config, resolve
+from lica_jax.envs import make_task
+from lica_jax.loop import batch_runs, bound_act, make_run
+from lica_jax.rollout import start_stream, unroll
+from lica_jax.run_dir import versions
+from lica_jax.session import batched_hparams
+from lica_jax.types import Collect, Progress
+
+TASKS = ("smax/2s3z", "smax/5m_vs_6m", "mpe/simple_spread")
+LENGTH = 16
+
+
+def random_actions(avail, key):
+    return jax.random.categorical(key, jnp.where(avail, 0.0, -1e10))
+
+
+def jaxmarl_loop(task, envs):
+    """JaxMARL's own stepping, as its documentation shows it: step, and ask for available actions."""
+    env = task.env
+    has_masks = task.spec.has_win
+
+    def avail_of(state):
+        if not has_masks:
+            return task._avail
+        masks = env.get_avail_actions(state)
+        return jnp.stack([masks[a] for a in env.agents]).astype(bool)
+
+    def step(carry, key):
+        obs, state = carry
+        act_key, step_key = jax.random.split(key)
+        action = random_actions(jax.vmap(avail_of)(state), act_key) if has_masks else random_actions(
+            jnp.broadcast_to(task._avail, (envs, *task._avail.shape)), act_key
+        )  # fmt: skip
+        actions = {a: action[:, i] for i, a in enumerate(env.agents)}
+        obs, state, reward, done, _ = jax.vmap(env.step)(
+            jax.random.split(step_key, envs), state, actions
+        )
+        used = sum(jnp.sum(x) for x in (*obs.values(), *reward.values())) + jnp.sum(done["__all__"])
+        return (obs, state), (used, jnp.asarray(envs))
+
+    start = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), envs))
+
+    def run(carry, key):
+        carry, (used, count) = jax.lax.scan(step, carry, jax.random.split(key, LENGTH))
+        return carry, (jnp.sum(used), jnp.sum(count))
+
+    return jax.jit(run), start
+
+
+def task_loop(task, envs, act, carry):
+    """This package's rollout; everything it returns is used."""
+
+    def run(stream, key):
+        stream, trajectory, stats = unroll(task, act, stream, key, LENGTH, restart=True)
+        used = sum(jnp.sum(x) for x in jax.tree.leaves((trajectory.steps, stats)))
+        return stream, (used, jnp.sum(trajectory.valid))
+
+    return jax.jit(run), jax.jit(lambda k: start_stream(task, carry, k, envs))(jax.random.key(0))
+
+
+def loops(task, envs):
+    """Name -> (function, carry); a call returns the carry, (anything, transitions that happened)."""
+    config = resolve(
+        load_config(
+            "lica", task.spec.name, collect=Collect("steps", envs, LENGTH), total_steps=1e9
+        ),
+        task.spec,
+    )
+    algo = make_algorithm("lica", task.spec, config.algo)
+    params = algo.policy(algo.init(jax.random.key(0)))
+    progress = Progress(jnp.zeros(()), jnp.int32(0))
+    policy = partial(bound_act, algo, params, config.hp, progress, jnp.ones(envs, bool))
+    init, chunk = batch_runs(*make_run(algo, task, config.collect, config.timeout_is_terminal), 1)
+    hp = batched_hparams(config.hp, 1)
+    state = init(jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
+
+    def train(state, key):
+        before = int(state.env_steps[0])
+        state, metrics = chunk(state, hp, 1)
+        return state, (metrics, state.env_steps[0] - before)
+
+    return {
+        "jaxmarl": jaxmarl_loop(task, envs),
+        "raw": task_loop(task, envs, lambda c, ts, k: (c, random_actions(ts.avail, k), {}), ()),
+        "rollout": task_loop(task, envs, policy, algo.initial_carry(envs)),
+        "train": (train, state),
+    }
+
+
+def measure(named, seconds):
+    """Transitions per second of each kind (median call), first-call seconds, and all rates."""
+    carry = {name: start for name, (_, start) in named.items()}
+    rates: dict[str, list[float]] = {name: [] for name in named}
+    first = {}
+    key = jax.random.key(1)
+
+    def call(name):
+        nonlocal key
+        key, sub = jax.random.split(key)
+        begin = time.perf_counter()
+        carry[name], (used, count) = named[name][0](carry[name], sub)
+        jax.block_until_ready((carry[name], used))
+        seconds = time.perf_counter() - begin
+        return int(count) / seconds, seconds
+
+    for name in named:
+        first[name] = call(name)[1]
+        call(name)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or len(rates["train"]) < 3:
+        for name in named:
+            rates[name].append(call(name)[0])
+    return {name: statistics.median(r) for name, r in rates.items()}, first, rates
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--envs", nargs="+", type=int, default=(32, 256, 1024))
+    parser.add_argument("--seconds", type=float, default=10.0, help="per task and number of envs")
+    args = parser.parse_args()
+    print(json.dumps({"machine": versions()}), flush=True)
+    for name in args.tasks:
+        task = make_task(name)
+        for envs in args.envs:
+            median, first, rates = measure(loops(task, envs), args.seconds)
+            for kind, rate in median.items():
+                spread = sorted(rates[kind])
+                row = {
+                    "task": name, "envs": envs, "kind": kind,
+                    "env_steps_per_second": round(rate),
+                    "calls": len(spread), "slowest_over_fastest": round(spread[-1] / spread[0], 2),
+                    "first_call_seconds": round(first[kind], 1),
+                }  # fmt: skip
+                if kind != "jaxmarl":
+                    row["ratio_to_jaxmarl"] = round(rate / median["jaxmarl"], 3)
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

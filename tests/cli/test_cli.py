@@ -1,0 +1,194 @@
+"""The command line: what it leaves behind, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lica_jax.cli import main
+
+FAST = [
+    "--total-steps", "1e3", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
+    "--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8",
+    "--eval.episodes", "8", "--eval.final-episodes", "16", "--progress", "plain",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "lica", "probe/match", *FAST, "--run-dir", str(run_dir)]) == 0
+    return run_dir
+
+
+def test_settings_reach_the_run(tmp_path):
+    code = main([
+        "train", "lica", "probe/match", *FAST, "--run-dir", str(tmp_path / "r"), "--seeds", "3", "5",
+        "--hp.entropy-coef", "0.25", "--algo.no-share-params",
+    ])  # fmt: skip
+    assert code == 0
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert config["seeds"] == [3, 5] and config["total_steps"] == 1000
+    assert config["hp"]["entropy_coef"] == 0.25 and config["algo"]["share_params"] is False
+
+
+def test_training_tells_what_happens(tmp_path, capfd):
+    main(["train", "lica", "probe/match", *FAST, "--run-dir", str(tmp_path / "r")])
+    out = capfd.readouterr()
+    for words in (
+        "uniformly random policy: return",
+        "eval at",
+        "last policy",
+        "best policy",
+        "rewards x1",
+    ):
+        assert words in out.err
+    assert str(tmp_path / "r") in out.out
+
+
+def test_eval_prints_both_modes(run, capsys):
+    assert main(["eval", str(run), "--episodes", "20", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["task"] == "probe/match"
+    assert result["greedy"]["episodes"] >= 20 and result["sampled"]["episodes"] >= 20
+    assert main(["eval", str(run / "policy.safetensors"), "--episodes", "20"]) == 0
+    text = capsys.readouterr().out
+    assert "greedy" in text and "sampled" in text and "return" in text
+
+
+def test_resume_extends_a_run(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "r")
+    assert (
+        main(["train", "--resume", "--run-dir", str(tmp_path / "r"), "--total-steps", "2e3"]) == 0
+    )
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["env_steps"][0] >= 2000
+    assert len((tmp_path / "r" / "command.txt").read_text().splitlines()) == 2
+
+
+def test_list_shows_everything(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in (
+        "lica",
+        "smax/5m_vs_6m",
+        "smax/smacv2_10_units",
+        "mpe/simple_spread",
+        "paper",
+        "fast",
+    ):
+        assert name in out
+    assert main(["list", "presets"]) == 0
+    assert "smax" not in capsys.readouterr().out
+
+
+def test_help_shows_the_settings(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "lica", "smax/3m", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "--hp.entropy-coef" in out and "--run-dir" in out and "--collect.envs" in out
+    assert main(["--help"]) == 0
+    assert main(["--version"]) == 0
+
+
+BAD = {
+    "unknown task": (["train", "lica", "smax/3mm"], "did you mean smax/3m"),
+    "unknown algorithm": (["train", "licca", "smax/3m"], "did you mean lica"),
+    "unknown preset": (["train", "lica", "smax/3m", "--preset", "papper"], "did you mean paper"),
+    "unknown flag": (
+        ["train", "lica", "probe/match", "--hp.entropy-coeff", "1"],
+        "--hp.entropy-coef",
+    ),
+    "unknown meta flag": (["train", "lica", "probe/match", "--runn-dir", "x"], "--run-dir"),
+    "unknown command": (["trian"], "did you mean train"),
+    "nothing to train": (["train"], "needs an algorithm and a task"),
+    "no task": (["train", "lica"], "needs an algorithm and a task"),
+    "not a number": (["train", "lica", "probe/match", "--hp.gamma", "x"], "--hp.gamma"),
+    "nan": (["train", "lica", "probe/match", "--hp.gamma", "nan"], "finite number"),
+    "negative": (["train", "lica", "probe/match", "--hp.actor-lr", "-1"], "at least 0"),
+    "too short": (["train", "lica", "probe/match", "--total-steps", "3"], "one iteration"),
+    "too large": (
+        ["train", "lica", "probe/match", "--collect.envs", "50000000", "--total-steps", "1e9"],
+        "GiB are free",
+    ),
+    "no run to resume": (["train", "--resume", "--run-dir", "nowhere"], "no config.json"),
+    "resume what": (["train", "--resume"], "--run-dir"),
+    "eval of nothing": (["eval", "nowhere"], "no policy at"),
+    "eval of no episodes": (["eval", "nowhere", "--episodes", "0"], "at least 1"),
+    "list of what": (["list", "taks"], "invalid choice"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message_and_exit_code_2(
+    case, tmp_path, monkeypatch, capfd, compile_seconds
+):
+    monkeypatch.chdir(tmp_path)
+    argv, words = BAD[case]
+    assert main(argv) == 2
+    out = capfd.readouterr()
+    assert compile_seconds() < 0.5
+    assert words in out.err and out.err.startswith("error: ")
+    assert "Traceback" not in out.err and out.out == ""
+    assert not list(tmp_path.iterdir()), "bad input left something behind"
+
+
+def test_run_directories_that_cannot_be_used(run, tmp_path, capfd):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("x")
+    for path, words in (
+        (run, "already holds a run"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "below", "cannot be written"),
+        (tmp_path / "full", "is not empty"),
+    ):
+        assert main(["train", "lica", "probe/match", *FAST, "--run-dir", str(path)]) == 2
+        assert words in capfd.readouterr().err
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "x"
+
+
+def test_a_policy_does_not_play_another_task(run, capfd):
+    assert main(["eval", str(run), "--task", "smax/3m"]) == 2
+    assert "trained on probe/match" in capfd.readouterr().err
+
+
+def test_resuming_something_else(run, capfd):
+    base = ["train", "--resume", "--run-dir", str(run)]
+    assert main([*base, "--hp.gamma", "0.5"]) == 2
+    assert "hp.gamma: 0.99 -> 0.5" in capfd.readouterr().err
+    assert main(["train", "lica", "probe/state", "--resume", "--run-dir", str(run)]) == 2
+    assert "holds lica on probe/match" in capfd.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
+    """Exit code 1, the update is named, and the last good checkpoint stays."""
+    code = main([
+        "train", "lica", "probe/match", *FAST, "--run-dir", str(tmp_path / "r"),
+        "--hp.critic-lr", "1e30", "--hp.grad-norm-clip", "1e30",
+    ])  # fmt: skip
+    err = capfd.readouterr().err
+    assert code == 1
+    assert "seed 0: the loss is not finite at update" in err
+    steps = [int(p.name) for p in (tmp_path / "r" / "checkpoints").iterdir() if p.name.isdigit()]
+    assert steps
+    from lica_jax.run_dir import read_config
+    from lica_jax.session import Session
+
+    session = Session(read_config(tmp_path / "r"), tmp_path / "r", resume=True, display="none")
+    import jax
+    import numpy as np
+
+    learner = session._restored[0]["state"].learner
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(learner))
+    session._checkpoints.close()
+
+
+def test_the_module_is_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "lica_jax", "list", "algorithms"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "lica" in done.stdout

@@ -1,0 +1,103 @@
+"""A run that is killed goes on from its last checkpoint; a run that is asked stops cleanly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+SETTINGS = [
+    "lica", "probe/two_step", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
+    "--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8",
+    "--eval.interval", "2000", "--eval.episodes", "8", "--eval.final-episodes", "16",
+    "--checkpoint.every-seconds", "0", "--progress", "plain",
+]  # fmt: skip
+
+
+def start(*args, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, "-m", "lica_jax", "train", *map(str, args)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs,
+    )  # fmt: skip
+
+
+def finish(process, timeout=240):
+    out, _ = process.communicate(timeout=timeout)
+    return process.returncode, out
+
+
+def wait_for_checkpoints(run_dir: Path, process, at_least: int):
+    """Waits until some checkpoints beyond the first have been completed."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        steps = [int(p.name) for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit()]
+        if steps and max(steps) >= at_least:
+            return max(steps)
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint appeared")
+
+
+def test_sigkill_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):
+    straight = tmp_path / "straight"
+    assert finish(start(*SETTINGS, "--total-steps", 6000, "--run-dir", straight))[0] == 0
+
+    killed = tmp_path / "killed"
+    process = start(*SETTINGS, "--total-steps", 6000, "--run-dir", killed)
+    kept = wait_for_checkpoints(killed, process, at_least=20)
+    process.kill()
+    process.communicate()
+    assert not (killed / "result.json").exists()
+
+    code, out = finish(start("--resume", "--run-dir", killed, "--progress", "plain"))
+    assert code == 0, out
+    assert "resuming at" in out
+    resumed_at = int(out.split("resuming at ")[1].split(" ")[0].replace(",", ""))
+    rows = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert resumed_at >= max(r["env_steps"] for r in rows if r["update"] <= kept)
+
+    # The killed run ends where the other one does, bit for bit, and its log has no gap.
+    a, b = (json.loads((d / "result.json").read_text()) for d in (straight, killed))
+    for name in ("env_steps", "updates", "final", "random"):
+        assert a[name] == b[name], name
+    ours, theirs = (load_file(d / "policy.safetensors") for d in (straight, killed))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours | theirs)
+    logs = [
+        [(r["update"], r["critic_loss"]) for r in map(json.loads, (d / "metrics.jsonl").read_text().splitlines())]
+        for d in (straight, killed)
+    ]  # fmt: skip
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_and_leaves(tmp_path, number):
+    run_dir = tmp_path / "run"
+    process = start(*SETTINGS, "--total-steps", 100_000_000, "--run-dir", run_dir)
+    wait_for_checkpoints(run_dir, process, at_least=8)
+    process.send_signal(number)
+    code, out = finish(process, timeout=60)
+    assert code == 128 + number, out
+    assert "Traceback" not in out
+    assert f"stopped by {number.name}" in out and "--resume --run-dir" in out
+    result = json.loads((run_dir / "result.json").read_text())
+    steps = [int(p.name) for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit()]
+    assert max(steps) == result["updates"][0]
+    assert result["interrupted"] is True
+    assert not list(run_dir.rglob("*.tmp*"))
+
+
+def test_no_process_outlives_a_run(tmp_path):
+    """The session's process group is empty once the run has ended."""
+    process = start(
+        *SETTINGS, "--total-steps", 1000, "--run-dir", tmp_path / "run", start_new_session=True
+    )
+    code, out = finish(process)
+    assert code == 0, out
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)

@@ -1,0 +1,98 @@
+"""Learning within seconds: each probe isolates one part of the learner. Three seeds each."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax import train
+from lica_jax.algorithms import lica, make_algorithm
+from lica_jax.config import load_config
+from lica_jax.envs import make_task
+from lica_jax.networks.critics import MixingCritic
+from lica_jax.session import Session
+
+SEEDS = (0, 1, 2)
+
+
+def trained(task, steps, **overrides):
+    config = load_config("lica", task, seeds=SEEDS, total_steps=steps, **overrides)
+    session = Session(config, None, display="none")
+    session.run()
+    return session
+
+
+def critic_values(session, state, action):
+    """Q of every seed at one state and joint action (no previous action)."""
+    algo = session.config.algo
+    critic = MixingCritic(algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
+    full = jnp.concatenate([jnp.asarray(state, float), jnp.zeros(4)])
+    one_hot = lica.joint_one_hot(jnp.array(action), 2, float)
+    return np.asarray(jax.vmap(critic.apply, in_axes=(0, None, None))(
+        session._state.learner.critic, full, one_hot
+    ))  # fmt: skip
+
+
+def test_constant_reward():
+    session = trained("probe/constant", 10_000)
+    for cue in (-1, 1):
+        for action in ([0, 0], [0, 1], [1, 1]):
+            np.testing.assert_allclose(critic_values(session, [cue, 0], action), 1.0, atol=0.1)
+
+
+def test_state_dependent_reward():
+    session = trained("probe/state", 20_000)
+    np.testing.assert_allclose(critic_values(session, [-1, 0], [0, 1]), -1.0, atol=0.15)
+    np.testing.assert_allclose(critic_values(session, [1, 0], [0, 1]), 1.0, atol=0.15)
+
+
+@pytest.mark.parametrize("td_lambda", [0.0, 0.8, 1.0])
+def test_two_step_discount(td_lambda):
+    """Reward 1 on the second step: worth gamma on the first, whatever lambda is."""
+    session = trained("probe/two_step", 20_000, hp={"gamma": 0.5, "td_lambda": td_lambda})
+    algo_previous = critic_at_second_step(session)
+    np.testing.assert_allclose(critic_values(session, [1, 0], [0, 1]), 0.5, atol=0.1)
+    np.testing.assert_allclose(algo_previous, 1.0, atol=0.1)
+
+
+def critic_at_second_step(session):
+    algo = session.config.algo
+    critic = MixingCritic(algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
+    one_hot = lica.joint_one_hot(jnp.array([0, 1]), 2, float)
+    state = jnp.concatenate([jnp.array([1.0, 1.0]), one_hot])  # the first step's joint action
+    params = session._state.learner.critic
+    return np.asarray(jax.vmap(critic.apply, in_axes=(0, None, None))(params, state, one_hot))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"algo": {"actor": "mlp", "share_params": False}},
+        {"algo": {"hypernet_layers": 1, "entropy_mode": "agent"}},
+        {"algo": {"hypernet_hidden": "full", "entropy_mode": "sample"}},
+        {"algo": {"entropy_mode": "constant"}, "collect": {"mode": "episode", "envs": 128}},
+    ],
+    ids=["default", "own_mlps", "one_layer", "full_width", "constant_episodes"],
+)
+def test_both_agents_must_match(overrides):
+    result = train(
+        "lica", "probe/match", seeds=SEEDS, total_steps=30_000, display="none", **overrides
+    )
+    greedy = [f["greedy"]["return_mean"] for f in result.summary["final"]]
+    sampled = [f["sampled"]["return_mean"] for f in result.summary["final"]]
+    assert min(greedy) >= 0.98, greedy
+    assert min(sampled) >= 0.8, sampled
+    assert 0.15 < result.summary["random"]["return_mean"] < 0.35  # 1 in 4
+
+
+def test_a_learning_rate_of_zero_learns_nothing():
+    """The tests above can fail."""
+    task = make_task("probe/match")
+    algo = make_algorithm(
+        "lica", task.spec, lica.Config(hidden=8, mixing_embed=8, hypernet_hidden=8)
+    )
+    session = trained("probe/match", 10_000, hp={"actor_lr": 0.0, "critic_lr": 0.0})
+    first = algo.policy(algo.init(jax.random.key(0)))
+    assert jax.tree.structure(first) == jax.tree.structure(session.best["params"])
+    assert max(f["sampled"]["return_mean"] for f in session.summary["final"]) < 0.6

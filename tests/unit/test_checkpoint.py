@@ -1,0 +1,222 @@
+"""Checkpoints: a round trip, and every way one can be unusable."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax import load_policy, train
+from lica_jax.checkpoint import Checkpointer, keys_to_data, plain
+from lica_jax.config import load_config
+from lica_jax.errors import UserError
+
+TASK = "probe/match"
+
+
+def tree():
+    return {
+        "w": jnp.arange(6.0).reshape(2, 3),
+        "n": jnp.uint32(7),
+        "key": jax.random.split(jax.random.key(3), 2),
+        "nested": ({"b": jnp.ones(2, bool)}, jnp.float32(-jnp.inf)),
+    }
+
+
+def test_round_trip_with_keys_and_infinities(tmp_path):
+    saver = Checkpointer(tmp_path / "c")
+    saver.save(4, tree(), {"seconds": 1.5}, score=0.5)
+    saver.close()
+    loader = Checkpointer(tmp_path / "c")
+    arrays, host = loader.restore(jax.eval_shape(tree))
+    loader.close()
+    jax.tree.map(np.testing.assert_array_equal, keys_to_data(arrays), keys_to_data(tree()))
+    assert arrays["key"].dtype == tree()["key"].dtype
+    assert host["seconds"] == 1.5
+
+
+def test_the_latest_and_the_best_are_kept(tmp_path):
+    saver = Checkpointer(tmp_path / "c", keep=2)
+    for step, score in enumerate([0.1, 0.9, 0.3, 0.2, 0.4]):
+        saver.save(step, tree(), {}, score)
+    saver.wait()
+    saver.close()
+    kept = sorted(int(p.name) for p in (tmp_path / "c").iterdir() if p.name.isdigit())
+    assert kept == [1, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    import copy
+
+    from tests.conftest import TINY
+
+    run_dir = tmp_path_factory.mktemp("runs") / "finished"
+    train("lica", TASK, run_dir=run_dir, display="none", seeds=[0, 1], **copy.deepcopy(TINY))
+    return run_dir
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A run directory of the test's own, and its configuration."""
+    from lica_jax.run_dir import read_config
+
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run", read_config(tmp_path / "run")
+
+
+def listing(run_dir):
+    return {str(p): p.read_bytes() for p in sorted(run_dir.rglob("*")) if p.is_file()}
+
+
+def refused(run_dir, config, match, compile_seconds):
+    """Resuming raises one UserError, compiles nothing and changes no file."""
+    before, spent = listing(run_dir), compile_seconds()
+    with pytest.raises(UserError, match=match):
+        train(config, run_dir=run_dir, resume=True, display="none")
+    assert listing(run_dir) == before
+    assert compile_seconds() - spent < 0.5
+
+
+def latest(run_dir):
+    return max(
+        (p for p in (run_dir / "checkpoints").iterdir() if p.name.isdigit()),
+        key=lambda p: int(p.name),
+    )
+
+
+def test_a_truncated_checkpoint(run, compile_seconds):
+    run_dir, config = run
+    files = [p for p in latest(run_dir).rglob("*") if p.is_file() and "/d/" in str(p)]
+    assert files
+    for p in files:
+        p.write_bytes(p.read_bytes()[: p.stat().st_size // 3])
+    refused(run_dir, config, "damaged", compile_seconds)
+
+
+def test_a_checkpoint_without_its_arrays(run, compile_seconds):
+    run_dir, config = run
+    shutil.rmtree(latest(run_dir) / "arrays")
+    refused(run_dir, config, "damaged", compile_seconds)
+
+
+def test_a_foreign_checkpoint(run, compile_seconds):
+    import orbax.checkpoint as ocp
+
+    run_dir, config = run
+    shutil.rmtree(run_dir / "checkpoints")
+    manager = ocp.CheckpointManager(run_dir / "checkpoints", item_names=("arrays", "host"))
+    manager.save(
+        3,
+        args=ocp.args.Composite(
+            arrays=ocp.args.StandardSave({"w": jnp.ones(3)}), host=ocp.args.JsonSave({"a": 1})
+        ),
+    )
+    manager.close()
+    refused(run_dir, config, "not a lica_jax checkpoint", compile_seconds)
+
+
+def test_a_checkpoint_of_other_shapes(run, tmp_path, tiny, compile_seconds):
+    run_dir, config = run
+    tiny["algo"]["hidden"] = 9
+    train("lica", TASK, run_dir=tmp_path / "other", display="none", seeds=[0, 1], **tiny)
+    shutil.rmtree(run_dir / "checkpoints")
+    shutil.copytree(tmp_path / "other" / "checkpoints", run_dir / "checkpoints")
+    refused(run_dir, config, "another configuration", compile_seconds)
+
+
+def test_no_checkpoint_at_all(run, compile_seconds):
+    run_dir, config = run
+    shutil.rmtree(run_dir / "checkpoints")
+    (run_dir / "checkpoints").mkdir()
+    refused(run_dir, config, "nothing to resume from", compile_seconds)
+
+
+def test_another_configuration(run, tiny, compile_seconds):
+    run_dir, _ = run
+    tiny["hp"] = {"gamma": 0.5}
+    config = load_config("lica", TASK, seeds=[0, 1], **tiny)
+    refused(run_dir, config, r"hp.gamma: 0.99 -> 0.5", compile_seconds)
+
+
+def test_a_new_run_does_not_overwrite(run, compile_seconds):
+    run_dir, config = run
+    before = listing(run_dir)
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config, run_dir=run_dir, display="none")
+    assert listing(run_dir) == before
+
+
+def test_the_files_of_a_run(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert names >= {
+        "config.json", "command.txt", "versions.json", "metrics.jsonl", "eval.jsonl", "checkpoints",
+        "policy.safetensors", "policy.json", "learning_curve.png", "result.json",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (finished / "eval.jsonl").read_text().splitlines()]
+    assert {r["seed"] for r in rows} == {0, 1}
+    for row in rows:
+        assert row["t_env"] == row["env_steps"]
+        assert row["test_return_mean"] == row["eval/return_mean"]
+        assert 0 <= row["eval/sampled/return_mean"] <= 1
+
+
+def test_an_exported_policy_plays_like_the_trained_one(finished, tiny):
+    result = train("lica", TASK, display="none", seeds=[0, 1], **tiny)
+    loaded, direct = load_policy(finished / "policy_seed1.safetensors"), result.policy(seed=1)
+    obs = jax.random.normal(jax.random.key(0), (4, 6, 2, 2))
+    carry_a = carry_b = None
+    for t in range(4):
+        a, carry_a = loaded.act(obs[t], None, carry_a)
+        b, carry_b = direct.act(obs[t], None, carry_b)
+        np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, carry_a, carry_b)
+    assert loaded.about["seed"] == 1 and loaded.about["task"] == TASK
+
+
+def test_a_policy_acts_on_one_environment_and_on_many(finished):
+    policy = load_policy(finished)
+    obs = jax.random.normal(jax.random.key(1), (3, 2, 2))
+    many, carry = policy.act(obs)
+    one, carry_one = policy.act(obs[1])
+    assert many.shape == (3, 2) and one.shape == (2,)
+    np.testing.assert_array_equal(many[1], one)
+    np.testing.assert_allclose(carry.hidden[1], carry_one.hidden, atol=1e-6)
+    avail = np.zeros((2, 2), bool)
+    avail[:, 1] = True
+    assert policy.act(obs[0], avail)[0].tolist() == [1, 1]
+    sampled = {tuple(policy.act(obs[0], key=jax.random.key(i))[0].tolist()) for i in range(40)}
+    assert len(sampled) > 1
+
+
+def test_a_policy_refuses_other_shapes(finished):
+    policy = load_policy(finished)
+    with pytest.raises(UserError, match="trained on probe/match"):
+        policy.act(np.zeros((2, 5)))
+    with pytest.raises(UserError, match="avail must be"):
+        policy.act(np.zeros((2, 2)), np.ones((2, 7)))
+
+
+def test_unusable_policy_files(finished, tmp_path):
+    from safetensors.numpy import save_file
+
+    with pytest.raises(UserError, match="no policy at"):
+        load_policy(tmp_path / "missing.safetensors")
+    whole = (finished / "policy.safetensors").read_bytes()
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        load_policy(cut)
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"w": np.ones(3, np.float32)}, foreign)
+    with pytest.raises(UserError, match="not a lica_jax policy"):
+        load_policy(foreign)
+
+
+def test_json_has_no_nan():
+    assert plain({"a": float("nan"), "b": [np.float32("inf"), jnp.ones(2)]}) == {
+        "a": None,
+        "b": [None, [1.0, 1.0]],
+    }

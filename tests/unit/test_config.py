@@ -1,0 +1,177 @@
+"""Presets, overrides and the checks before anything compiles."""
+
+import dataclasses
+import json
+
+import pytest
+
+from lica_jax.algorithms import lica
+from lica_jax.config import (
+    from_dict,
+    iterations_per_chunk,
+    load_config,
+    merge,
+    preset_names,
+    presets_dir,
+    resolve,
+    to_dict,
+)
+from lica_jax.envs import make_task, task_names
+from lica_jax.errors import UserError
+from lica_jax.memory import check_fits, training_bytes, tree_bytes
+
+SPEC = make_task("probe/match").spec
+
+
+@pytest.mark.parametrize(
+    ("task", "xi"),
+    [
+        ("5m_vs_6m", 0.11),
+        ("3s5z_vs_3s6z", 0.03),
+        ("2s3z", 0.06),
+        ("3m", 0.06),
+        ("27m_vs_30m", 0.06),
+    ],
+)
+def test_the_paper_preset_holds_the_papers_settings(task, xi):
+    config = load_config("lica", f"smax/{task}", preset="paper")
+    assert config.hp == lica.HParams(entropy_coef=xi)  # the rest are the official code's defaults
+    assert config.algo == lica.Config()
+    assert (config.collect.mode, config.collect.envs) == ("episode", 32)
+    assert (config.eval.interval, config.eval.episodes) == (320_000, 32)
+    assert config.total_steps == (32_000_000 if task == "2s3z" else 64_000_000)
+
+
+def test_defaults_are_the_official_codes():
+    hp, algo = lica.HParams(), lica.Config()
+    assert (hp.actor_lr, hp.critic_lr, hp.gamma, hp.td_lambda) == (2.5e-3, 5e-4, 0.99, 0.8)
+    assert (hp.grad_norm_clip, hp.target_interval, algo.critic_steps) == (10.0, 200, 1)
+    assert (algo.hidden, algo.mixing_embed, algo.hypernet_layers) == (64, 64, 2)
+    assert (algo.hypernet_hidden, algo.entropy_mode, algo.share_params) == ("full", "global", True)
+
+
+def test_every_preset_file_is_valid():
+    """Each file names known settings, and every task can be trained with the default preset."""
+    assert {"paper", "fast"} <= set(preset_names())
+    files = list(presets_dir().rglob("*.yaml"))
+    assert len(files) >= 6
+    for task in task_names():
+        config = load_config("lica", task)
+        assert config.total_steps > 0
+
+
+def test_overrides_reach_every_level():
+    config = load_config(
+        "lica", "smax/3m", seeds=range(3), total_steps=2e6, hp={"entropy_coef": 0.1},
+        algo={"hypernet_hidden": "full"}, collect={"envs": 8},
+    )  # fmt: skip
+    assert config.seeds == (0, 1, 2)
+    assert config.total_steps == 2_000_000 and isinstance(config.total_steps, int)
+    assert config.hp.entropy_coef == 0.1 and config.hp.actor_lr == 5e-4  # the preset's
+    assert config.algo.hypernet_hidden == "full"
+    assert (config.collect.envs, config.collect.length) == (8, 16)
+    hp = dataclasses.replace(config.hp, gamma=0.5)
+    assert load_config("lica", "smax/3m", hp=hp).hp == hp
+
+
+def test_numbers_written_as_yaml_reads_them():
+    assert merge(lica.HParams(), {"actor_lr": "5e-4"}).actor_lr == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        ({"hp": {"entropy_coeff": 1}}, r"hp.entropy_coeff.*did you mean entropy_coef"),
+        ({"totalsteps": 1}, "did you mean total_steps"),
+        ({"hp": {"gamma": "high"}}, "hp.gamma: .*valid number"),
+        ({"total_steps": 1.5}, "total_steps: .*valid integer"),
+        ({"hp": 3}, "hp must be a mapping"),
+        ({"algo": {"hypernet_hidden": "wide"}}, "algo.hypernet_hidden"),
+        ({"preset": "papper"}, "did you mean paper"),
+    ],
+)
+def test_what_is_not_a_setting(overrides, match):
+    with pytest.raises(UserError, match=match):
+        load_config("lica", "probe/match", **overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        ({"hp": {"gamma": float("nan")}}, "hp.gamma must be a finite number, got nan"),
+        ({"hp": {"gamma": 1.5}}, "hp.gamma must be within 0 and 1, got 1.5"),
+        ({"hp": {"actor_lr": -1e-3}}, "hp.actor_lr must be at least 0"),
+        ({"hp": {"entropy_coef": float("inf")}}, "hp.entropy_coef must be a finite"),
+        ({"hp": {"target_interval": 0}}, "hp.target_interval must be at least 1"),
+        ({"hp": {"reward_scale": 0}}, "hp.reward_scale must be"),
+        ({"total_steps": 100}, "total_steps must be at least one iteration, 256 env steps"),
+        ({"total_steps": 2**32}, "below 2"),
+        ({"seeds": []}, "at least one seed"),
+        ({"seeds": [1, 1]}, "seeds must differ"),
+        ({"seeds": [-1]}, "a seed must be within"),
+        ({"collect": {"envs": 0}}, "collect.envs must be at least 1"),
+        ({"eval": {"episodes": 0}}, "eval.episodes must be at least 1"),
+        ({"algo": {"hidden": 0}}, "algo.hidden must be at least 1"),
+        ({"algo": {"hypernet_hidden": 0}}, "algo.hypernet_hidden must be"),
+        ({"checkpoint": {"every_seconds": float("nan")}}, "checkpoint.every_seconds"),
+    ],
+)
+def test_values_out_of_range(overrides, match):
+    config = load_config("lica", "probe/match", **overrides)
+    with pytest.raises(UserError, match=match):
+        resolve(config, SPEC)
+
+
+def test_all_problems_are_told_at_once():
+    config = load_config("lica", "probe/match", total_steps=1, hp={"gamma": 2, "actor_lr": -1})
+    with pytest.raises(UserError) as error:
+        resolve(config, SPEC)
+    assert str(error.value).count("\n  - ") == 3
+
+
+def test_resolving_takes_what_the_task_decides():
+    smax, mpe = make_task("smax/4m_vs_3m").spec, make_task("mpe/simple_spread").spec
+    config = resolve(load_config("lica", "smax/4m_vs_3m"), smax)
+    assert config.hp.reward_scale == 10.0 and config.timeout_is_terminal is True
+    config = resolve(load_config("lica", "mpe/simple_spread"), mpe)
+    assert config.hp.reward_scale == 1.0 and config.timeout_is_terminal is False
+    config = load_config("lica", "smax/4m_vs_3m", timeout_is_terminal=False, hp={"reward_scale": 1})
+    config = resolve(config, smax)
+    assert config.hp.reward_scale == 1.0 and config.timeout_is_terminal is False
+
+
+def test_json_round_trip():
+    config = resolve(load_config("lica", "probe/match", seeds=[4, 2]), SPEC)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    with pytest.raises(UserError, match="not a lica_jax configuration"):
+        from_dict({"a": 1})
+
+
+def test_a_longer_budget_leaves_the_chunks_alone():
+    """Chunk boundaries decide where a resumed run evaluates; the budget must not move them."""
+    short, long = (load_config("lica", "probe/match", total_steps=n) for n in (1e4, 1e8))
+    assert iterations_per_chunk(short, SPEC) == iterations_per_chunk(long, SPEC)
+
+
+def test_a_run_that_cannot_fit_is_refused_by_name():
+    with pytest.raises(UserError, match=r"largest part is big with 3\.0 GiB") as error:
+        check_fits({"big": 3 * 2**30, "small": 2**20}, available=2**30)
+    assert "--collect.envs" in str(error.value)
+    check_fits({"big": 2**29}, available=2**30)
+
+
+def test_the_memory_estimate_multiplies_by_runs():
+    import jax
+
+    from lica_jax.algorithms import make_algorithm
+    from lica_jax.loop import make_run
+
+    task = make_task("probe/match")
+    config = load_config("lica", "probe/match")
+    algo = make_algorithm("lica", task.spec, config.algo)
+    init, _ = make_run(algo, task, config.collect, True)
+    one, many = (training_bytes(algo, task, config.collect, init, n) for n in (1, 7))
+    assert sum(many.values()) == 7 * sum(one.values())
+    state = init(jax.random.key(0))
+    actual = sum(x.nbytes for x in jax.tree.leaves(state) if hasattr(x, "nbytes"))
+    assert actual <= tree_bytes(state) <= 1.1 * actual

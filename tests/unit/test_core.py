@@ -1,0 +1,148 @@
+"""Masks, entropy, losses and optimiser steps, by hand-computed numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.core.entropy import ENTROPY_MODES, categorical_entropy, entropy_bonus
+from lica_jax.core.losses import critic_loss, policy_value_loss
+from lica_jax.core.masking import masked_mean, masked_softmax
+from lica_jax.core.optim import ADAM, adam_step, clip_by_global_norm, periodic_copy
+
+LOG2, LOG3 = np.log(2.0), np.log(3.0)
+
+
+def test_masked_mean_weighs_selected_entries_only():
+    x = jnp.array([[1.0, 2.0], [jnp.nan, 4.0]])
+    assert masked_mean(x, jnp.array([[1, 1], [0, 1]])) == pytest.approx(7 / 3)
+    assert masked_mean(x, jnp.zeros((2, 2))) == 0
+
+
+def test_masked_mean_broadcasts_the_mask_over_agents():
+    x = jnp.arange(12.0).reshape(2, 2, 3)
+    mask = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    assert masked_mean(x, mask) == pytest.approx((0 + 1 + 2 + 9 + 10 + 11) / 6)
+
+
+def test_masked_mean_of_nothing_has_a_finite_gradient():
+    grad = jax.grad(lambda x: masked_mean(x / 0.0, jnp.zeros(2)))(jnp.ones(2))
+    assert np.all(np.isfinite(masked_mean(jnp.array([jnp.inf, 1.0]), jnp.array([0.0, 1.0]))))
+    assert grad.shape == (2,)
+
+
+def test_unavailable_actions_have_probability_zero():
+    logits = jnp.log(jnp.array([[1.0, 2.0, 5.0]]))
+    probs = masked_softmax(logits, jnp.array([[True, True, False]]))
+    np.testing.assert_allclose(probs, [[1 / 3, 2 / 3, 0]], rtol=1e-6)
+
+
+def test_a_row_with_nothing_available_is_zero_with_zero_gradient():
+    nothing = jnp.zeros((1, 3), bool)
+    assert not np.any(masked_softmax(jnp.ones((1, 3)), nothing))
+    for fn in (masked_softmax, categorical_entropy):
+        grad = jax.grad(lambda z, fn=fn: jnp.sum(fn(z, nothing) ** 2))(jnp.ones((1, 3)))
+        np.testing.assert_array_equal(grad, np.zeros((1, 3)))
+
+
+def test_entropy_of_known_policies():
+    avail = jnp.array([[1, 1, 1], [1, 1, 0], [1, 0, 0]], bool)
+    got = categorical_entropy(jnp.zeros((3, 3)), avail)
+    np.testing.assert_allclose(got, [LOG3, LOG2, 0.0], atol=1e-6)
+
+
+# One time step, one environment, two agents with entropies 0.2 and 0.6.
+ENTROPY = jnp.array([[[0.2, 0.6]]])
+CHOICES = jnp.full((1, 1, 2), 3)
+ONE = jnp.ones((1, 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "bonus", "coef", "gradient"),
+    [
+        # xi / H is 0.3 / 0.4 for the mean; every mode but the constant one is worth xi.
+        ("global", 0.3, 0.75, [0.375, 0.375]),
+        ("agent", 0.3, (1.5 + 0.5) / 2, [0.75, 0.25]),
+        ("sample", 0.3, (1.5 + 0.5) / 2, [0.75, 0.25]),
+        ("constant", 0.12, 0.3, [0.15, 0.15]),
+    ],
+)
+def test_entropy_modes_by_hand(mode, bonus, coef, gradient):
+    def value(h):
+        return entropy_bonus(h, CHOICES, ONE, 0.3, mode)
+
+    got, got_coef = value(ENTROPY)
+    assert got == pytest.approx(bonus)
+    assert got_coef == pytest.approx(coef)
+    grad = jax.grad(lambda h: value(h)[0])(ENTROPY)
+    np.testing.assert_allclose(grad[0, 0], gradient, rtol=1e-6)
+
+
+def test_agent_mode_averages_over_time_before_dividing():
+    entropy = jnp.array([[[0.2, 0.6]], [[0.6, 0.6]]])  # agent 0: mean 0.4
+    mask = jnp.ones((2, 1))
+    grad = jax.grad(lambda h: entropy_bonus(h, CHOICES, mask, 0.3, "agent")[0])(entropy)
+    # d/dh of mean_a xi/sg(H_a) H_a: xi / H_a / (agents * steps)
+    np.testing.assert_allclose(grad[:, 0, 0], [0.3 / 0.4 / 4] * 2, rtol=1e-6)
+
+
+def test_sample_mode_leaves_out_agents_without_a_choice():
+    choices = jnp.array([[[3, 1]]])
+    grad = jax.grad(lambda h: entropy_bonus(h, choices, ONE, 0.3, "sample")[0])(
+        jnp.array([[[0.2, 0.0]]])
+    )
+    np.testing.assert_allclose(grad[0, 0], [0.75, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ENTROPY_MODES)
+def test_a_deterministic_policy_does_not_divide_by_zero(mode):
+    bonus, coef = entropy_bonus(0 * ENTROPY, CHOICES, ONE, 0.3, mode)
+    assert np.isfinite(bonus) and np.isfinite(coef)
+
+
+def test_an_unknown_entropy_mode_is_an_error():
+    with pytest.raises(ValueError, match="entropy mode"):
+        entropy_bonus(ENTROPY, CHOICES, ONE, 0.3, "nothing")
+
+
+def test_losses_by_hand():
+    q, target = jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 2.5]])
+    mask = jnp.array([[1.0, 1.0]])
+    assert critic_loss(q, target, mask) == pytest.approx((4 + 0.25) / 2)
+    assert critic_loss(q, target, jnp.array([[0.0, 1.0]])) == pytest.approx(0.25)
+    assert policy_value_loss(q, jnp.float32(0.1), mask) == pytest.approx(-1.5 - 0.1)
+
+
+def test_clipping_is_pytorchs():
+    grads = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    clipped, norm = clip_by_global_norm(grads, 1.0)
+    assert norm == pytest.approx(5.0)
+    np.testing.assert_allclose(clipped["a"], 3 / (5 + 1e-6), rtol=1e-6)
+    same, _ = clip_by_global_norm(grads, 10.0)
+    assert same["b"] == 4.0
+
+
+def test_two_adam_steps_by_hand(x64):
+    p, g1, g2, lr = 1.0, 0.5, -0.25, 0.1
+    m, v = 0.1 * g1, 0.001 * g1**2
+    p1 = p - lr * (m / 0.1) / (np.sqrt(v / 0.001) + 1e-8)
+    m, v = 0.9 * m + 0.1 * g2, 0.999 * v + 0.001 * g2**2
+    p2 = p1 - lr * (m / (1 - 0.9**2)) / (np.sqrt(v / (1 - 0.999**2)) + 1e-8)
+    params = {"w": jnp.array(p)}
+    state = ADAM.init(params)
+    params, state, _ = adam_step(params, {"w": jnp.array(g1)}, state, lr, 10.0)
+    np.testing.assert_allclose(params["w"], p1, rtol=1e-12)
+    params, state, norm = adam_step(params, {"w": jnp.array(g2)}, state, lr, 10.0)
+    np.testing.assert_allclose(params["w"], p2, rtol=1e-12)
+    assert norm == 0.25
+
+
+def test_the_target_is_copied_once_the_interval_has_passed():
+    online, target = jnp.array(1.0), jnp.array(0.0)
+    copied_at = []
+    last = jnp.int32(0)
+    for steps in range(4, 41, 4):
+        got, last, copied = periodic_copy(online, target, jnp.int32(steps), last, jnp.int32(10))
+        assert got == (1.0 if copied else 0.0)
+        copied_at += [steps] if copied else []
+    assert copied_at == [12, 24, 36]

@@ -1,0 +1,50 @@
+"""Metric files: what survives a crash, and what one row means."""
+
+import json
+
+import numpy as np
+
+from lica_jax.logging.rows import RowFile, chunk_row, eval_row, read_rows
+from lica_jax.types import EpisodeStats
+
+
+def test_rows_are_appended_as_json(tmp_path):
+    rows = RowFile(tmp_path / "m.jsonl")
+    rows.append({"update": 1, "x": np.float32(0.5)})
+    rows.append({"update": 2, "x": float("nan")})
+    assert (
+        read_rows(tmp_path / "m.jsonl")
+        == rows.rows
+        == [
+            {"update": 1, "x": 0.5},
+            {"update": 2, "x": None},
+        ]
+    )
+
+
+def test_resuming_drops_rows_after_the_checkpoint_and_a_torn_line(tmp_path):
+    path = tmp_path / "m.jsonl"
+    lines = [json.dumps({"update": u}) for u in (1, 2, 3)]
+    path.write_text("\n".join(lines) + '\n{"upda')
+    assert RowFile(path, upto_update=2).rows == [{"update": 1}, {"update": 2}]
+    assert path.read_text() == '{"update": 1}\n{"update": 2}\n'
+
+
+def test_a_chunk_is_averaged_over_episodes_not_iterations():
+    stats = EpisodeStats(*(np.array([[1.0, 3.0]]) * k for k in (1, 2, 10, 0.5)))
+    metrics = {"episodes": stats, "learn": {"entropy": np.array([[0.2, 0.4]])}}
+    row = chunk_row(metrics, 0, has_win=True)
+    assert row["train/episodes"] == 4
+    assert row["train/return_mean"] == 2.0 and row["train/win_rate"] == 0.5
+    assert np.isclose(row["entropy"], 0.3)
+    none = EpisodeStats(*(np.zeros((1, 2)) for _ in range(4)))
+    row = chunk_row({"episodes": none, "learn": {}}, 0, has_win=True)
+    assert row["train/return_mean"] is None and row["train/win_rate"] is None
+
+
+def test_evaluation_rows_know_pymarls_names():
+    figures = {"win_rate": 0.25, "return_mean": 1.5}
+    row = eval_row({"seed": 0, "env_steps": 10}, {"greedy": figures, "sampled": {"win_rate": 0.1}})
+    assert row["eval/win_rate"] == row["test_battle_won_mean"] == 0.25
+    assert row["eval/sampled/win_rate"] == 0.1
+    assert (row["t_env"], row["test_return_mean"]) == (10, 1.5)

@@ -1,0 +1,206 @@
+"""What every registered task must do, and what the adapters promise beyond it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.envs import describe_task, make_task, task_names
+from lica_jax.envs.smax.scenarios import SCENARIOS
+from lica_jax.errors import UserError
+
+ENVS = 3
+NAMES = [*task_names(), "mpe/simple_spread_n5"]
+
+
+def play_out(task):
+    """Legal random play of ENVS episodes to their limit, as one program. Leaves [T, ENVS, ...]."""
+
+    def one(key):
+        reset_key, key = jax.random.split(key)
+        state, ts = task.reset(reset_key)
+
+        def step(carry, key):
+            state, ts = carry
+            act_key, step_key = jax.random.split(key)
+            action = jax.random.categorical(act_key, jnp.where(ts.avail, 0.0, -jnp.inf))
+            state, ts = task.step(step_key, state, action)
+            return (state, ts), (action, ts)
+
+        keys = jax.random.split(key, task.spec.episode_limit)
+        _, (actions, steps) = jax.lax.scan(step, (state, ts), keys)
+        return ts, actions, steps
+
+    return jax.jit(jax.vmap(one, out_axes=(0, 1, 1)))
+
+
+def first_keys(key, limit):
+    """The reset key and the first step's key of one environment in `play_out`."""
+    reset_key, key = jax.random.split(key)
+    return reset_key, jax.random.split(jax.random.split(key, limit)[0])[1]
+
+
+def close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_conformance(name):
+    task = make_task(name)
+    spec = task.spec
+    assert spec.name == name
+    run = play_out(task)
+    keys = jax.random.split(jax.random.key(0), ENVS)
+    start, actions, steps = run(keys)
+
+    # Shapes and types.
+    expected = {
+        "obs": ((spec.n_agents, spec.obs_size), jnp.float32),
+        "state": ((spec.state_size,), jnp.float32),
+        "avail": ((spec.n_agents, spec.n_actions), jnp.bool_),
+        "reward": ((), jnp.float32),
+        "terminated": ((), jnp.bool_),
+        "truncated": ((), jnp.bool_),
+        "first": ((), jnp.bool_),
+        "alive": ((spec.n_agents,), jnp.bool_),
+    }
+    for field, (shape, dtype) in expected.items():
+        for ts, lead in ((start, (ENVS,)), (steps, (spec.episode_limit, ENVS))):
+            x = getattr(ts, field)
+            assert (x.shape, x.dtype) == ((*lead, *shape), dtype), field
+    assert set(start.info) == set(steps.info) == ({"won"} if spec.has_win else set())
+
+    # Values: finite, always something to do, starts and endings where they belong.
+    for x in (steps.obs, steps.state, steps.reward):
+        assert np.all(np.isfinite(x))
+    assert np.all(np.any(steps.avail, axis=-1))
+    assert np.all(start.first) and not np.any(steps.first)
+    assert not np.any(start.reward) and not np.any(start.terminated | start.truncated)
+    over = np.asarray(steps.terminated | steps.truncated)
+    assert not np.any(steps.terminated & steps.truncated)
+    assert np.all(over.any(0)), "an episode outlived its limit"
+    assert not np.any(np.asarray(steps.truncated)[: spec.episode_limit - 1])
+    picked = np.take_along_axis(
+        np.concatenate([np.asarray(start.avail)[None], np.asarray(steps.avail)[:-1]]),
+        np.asarray(actions)[..., None], axis=-1,
+    )  # fmt: skip
+    assert np.all(picked), "the test itself played an unavailable action"
+    if spec.max_return is not None:
+        ends = over.argmax(0)
+        for env in range(ENVS):
+            total = float(np.asarray(steps.reward)[: ends[env] + 1, env].sum())
+            assert total <= spec.max_return + 1e-4
+
+    # Determinism; and neither jit nor vmap changes anything: the first step again, without them.
+    again = run(keys)
+    jax.tree.map(np.testing.assert_array_equal, (start, actions, steps), again)
+    reset_key, step_key = first_keys(keys[1], spec.episode_limit)
+    state, plain = task.reset(reset_key)
+    close(plain, jax.tree.map(lambda x: x[1], start))
+    _, plain = task.step(step_key, state, actions[0, 1])
+    close(plain, jax.tree.map(lambda x: x[0, 1], steps))
+    # vmap gives each environment its own episode.
+    if np.ptp(np.asarray(start.obs), axis=0).max() > 0:
+        assert not np.array_equal(steps.obs[0, 0], steps.obs[0, 1])
+
+
+def test_every_smax_scenario_of_jaxmarl_is_registered():
+    from lica_jax.envs.jaxmarl_import import jaxmarl
+
+    theirs = jaxmarl.environments.smax.smax_env.MAP_NAME_TO_SCENARIO
+    ours = {n: s for n, s in SCENARIOS.items() if s.source == "jaxmarl"}
+    assert set(ours) == set(theirs)
+    for name, s in ours.items():
+        their = theirs[name]
+        assert (len(s.allies), len(s.enemies)) == (their.num_allies, their.num_enemies)
+        assert s.random == their.smacv2_position_generation == their.smacv2_unit_type_generation
+        if not s.random:
+            np.testing.assert_array_equal(s.allies + s.enemies, their.unit_types)
+
+
+@pytest.fixture(scope="module")
+def small_map():
+    return make_task("smax/4m_vs_3m")
+
+
+def with_units(task, state, **changes):
+    return state.replace(state=state.state.replace(**changes))
+
+
+@pytest.mark.parametrize(
+    ("ally_health", "enemy_health", "won", "over"),
+    [(45.0, 0.0, True, True), (0.0, 45.0, False, True), (0.0, 0.0, False, True), (45.0, 45.0, False, False)],
+)  # fmt: skip
+def test_the_win_is_read_from_the_units(small_map, ally_health, enemy_health, won, over):
+    """All enemies dead and an ally alive; a mutual kill ends the episode without a win."""
+    state, _ = small_map.reset(jax.random.key(0))
+    health = jnp.array([ally_health] * 4 + [enemy_health] * 3)
+    state = with_units(small_map, state, unit_health=health, unit_alive=health > 0)
+    _, ts = small_map.step(jax.random.key(1), state, jnp.full(4, 4))
+    assert bool(ts.info["won"]) == won
+    assert bool(ts.terminated) == over
+    # The win bonus is 1, and the reward of the step is otherwise the damage (none at range 16).
+    assert float(ts.reward) == pytest.approx(1.0 if won else 0.0)
+
+
+def test_the_limit_truncates_exactly(small_map):
+    state, _ = small_map.reset(jax.random.key(0))
+    limit = small_map.spec.episode_limit
+    for step, truncated in ((limit - 2, False), (limit - 1, True)):
+        _, ts = small_map.step(
+            jax.random.key(1), with_units(small_map, state, step=jnp.array(step)), jnp.full(4, 4)
+        )
+        assert bool(ts.truncated) == truncated
+        assert not bool(ts.terminated)
+
+
+def test_the_critic_state_is_normalised(small_map):
+    state, ts = small_map.reset(jax.random.key(0))
+    units = np.asarray(ts.state).reshape(7, 5)
+    np.testing.assert_allclose(units[:, :2], 1.0)  # full health, alive
+    np.testing.assert_allclose(
+        units[:, 2:4], np.asarray(state.state.unit_positions) / 16 - 1, atol=1e-6
+    )
+    np.testing.assert_allclose(units[:, 4], 0.0)
+    dead = with_units(
+        small_map, state, unit_health=state.state.unit_health.at[0].set(0.0),
+        unit_alive=state.state.unit_alive.at[0].set(False),
+    )  # fmt: skip
+    _, ts = small_map.step(jax.random.key(1), dead, jnp.full(4, 4))
+    assert not np.any(np.asarray(ts.state).reshape(7, 5)[0])
+    assert not bool(ts.alive[0])
+
+
+def test_simple_spread_reward_is_the_sum_over_agents():
+    task = make_task("mpe/simple_spread")
+    state, _ = task.reset(jax.random.key(0))
+    action = jnp.array([1, 2, 3])
+    _, ts = task.step(jax.random.key(1), state, action)
+    actions = {a: action[i] for i, a in enumerate(task.env.agents)}
+    _, _, rewards, _, _ = task.env.step_env(jax.random.key(1), state, actions)
+    assert float(ts.reward) == pytest.approx(sum(float(r) for r in rewards.values()), rel=1e-6)
+
+
+def test_the_speaker_has_three_actions_and_padded_observations():
+    task = make_task("mpe/simple_speaker_listener")
+    _, ts = task.reset(jax.random.key(0))
+    assert ts.avail.sum(-1).tolist() == [3, 5]
+    assert not np.any(ts.obs[0, 3:])
+    assert task.spec.state_size == 3 + 11
+
+
+@pytest.mark.parametrize(
+    "name", ["smax/3mm", "smax", "3m", "mpe/simple_spred", "mpe/simple_spread_n", ""]
+)
+def test_unknown_tasks_name_the_nearest(name):
+    with pytest.raises(UserError, match="unknown task"):
+        make_task(name)
+
+
+def test_spread_needs_two_agents():
+    with pytest.raises(UserError, match="at least 2"):
+        make_task("mpe/simple_spread_n1")
+
+
+def test_every_task_is_described():
+    assert all(describe_task(name) for name in task_names())
