@@ -1,4 +1,4 @@
-"""Env steps per second of raw stepping, of rollouts and of LICA training, beside JaxMARL's own loop.
+"""Env steps per second of raw stepping, rollouts and LICA training, beside JaxMARL's own loop.
 
 One JSON line per measurement, to stdout. Each measurement is a compiled call repeated until
 ``--seconds`` have passed; calls of the different kinds alternate, so that a busy machine slows all
@@ -43,22 +43,20 @@ def random_actions(avail, key):
 
 
 def jaxmarl_loop(task, envs):
-    """JaxMARL's own stepping, as its documentation shows it: step, and ask for available actions."""
+    """JaxMARL's own stepping as its documentation shows it: `step`, and ask for the masks."""
     env = task.env
-    has_masks = task.spec.has_win
 
     def avail_of(state):
-        if not has_masks:
-            return task._avail
+        if not task.spec.has_win:  # MPE has no masks of its own
+            return task.avail
         masks = env.get_avail_actions(state)
         return jnp.stack([masks[a] for a in env.agents]).astype(bool)
 
     def step(carry, key):
         obs, state = carry
         act_key, step_key = jax.random.split(key)
-        action = random_actions(jax.vmap(avail_of)(state), act_key) if has_masks else random_actions(
-            jnp.broadcast_to(task._avail, (envs, *task._avail.shape)), act_key
-        )  # fmt: skip
+        avail = jnp.broadcast_to(jax.vmap(avail_of)(state), (envs, *mask_shape))
+        action = random_actions(avail, act_key)
         actions = {a: action[:, i] for i, a in enumerate(env.agents)}
         obs, state, reward, done, _ = jax.vmap(env.step)(
             jax.random.split(step_key, envs), state, actions
@@ -66,6 +64,7 @@ def jaxmarl_loop(task, envs):
         used = sum(jnp.sum(x) for x in (*obs.values(), *reward.values())) + jnp.sum(done["__all__"])
         return (obs, state), (used, jnp.asarray(envs))
 
+    mask_shape = (task.spec.n_agents, task.spec.n_actions)
     start = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), envs))
 
     def run(carry, key):
@@ -87,7 +86,7 @@ def task_loop(task, envs, act, carry):
 
 
 def loops(task, envs):
-    """Name -> (function, carry); a call returns the carry, (anything, transitions that happened)."""
+    """Name -> (function, carry); a call returns ``(carry, (outputs, transitions played))``."""
     config = resolve(
         load_config(
             "lica", task.spec.name, collect=Collect("steps", envs, LENGTH), total_steps=1e9

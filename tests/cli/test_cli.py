@@ -24,8 +24,8 @@ def run(tmp_path_factory):
 
 def test_settings_reach_the_run(tmp_path):
     code = main([
-        "train", "lica", "probe/match", *FAST, "--run-dir", str(tmp_path / "r"), "--seeds", "3", "5",
-        "--hp.entropy-coef", "0.25", "--algo.no-share-params",
+        "train", "lica", "probe/match", *FAST, "--run-dir", str(tmp_path / "r"),
+        "--seeds", "3", "5", "--hp.entropy-coef", "0.25", "--algo.no-share-params",
     ])  # fmt: skip
     assert code == 0
     config = json.loads((tmp_path / "r" / "config.json").read_text())

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from lica_jax.logging.rows import read_rows
+
 SETTINGS = [
-    "lica", "probe/two_step", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
+    "lica", "probe/two_step", "--collect.envs", "4", "--collect.length", "4",
+    "--log-interval", "64",
     "--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8",
     "--eval.interval", "2000", "--eval.episodes", "8", "--eval.final-episodes", "16",
     "--checkpoint.every-seconds", "0", "--progress", "plain",
@@ -46,11 +49,11 @@ def wait_for_checkpoints(run_dir: Path, process, at_least: int):
 
 def test_sigkill_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):
     straight = tmp_path / "straight"
-    assert finish(start(*SETTINGS, "--total-steps", 6000, "--run-dir", straight))[0] == 0
+    assert finish(start(*SETTINGS, "--total-steps", 2000, "--run-dir", straight))[0] == 0
 
     killed = tmp_path / "killed"
-    process = start(*SETTINGS, "--total-steps", 6000, "--run-dir", killed)
-    kept = wait_for_checkpoints(killed, process, at_least=20)
+    process = start(*SETTINGS, "--total-steps", 2000, "--run-dir", killed)
+    kept = wait_for_checkpoints(killed, process, at_least=12)
     process.kill()
     process.communicate()
     assert not (killed / "result.json").exists()
@@ -59,7 +62,7 @@ def test_sigkill_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):
     assert code == 0, out
     assert "resuming at" in out
     resumed_at = int(out.split("resuming at ")[1].split(" ")[0].replace(",", ""))
-    rows = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    rows = read_rows(killed / "metrics.jsonl")
     assert resumed_at >= max(r["env_steps"] for r in rows if r["update"] <= kept)
 
     # The killed run ends where the other one does, bit for bit, and its log has no gap.
@@ -68,11 +71,9 @@ def test_sigkill_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):
         assert a[name] == b[name], name
     ours, theirs = (load_file(d / "policy.safetensors") for d in (straight, killed))
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours | theirs)
-    logs = [
-        [(r["update"], r["critic_loss"]) for r in map(json.loads, (d / "metrics.jsonl").read_text().splitlines())]
-        for d in (straight, killed)
-    ]  # fmt: skip
-    assert logs[0] == logs[1]
+    logs = [read_rows(d / "metrics.jsonl") for d in (straight, killed)]
+    columns = [[(r["update"], r["critic_loss"]) for r in rows] for rows in logs]
+    assert columns[0] == columns[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -129,8 +129,13 @@ def with_units(task, state, **changes):
 
 @pytest.mark.parametrize(
     ("ally_health", "enemy_health", "won", "over"),
-    [(45.0, 0.0, True, True), (0.0, 45.0, False, True), (0.0, 0.0, False, True), (45.0, 45.0, False, False)],
-)  # fmt: skip
+    [
+        (45.0, 0.0, True, True),
+        (0.0, 45.0, False, True),
+        (0.0, 0.0, False, True),
+        (45.0, 45.0, False, False),
+    ],
+)
 def test_the_win_is_read_from_the_units(small_map, ally_health, enemy_health, won, over):
     """All enemies dead and an ally alive; a mutual kill ends the episode without a win."""
     state, _ = small_map.reset(jax.random.key(0))

@@ -47,7 +47,7 @@ class JaxMarlMpe:
         obs_sizes = [env.observation_spaces[a].shape[0] for a in self._agents]
         action_sizes = [env.action_spaces[a].n for a in self._agents]
         self._pad = [max(obs_sizes) - size for size in obs_sizes]
-        self._avail = jnp.arange(max(action_sizes)) < jnp.array(action_sizes)[:, None]
+        self.avail = jnp.arange(max(action_sizes)) < jnp.array(action_sizes)[:, None]
         self.spec = TaskSpec(
             name=f"mpe/{name}", n_agents=len(self._agents), n_actions=max(action_sizes),
             obs_size=max(obs_sizes), state_size=sum(obs_sizes), episode_limit=LIMIT,
@@ -68,7 +68,7 @@ class JaxMarlMpe:
         return TimeStep(
             obs=jnp.stack([jnp.pad(o, (0, p)) for o, p in zip(parts, self._pad, strict=True)]),
             state=jnp.concatenate(parts),
-            avail=self._avail,
+            avail=self.avail,
             reward=reward,
             terminated=jnp.array(False),
             truncated=state.step >= LIMIT,
