@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -50,6 +51,8 @@ def entropy_bonus(
     Returns:
       ``(bonus, effective_coef)``: the scalar to maximise and the mean weight on the entropy.
     """
+    chex.assert_equal_shape([entropy, choices])
+    chex.assert_equal_shape_prefix([entropy, mask], 2)
     mean_entropy = masked_mean(entropy, mask)
     if mode == "constant":
         return coef * mean_entropy, coef

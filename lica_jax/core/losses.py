@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -12,6 +13,7 @@ def critic_loss(
     q: Float[Array, "T B"], target: Float[Array, "T B"], mask: Float[Array, "T B"]
 ) -> Float[Array, ""]:
     """Mean squared TD error over valid transitions (LICA paper, Eq. 2)."""
+    chex.assert_equal_shape([q, target, mask])
     return masked_mean(jnp.square(q - target), mask)
 
 
@@ -24,4 +26,5 @@ def policy_value_loss(
     policy at once. Every valid transition weighs the same, without gamma^t, as in the official
     code.
     """
+    chex.assert_equal_shape([q, mask])
     return -masked_mean(q, mask) - bonus

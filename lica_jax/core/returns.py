@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -34,6 +35,8 @@ def lambda_returns(
     Returns:
       Targets ``[T, *B]``; not differentiated.
     """
+
+    chex.assert_equal_shape([q[1:], reward, terminal, cut, valid])
 
     def step(g_next, x):
         q_next, r, d, c, v = x
