@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except TrainingFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before training began, or a second time
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `lica-jax list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

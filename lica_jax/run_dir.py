@@ -55,7 +55,9 @@ def check_new(run_dir: Path, config: TrainConfig) -> None:
             )
         raise UserError(f"{run_dir} is not empty; choose another --run-dir")
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        # Not exist_ok: of two runs that start in the same second only one may have the folder.
+        if not run_dir.is_dir():
+            run_dir.mkdir(parents=True)
         probe = run_dir / ".writable"
         probe.touch()
         probe.unlink()

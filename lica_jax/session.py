@@ -134,7 +134,7 @@ class Session:
         self._seconds_before = host.get("seconds", 0.0)
         self._next_eval = host.get("next_eval", 0)
         self._random = host.get("random")
-        self._evaluated_at: int | None = None
+        self._evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
         self._started = self._last_save = time.monotonic()
         self._display = Display(self._display_style, config.total_steps, self.n)
         try:

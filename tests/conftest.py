@@ -53,3 +53,7 @@ def compile_seconds():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield lambda: sum(spent)
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--goldens", help="a directory of reference arrays to test against")

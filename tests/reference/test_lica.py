@@ -1,0 +1,186 @@
+"""LICA against the official implementation's numbers, through the functions training uses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.algorithms import lica
+from lica_jax.algorithms.actors import previous_actions
+from lica_jax.core.entropy import categorical_entropy
+from lica_jax.core.masking import masked_softmax
+from lica_jax.networks.critics import MixingCritic
+from lica_jax.types import Progress, TaskSpec, TimeStep, Trajectory
+from tests.reference.torch_weights import mixing_critic, recurrent_agent
+
+RTOL, RTOL_STEP = 1e-8, 1e-7
+
+
+def close(ours, theirs, rtol=RTOL, atol=1e-12):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), ours, theirs)
+
+
+def trajectory(batch, carry):
+    """An episode batch [B, T+1, ...] as ours: rewards and endings move to the slot they lead to."""
+
+    def time_major(name):
+        return jnp.moveaxis(jnp.asarray(batch[name]), 1, 0)
+
+    obs, avail = time_major("obs"), time_major("avail_actions").astype(bool)
+    terminated = time_major("terminated")[..., 0].astype(bool)
+    filled = time_major("filled")[..., 0].astype(bool)
+    reward = time_major("reward")[..., 0]
+    zeros = jnp.zeros((1, obs.shape[1]), bool)
+    arrived = jnp.concatenate([zeros, terminated[:-1]])
+    steps = TimeStep(
+        obs=obs, state=time_major("state"), avail=avail,
+        reward=jnp.concatenate([0.0 * reward[:1], reward[:-1]]),
+        terminated=arrived, truncated=jnp.zeros_like(arrived),
+        first=jnp.zeros_like(arrived).at[0].set(True),
+        alive=jnp.ones(obs.shape[:3], bool), info={},
+    )  # fmt: skip
+    # A transition is one that starts in a filled slot which no ending led to.
+    valid = (filled & ~arrived)[:-1]
+    return Trajectory(
+        steps=steps, action=time_major("actions")[..., 0], valid=valid, carry=carry, extras={}
+    )
+
+
+def spec_of(golden):
+    return TaskSpec(
+        "golden", n_agents=golden.cfg("n_agents"), n_actions=golden.cfg("n_actions"),
+        obs_size=golden.cfg("obs_dim"), state_size=0, episode_limit=10**6,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", ["onehot", "probs"])
+def test_critic(golden, layers, kind):
+    name = "lica_critic"
+    g = golden(name)
+    critic = MixingCritic(g.cfg("mixing_embed_dim"), layers, "full")
+    params = mixing_critic(g.under(f"L{layers}.w."))
+    action = jnp.asarray(g["act_" + kind])
+    flat = action.reshape(*action.shape[:2], -1)
+    state, cotangent = jnp.asarray(g["state"]), g["cotangent"][..., 0]
+
+    def value(params, flat, state):
+        return jnp.sum(critic.apply(params, state, flat) * cotangent)
+
+    prefix = f"L{layers}.{kind}."
+    close(critic.apply(params, state, flat), g[prefix + "q"][..., 0])
+    d_params, d_flat, d_state = jax.grad(value, argnums=(0, 1, 2))(params, flat, state)
+    close(d_flat.reshape(action.shape), g[prefix + "dact"])
+    close(d_state, g[prefix + "dstate"])
+    close(d_params, mixing_critic(g.under(prefix + "dw.")))
+
+
+def networks(g, **changes):
+    config = lica.Config(hidden=g.cfg("rnn_hidden_dim"), state_last_action=False, **changes)
+    return lica.make_networks(config, spec_of(g))
+
+
+@pytest.mark.parametrize("name", ["lica_actor"])
+def test_actor(golden, name):
+    g = golden(name)
+    nets = networks(g)
+    params = recurrent_agent(g.under("w.agent."))
+    batch = {k: g[k] for k in g}
+    carry = nets.actor.initial_carry(g["obs"].shape[0])
+    traj = trajectory(batch, carry)
+    filled = np.moveaxis(g["filled"][..., 0], 1, 0).astype(bool)
+
+    def forward(params):
+        previous = previous_actions(traj)
+        _, logits = nets.actor.unroll(
+            params, traj.steps.obs, previous, traj.steps.first, carry.hidden
+        )
+        probs = masked_softmax(logits, traj.steps.avail)
+        return logits, probs, categorical_entropy(logits, traj.steps.avail)
+
+    logits, probs, entropy = forward(params)
+
+    def theirs(key):
+        return np.moveaxis(g[key], 1, 0)
+
+    # Behind an episode's end the reference feeds zeros where we would feed the last action.
+    close(logits[filled], theirs("raw_logits")[filled])
+    close(probs[filled], theirs("renorm_probs")[filled])
+    close(entropy[filled], theirs("entropy_per_agent")[filled])
+
+    def scalar(params):
+        _, probs, entropy = forward(params)
+        # The reference computes 1e-6 of rounding noise as entropy of its padding; weight 0 there.
+        return jnp.sum(probs[:-1] * theirs("cot_probs")) + jnp.sum(
+            entropy[:-1] * theirs("cot_entropy")
+        )
+
+    value, grads = jax.value_and_grad(scalar)(params)
+    close(value, g["grad_scalar"])
+    close(grads, recurrent_agent(g.under("dw.agent.")))
+
+
+@pytest.mark.parametrize("name", ["lica_update", "lica_update_clip"])
+def test_two_updates(golden, name):
+    g = golden(name)
+    nets = networks(
+        g, mixing_embed=g.cfg("mixing_embed_dim"), hypernet_layers=g.cfg("hypernet_layers")
+    )
+    hp = lica.HParams(
+        actor_lr=g.cfg("lr"), critic_lr=g.cfg("critic_lr"), gamma=g.cfg("gamma"),
+        td_lambda=g.cfg("td_lambda"), entropy_coef=g.cfg("entropy_coef"),
+        grad_norm_clip=g.cfg("grad_norm_clip"), target_interval=g.cfg("target_update_interval"),
+    )  # fmt: skip
+    learner = lica.new_learner(
+        recurrent_agent(g.under("init.agent.")),
+        mixing_critic(g.under("init.critic.")),
+        mixing_critic(g.under("init.target_critic.")),
+    )
+    for step in ("s1.", "s2."):
+        batch = g.under(f"{step}batch.")
+        traj = trajectory(batch, nets.actor.initial_carry(batch["obs"].shape[0]))
+        learner = one_update(nets, learner, traj, hp, g, step)
+
+
+def one_update(nets, learner, traj, hp, g, s):
+    def theirs(key):
+        return np.moveaxis(g[s + key], 1, 0)[..., 0]
+
+    batch = lica.critic_batch(nets, traj)
+    valid = np.asarray(traj.valid)
+    np.testing.assert_array_equal(valid, theirs("critic.mask_full")[:-1] > 0)
+
+    # Critic: targets, values, gradients.
+    target = lica.critic_targets(nets, learner.target_critic, batch, traj, hp)
+    close(target[valid], theirs("critic.targets")[valid])
+    (loss, q), grads = jax.value_and_grad(lica.critic_objective, has_aux=True)(
+        learner.critic, nets, batch, target
+    )
+    close(q[valid], theirs("critic.q_t")[valid])
+    close(loss, g[s + "critic.stat.critic_loss"])
+    close(grads, mixing_critic(g.under(s + "critic.grad_preclip.")))
+
+    # Actor: with the critic after its step.
+    after, _ = lica.update_critic(nets, learner, batch, traj, hp)
+    (loss, aux), grads = jax.value_and_grad(lica.actor_objective, has_aux=True)(
+        learner.actor, nets, after.critic, batch, traj, hp
+    )
+    close(loss, g[s + "actor.stat.mix_loss"])
+    close(aux["q_policy_mean"], g[s + "actor.q_mean"])
+    close(aux["entropy"], g[s + "actor.entropy_mean"])
+    close(aux["entropy_coef_effective"], g[s + "actor.entropy_ratio"])
+    close(grads, recurrent_agent(g.under(s + "actor.grad_preclip.")))
+
+    # The whole update, as training calls it.
+    progress = Progress(jnp.zeros(()), jnp.int32(0))
+    new, metrics = lica.update(nets, learner, traj, jax.random.key(0), hp=hp, progress=progress)
+    close(metrics["critic_grad_norm"], g[s + "critic.grad_norm_preclip"])
+    close(metrics["td_error_abs"], g[s + "critic.stat.td_error_abs"])
+    close(metrics["q_taken_mean"], g[s + "critic.stat.q_t_mean"])
+    close(metrics["target_mean"], g[s + "critic.stat.target_mean"])
+    close(metrics["actor_grad_norm"], g[s + "actor.grad_norm_preclip"])
+    close(new.critic, mixing_critic(g.under(s + "after_critic.critic.")), RTOL_STEP)
+    close(new.actor, recurrent_agent(g.under(s + "after_actor.agent.")), RTOL_STEP)
+    expected = new.critic if g[s + "target_was_updated"] else learner.target_critic
+    close(new.target_critic, expected, rtol=0, atol=0)
+    return new
