@@ -47,16 +47,8 @@ class Result:
         seeds = self.config.seeds
         if seed is not None and seed not in seeds:
             raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
-        i = self._best_index if seed is None else seeds.index(seed)
+        i = seeds.index(self.summary["best_seed"] if seed is None else seed)
         return Policy.of(self.config, jax.tree.map(lambda x: x[i], self.params), seed=seeds[i])
-
-    @property
-    def _best_index(self) -> int:
-        best = self.summary.get("best")
-        if not best:
-            return 0
-        key = "win_rate" if "win_rate" in best[0]["greedy"] else "return_mean"
-        return max(range(len(best)), key=lambda i: best[i]["greedy"][key])
 
 
 def train(
@@ -130,6 +122,8 @@ def evaluate(
     Raises:
       UserError: no such policy, or it does not fit the task.
     """
+    if episodes < 1:
+        raise UserError(f"episodes must be at least 1, got {episodes}")
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     target = make_task(task or policy.spec.name)
     for name in ("n_agents", "n_actions", "obs_size"):

@@ -125,8 +125,8 @@ def _train(argv: list[str]) -> int:
         names = names if len(names) == 2 else ["lica", "smax/3m"]
     elif len(names) == 1 or (not names and not args.resume):
         raise UserError(
-            "train needs an algorithm and a task, for example: lica-jax train lica smax/3m\n"
-            + TRAIN_USAGE
+            "train needs an algorithm and a task, before any flag, for example: "
+            "lica-jax train lica smax/3m\n" + TRAIN_USAGE
         )
 
     meta = [option for action in parser._actions for option in action.option_strings]
@@ -210,8 +210,9 @@ def parse_settings(config, settings: list[str], meta: list[str]):
 
 def _plain_number(word: str) -> str:
     """``2e6`` as ``2000000``, so that counts can be written either way."""
-    if re.fullmatch(r"\d+(\.\d*)?[eE]\+?\d+", word) and float(word).is_integer():
-        return str(int(float(word)))
+    flag, equals, value = word.rpartition("=")
+    if re.fullmatch(r"\d+(\.\d*)?[eE]\+?\d+", value) and float(value).is_integer():
+        return flag + equals + str(int(float(value)))
     return word
 
 
@@ -222,15 +223,12 @@ def _readable(box: str) -> str:
 
 
 def default_run_dir(algorithm: str, task: str) -> Path:
-    """``runs/lica-smax-3m-20260101-120000``, with a number behind it when that is taken."""
-    import time
+    """``runs/lica-smax-3m-20260101-120000-123``: the time to the millisecond."""
+    import datetime
 
-    base = Path("runs") / f"{algorithm}-{task.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidate, number = base, 1
-    while candidate.exists():
-        number += 1
-        candidate = base.with_name(f"{base.name}-{number}")
-    return candidate
+    now = datetime.datetime.now()
+    stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+    return Path("runs") / f"{algorithm}-{task.replace('/', '-')}-{stamp}"
 
 
 # --- eval ----------------------------------------------------------------------------------------
@@ -244,8 +242,6 @@ def _eval(argv: list[str]) -> int:
     parser.add_argument("--task", help="another task with the same sizes; default the trained one")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
-    if args.episodes < 1:
-        raise UserError(f"--episodes must be at least 1, got {args.episodes}")
     if not 0 <= args.seed < 2**31:
         raise UserError(f"--seed must be within 0 and 2^31 - 1, got {args.seed}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from lica_jax.rollout import learning_view, start_stream, unroll
 from lica_jax.types import Algorithm, Collect, Progress, RunState, Task
@@ -57,7 +57,8 @@ def make_run(
 
         # A run whose loss is not finite stops for good at its last sound parameters; the other
         # runs of the batch go on.
-        healthy = jnp.isfinite(metrics["loss"]) & (state.failed_at < 0)
+        sound = jnp.isfinite(metrics["loss"]) & all_finite(learner)
+        healthy = sound & (state.failed_at < 0)
         learner = jax.tree.map(
             lambda new, old: jnp.where(healthy, new, old), learner, state.learner
         )
@@ -78,6 +79,12 @@ def make_run(
         return jax.lax.scan(lambda s, _: iteration(s, hp), state, None, length=iterations)
 
     return init, chunk
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number of a tree is finite."""
+    flags = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(flags))
 
 
 def bound_act(algo: Algorithm, params, hp, progress, explore, carry, ts, key):

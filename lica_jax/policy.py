@@ -158,7 +158,13 @@ def load_policy(path: str | Path) -> Policy:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    path = path / "policy.safetensors" if path.is_dir() else path
+    if path.is_dir():
+        if (path / "config.json").is_file() and not (path / "policy.safetensors").is_file():
+            raise UserError(
+                f"the run in {path} has not exported its policy yet; finish it with: "
+                f"lica-jax train --resume --run-dir {path}"
+            )
+        path = path / "policy.safetensors"
     if not path.is_file():
         raise UserError(f"no policy at {path}")
     try:

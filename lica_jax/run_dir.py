@@ -10,13 +10,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lica_jax.checkpoint import write_json
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.errors import UserError
 
-CONFIG = "config.json"
+CONFIG, LOCK = "config.json", ".lock"
 PACKAGES = (
     "lica_jax",
     "jax",
@@ -37,32 +37,63 @@ def read_config(run_dir: Path) -> TrainConfig:
         raise UserError(f"{run_dir} is not a run directory: it has no {CONFIG}")
     try:
         return from_dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
 def check_new(run_dir: Path, config: TrainConfig) -> None:
-    """Refuses a directory that holds anything or cannot be written; leaves nothing behind."""
+    """Refuses a directory that holds anything or cannot be written; creates it otherwise."""
     del config  # the same signature as `check_same`
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"run directory {run_dir} is a file")
-    if run_dir.is_dir() and any(run_dir.iterdir()):
+    if run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
         if (run_dir / CONFIG).is_file():
             raise UserError(
                 f"{run_dir} already holds a run; go on with --resume or choose another --run-dir"
             )
         raise UserError(f"{run_dir} is not empty; choose another --run-dir")
     try:
-        # Not exist_ok: of two runs that start in the same second only one may have the folder.
-        if not run_dir.is_dir():
-            run_dir.mkdir(parents=True)
-        probe = run_dir / ".writable"
-        probe.touch()
-        probe.unlink()
+        run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run directory {run_dir} cannot be written: {error.strerror}") from None
+
+
+def never_started(run_dir: Path) -> bool:
+    """Whether a run was killed before it wrote anything but its configuration."""
+    metrics = run_dir / "metrics.jsonl"
+    return (
+        not (metrics.exists() and metrics.stat().st_size)
+        and not (run_dir / "policy.safetensors").exists()
+    )
+
+
+def lock(run_dir: Path) -> IO | None:
+    """Takes the directory for this process; the system lets go of it when the process ends.
+
+    Raises:
+      UserError: another process has it, or it cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return None
+    try:
+        file = (run_dir / LOCK).open("a")
+    except OSError as error:
+        raise UserError(f"run directory {run_dir} cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(f"{run_dir} is in use by another process") from None
+    return file
+
+
+def unlock(file: IO | None) -> None:
+    if file is not None:
+        file.close()
 
 
 def check_same(run_dir: Path, config: TrainConfig) -> None:
@@ -96,7 +127,12 @@ def describe(run_dir: Path, config: TrainConfig) -> None:
     write_json(run_dir / CONFIG, to_dict(config))
     with (run_dir / "command.txt").open("a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
-    write_json(run_dir / "versions.json", versions())
+    path = run_dir / "versions.json"
+    if path.is_file():  # a resumed run: keep what it was begun with
+        begun = json.loads(path.read_text())
+        write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})
+    else:
+        write_json(path, versions())
 
 
 def versions() -> dict[str, object]:

@@ -19,7 +19,7 @@ from lica_jax.algorithms import make_algorithm
 from lica_jax.checkpoint import Checkpointer
 from lica_jax.config import TrainConfig, iterations_per_chunk, resolve, steps_per_iteration
 from lica_jax.envs import make_task
-from lica_jax.errors import TrainingFailed
+from lica_jax.errors import TrainingFailed, unknown
 from lica_jax.evaluation import (
     FINAL_BEST,
     FINAL_LAST,
@@ -31,7 +31,7 @@ from lica_jax.evaluation import (
     score,
 )
 from lica_jax.logging import words
-from lica_jax.logging.display import Display
+from lica_jax.logging.display import STYLES, Display
 from lica_jax.logging.rows import RowFile, chunk_row, eval_row
 from lica_jax.loop import batch_runs, make_run
 from lica_jax.memory import check_fits, training_bytes
@@ -80,6 +80,8 @@ class Session:
         display: str = "auto",
     ):
         # Everything that can be refused is refused here, before the first compilation.
+        if display not in STYLES:
+            raise unknown("display", display, STYLES, f"known: {', '.join(STYLES)}")
         self.task = make_task(config.task)
         self.spec = self.task.spec
         self.config = config = resolve(config, self.spec)
@@ -88,8 +90,10 @@ class Session:
         init, chunk = make_run(self.algo, self.task, config.collect, config.timeout_is_terminal)
         check_fits(training_bytes(self.algo, self.task, config.collect, init, self.n))
         self.run_dir = run_dir
+        self._lock = None
         if run_dir is not None:
             (run_files.check_same if resume else run_files.check_new)(run_dir, config)
+            self._lock = run_files.lock(run_dir)
         self._init, self._chunk = batch_runs(init, chunk, self.n)
         self._iterations = iterations_per_chunk(config, self.spec)
         self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
@@ -100,7 +104,10 @@ class Session:
         self._restored: tuple[PyTree, dict[str, Any]] | None = None
         if run_dir is not None:
             self._checkpoints = Checkpointer(run_dir / "checkpoints", config.checkpoint.keep)
-            if resume:
+            # A run killed before its first checkpoint has nothing to lose: it starts again.
+            if resume and not (
+                self._checkpoints.latest() is None and run_files.never_started(run_dir)
+            ):
                 self._restored = self._checkpoints.restore(jax.eval_shape(self._fresh))
             run_files.describe(run_dir, config)
         self._display_style = display
@@ -135,6 +142,7 @@ class Session:
         self._next_eval = host.get("next_eval", 0)
         self._random = host.get("random")
         self._evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
+        self._score = float("nan")
         self._started = self._last_save = time.monotonic()
         self._display = Display(self._display_style, config.total_steps, self.n)
         try:
@@ -143,11 +151,14 @@ class Session:
                 self._display.say(words.start(config, self.spec, self.run_dir, done))
                 self._before_training()
                 self._train(stop)
-                self._finish(stop)
+                # A signal that comes after the budget is spent changes nothing any more.
+                self.interrupted = None if self._spent() else stop.number
+                self._finish()
         finally:
             self._display.close()
             if self._checkpoints:
                 self._checkpoints.close()
+            run_files.unlock(self._lock)
 
     def _before_training(self) -> None:
         if self._random is None:
@@ -183,13 +194,19 @@ class Session:
             waiting = None
             if not self.counters.alive.any():
                 break
-            improved = self.counters.slowest >= self._next_eval and self._evaluate_now()
+            # The last policy is a candidate for the best one, whenever the next evaluation is due.
+            due = self.counters.slowest >= self._next_eval or self._spent()
+            improved = due and self._evaluate_now()
             if improved or self._save_due():
                 self._save()
+        if waiting is not None:  # a signal came between the two looks at it
+            self._consume(waiting)
+
+    def _spent(self) -> bool:
+        return self.counters.slowest >= self.config.total_steps
 
     def _done(self, stop: StopRequest) -> bool:
-        spent = self.counters.slowest >= self.config.total_steps
-        return spent or stop.number is not None or not self.counters.alive.any()
+        return self._spent() or stop.number is not None or not self.counters.alive.any()
 
     def _consume(self, metrics: PyTree) -> None:
         """Waits for a chunk, moves the counters, and writes a row for every seed."""
@@ -202,7 +219,7 @@ class Session:
         for i, seed in enumerate(self.config.seeds):
             if not now.alive[i]:
                 if before.alive[i]:
-                    self._display.say(
+                    self._display.warn(
                         words.failed(seed, int(now.failed_at[i]), int(now.env_steps[i]))
                     )
                 continue
@@ -230,9 +247,10 @@ class Session:
         params = self.algo.policy(self._state.learner)
         self._evaluated_at = update = int(self.counters.updates.max())
         summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
-        for i, summary in enumerate(summaries):
-            self.evals.append(eval_row(self._stamp(i), summary))
+        for i in np.flatnonzero(self.counters.alive):
+            self.evals.append(eval_row(self._stamp(i), summaries[i]))
         scores = jnp.array([score(s["greedy"], self.spec) for s in summaries])
+        self._score = float(jnp.mean(scores))
         better = (scores >= self.best["score"]) & jnp.asarray(self.counters.alive)
         new = {"params": params, "score": scores, "env_steps": self._state.env_steps}
         self.best = _keep(better, new, self.best)
@@ -257,37 +275,38 @@ class Session:
     def _save(self) -> None:
         if self._checkpoints is None:
             return
-        best = float(jnp.mean(self.best["score"]))
+        update = int(self.counters.updates.max())
+        evaluated = self._evaluated_at == update and np.isfinite(self._score)
         self._checkpoints.save(
-            int(self.counters.updates.max()),
+            update,
             {"state": self._state, "best": self.best},
             {"seconds": self._seconds(), "next_eval": self._next_eval, "random": self._random},
-            best if np.isfinite(best) else None,
+            self._score if evaluated else None,
         )
         self._last_save = time.monotonic()
 
-    def _finish(self, stop: StopRequest) -> None:
-        self.interrupted = stop.number
-        if not self.counters.alive.any():
-            kept = f" in {self.run_dir / 'checkpoints'}" if self.run_dir else ""
-            raise TrainingFailed(
-                f"the loss of every seed became non-finite; the last checkpoint is kept{kept}"
-            )
-        if stop.number is None and self._evaluated_at != int(self.counters.updates.max()):
-            self._evaluate_now()  # the last policy is a candidate for the best one
-        self._save()
+    def _finish(self) -> None:
         now = self.counters
+        if not now.alive.any():
+            where = ", ".join(
+                f"seed {seed} at update {update}"
+                for seed, update in zip(self.config.seeds, now.failed_at, strict=True)
+            )
+            kept = f"; the last checkpoint in {self.run_dir} is kept" if self.run_dir else ""
+            raise TrainingFailed(f"the loss of every seed became non-finite ({where}){kept}")
+        self._save()
         self.summary = {
             "algorithm": self.config.algorithm, "task": self.config.task,
             "seeds": list(self.config.seeds), "env_steps": now.env_steps, "updates": now.updates,
             "failed_at_update": [int(u) if u >= 0 else None for u in now.failed_at],
             "reward_scale": self.config.hp.reward_scale, "random": self._random,
-            "interrupted": stop.number is not None,
+            "interrupted": self.interrupted is not None,
+            "best_seed": self.config.seeds[int(np.argmax(self.best["score"]))],
         }  # fmt: skip
-        if stop.number is None:
+        if self.interrupted is None:
             self.summary |= self._final_figures()
         else:
-            self._display.say(words.stopped(stop.number, now.slowest, self.run_dir))
+            self._display.say(words.stopped(self.interrupted, now.slowest, self.run_dir))
         self.summary["seconds"] = round(self._seconds(), 1)
         if self.run_dir is not None:
             export_run(
@@ -309,7 +328,9 @@ class Session:
             f"  random policy: {words.random_policy(self._random, self.spec)}"
         )
         steps = np.asarray(self.best["env_steps"])
+        ranking = [score(figures["greedy"], self.spec) for figures in best]
         return {
+            "best_seed": self.config.seeds[int(np.argmax(ranking))],
             "final": last,
             "best": [dict(figures, env_steps=int(steps[i])) for i, figures in enumerate(best)],
         }

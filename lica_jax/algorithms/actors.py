@@ -52,7 +52,8 @@ def make_actor(
     n, n_actions = spec.n_agents, spec.n_actions
     recurrent = network == "gru"
     module = (RecurrentAgent if recurrent else FeedForwardAgent)(n_actions, hidden)
-    hidden_size = hidden if recurrent else 0
+    # A feed-forward agent has no memory; width 1, since checkpoints hold no arrays of size zero.
+    hidden_size = hidden if recurrent else 1
 
     def inputs(obs, previous):
         parts = [obs]

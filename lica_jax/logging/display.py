@@ -40,6 +40,13 @@ class Display:
         elif self._style == "plain":
             print(text, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """A line nobody should miss: shown in every style."""
+        if self._bar is not None:
+            self.say(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def tick(self, steps: int) -> float:
         """Env steps per second of all runs together since the first tick.
 

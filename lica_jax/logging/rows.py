@@ -26,11 +26,9 @@ class RowFile:
             return
         if upto_update is not None and path.exists():
             self.rows = [row for row in read_rows(path) if row["update"] <= upto_update]
-            scratch = path.with_name(path.name + ".tmp")
-            scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-            scratch.replace(path)
-        else:
-            path.touch()
+        scratch = path.with_name(path.name + ".tmp")
+        scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        scratch.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
         row = plain(row)
@@ -43,7 +41,7 @@ class RowFile:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The complete rows of a JSON-lines file."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -33,7 +33,7 @@ def export_run(
     plot_learning_curve(run_dir / "learning_curve.png", rows, title, baseline)
 
     scores, env_steps = np.asarray(best["score"]), np.asarray(best["env_steps"])
-    names = {"policy": int(np.argmax(scores))}
+    names = {"policy": config.seeds.index(summary["best_seed"])}
     if len(config.seeds) > 1:
         names |= {f"policy_seed{seed}": i for i, seed in enumerate(config.seeds)}
     params = jax.device_get(best["params"])

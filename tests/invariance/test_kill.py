@@ -79,12 +79,16 @@ def test_sigkill_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_a_checkpoint_and_leaves(tmp_path, number):
     run_dir = tmp_path / "run"
-    process = start(*SETTINGS, "--total-steps", 100_000_000, "--run-dir", run_dir)
+    process = start(
+        *SETTINGS, "--total-steps", 100_000_000, "--run-dir", run_dir, start_new_session=True
+    )
     wait_for_checkpoints(run_dir, process, at_least=8)
     process.send_signal(number)
     code, out = finish(process, timeout=60)
     assert code == 128 + number, out
     assert "Traceback" not in out
+    with pytest.raises(ProcessLookupError):  # nothing of its process group is left
+        os.killpg(process.pid, 0)
     assert f"stopped by {number.name}" in out and "--resume --run-dir" in out
     result = json.loads((run_dir / "result.json").read_text())
     steps = [int(p.name) for p in (run_dir / "checkpoints").glob("*") if p.name.isdigit()]

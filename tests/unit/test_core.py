@@ -80,8 +80,8 @@ def test_entropy_modes_by_hand(mode, bonus, coef, gradient):
 
 def test_agent_mode_averages_over_time_before_dividing():
     entropy = jnp.array([[[0.2, 0.6]], [[0.6, 0.6]]])  # agent 0: mean 0.4
-    mask = jnp.ones((2, 1))
-    grad = jax.grad(lambda h: entropy_bonus(h, CHOICES, mask, 0.3, "agent")[0])(entropy)
+    mask, choices = jnp.ones((2, 1)), jnp.full((2, 1, 2), 3)
+    grad = jax.grad(lambda h: entropy_bonus(h, choices, mask, 0.3, "agent")[0])(entropy)
     # d/dh of mean_a xi/sg(H_a) H_a: xi / H_a / (agents * steps)
     np.testing.assert_allclose(grad[:, 0, 0], [0.3 / 0.4 / 4] * 2, rtol=1e-6)
 

@@ -1,0 +1,121 @@
+"""LICA's view of a trajectory: what carries over a seam between segments must not be lost."""
+
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.algorithms import lica
+from lica_jax.algorithms.actors import NO_ACTION, actor_step, previous_actions
+from lica_jax.core.entropy import categorical_entropy
+from lica_jax.core.masking import masked_mean
+from lica_jax.envs import make_task
+from lica_jax.rollout import start_stream, unroll
+from lica_jax.types import Progress
+
+PROGRESS = Progress(jnp.zeros(()), jnp.int32(0))
+HP = lica.HParams(reward_scale=1.0)
+
+
+@pytest.fixture(scope="module", params=["gru", "mlp"])
+def segments(request):
+    """Two joined segments on simple_spread; the second begins in the middle of an episode."""
+    task = make_task("mpe/simple_spread")
+    config = lica.Config(actor=request.param, hidden=16, mixing_embed=8, hypernet_hidden=8)
+    nets = lica.make_networks(config, task.spec)
+    learner = lica.init(nets, jax.random.key(0))
+    # Larger weights than the initial ones, so that memory and last actions matter.
+    learner = learner.replace(actor=jax.tree.map(lambda x: 4 * x, learner.actor))
+    act = partial(
+        lica.act, nets, learner.actor, hp=HP, progress=PROGRESS, explore=jnp.ones(4, bool)
+    )
+
+    @jax.jit
+    def play(stream, key):
+        return unroll(task, act, stream, key, 10, restart=True)[:2]
+
+    stream = start_stream(task, nets.actor.initial_carry(4), jax.random.key(1), 4)
+    parts = []
+    for i in range(4):
+        stream, traj = play(stream, jax.random.key(2 + i))
+        parts.append(traj)
+    return nets, learner, parts
+
+
+def test_the_learner_sees_the_policy_that_played(segments):
+    """The actor's loss unrolls from the stored memory and last action, through episode ends."""
+    nets, learner, parts = segments
+    for traj in parts[1:]:
+        batch = lica.critic_batch(nets, traj)
+        _, seen = lica.actor_objective(learner.actor, nets, learner.critic, batch, traj, HP)
+        carry, entropies = traj.carry, []
+        for t in range(10):
+            obs, first = traj.steps.obs[t], traj.steps.first[t]
+            hidden, logits = actor_step(nets.actor, learner.actor, carry, obs, first)
+            entropies.append(categorical_entropy(logits, traj.steps.avail[t]))
+            carry = carry.replace(hidden=hidden, last_action=traj.action[t])
+        expected = masked_mean(jnp.stack(entropies), batch.mask)
+        assert float(seen["entropy"]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_previous_actions_cross_the_seam_and_forget_at_a_start(segments):
+    _, _, parts = segments
+    first_seen = False
+    for before, after in pairwise(parts):
+        previous = np.asarray(previous_actions(after))
+        first = np.asarray(after.steps.first)
+        # The earlier segment's bootstrap action was not played; the carry holds the one that was.
+        played = np.concatenate([np.asarray(before.action)[9:10], np.asarray(after.action)[:-1]])
+        np.testing.assert_array_equal(previous[~first], played[~first])
+        assert np.all(previous[first] == NO_ACTION)
+        first_seen |= bool(first.any())
+    assert first_seen
+
+
+def test_the_critics_state_holds_all_previous_actions(segments):
+    nets, _, parts = segments
+    traj = parts[1]
+    batch = lica.critic_batch(nets, traj)
+    size = traj.steps.state.shape[-1]
+    np.testing.assert_array_equal(batch.state[..., :size], traj.steps.state)
+    appended = np.asarray(batch.state[..., size:]).reshape(11, 4, 3, 5)
+    previous = np.asarray(previous_actions(traj))
+    np.testing.assert_array_equal(appended.sum(-1), previous != NO_ACTION)
+    known = previous != NO_ACTION
+    np.testing.assert_array_equal(appended.argmax(-1)[known], previous[known])
+    np.testing.assert_array_equal(
+        np.asarray(batch.action).reshape(11, 4, 3, 5).argmax(-1), traj.action
+    )
+
+
+def test_the_actors_loss_does_not_touch_the_critic(segments):
+    """Gradients go through the probabilities alone; the critic is a constant of the actor step."""
+    nets, learner, parts = segments
+    batch = lica.critic_batch(nets, parts[1])
+    new, _ = lica.update_actor(nets, learner, batch, parts[1], HP)
+    jax.tree.map(np.testing.assert_array_equal, new.critic, learner.critic)
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(new.actor), jax.tree.leaves(learner.actor), strict=True)
+    )
+
+
+def test_invalid_transitions_do_not_count(segments):
+    """What stands in the slots of a reset changes neither loss."""
+    nets, learner, parts = segments
+    traj = next(p for p in parts if not np.all(p.valid))
+    poisoned = traj.replace(
+        steps=traj.steps.replace(
+            reward=jnp.concatenate(
+                [traj.steps.reward[:1], jnp.where(traj.valid, traj.steps.reward[1:], 1e6)]
+            )
+        )
+    )
+    results = []
+    for t in (traj, poisoned):
+        _, metrics = lica.update(nets, learner, t, jax.random.key(0), hp=HP, progress=PROGRESS)
+        results.append((float(metrics["critic_loss"]), float(metrics["actor_loss"])))
+    assert results[0] == results[1]
