@@ -38,21 +38,21 @@ def tiny():
     return copy.deepcopy(TINY)
 
 
+# The programs of a run, by the names of the functions that are jitted.
+PROGRAMS = ("init_all", "init", "chunk_all", "run", "evaluate")
+
+
 @pytest.fixture
-def compile_seconds():
-    """Seconds spent lowering and compiling since the test began, as a function.
+def programs():
+    """The programs of a run that have been lowered since the test began (cached or not)."""
+    names = []
 
-    Handling keys and seeds compiles trifles; a training or evaluation program takes over a second
-    to lower, also where its compilation is answered by the cache.
-    """
-    spent = []
-
-    def listen(name, seconds, **_):
-        if name.endswith(("backend_compile_duration", "jaxpr_to_mlir_module_duration")):
-            spent.append(seconds)
+    def listen(event, seconds, fun_name="", **_):
+        if event.endswith("jaxpr_to_mlir_module_duration"):
+            names.extend(p for p in PROGRAMS if fun_name in (p, f"jit({p})"))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield lambda: sum(spent)
+    yield names
     jax.monitoring.unregister_event_duration_listener(listen)
 
 

@@ -160,7 +160,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         update=partial(update, nets),
         policy=lambda learner: learner.actor,
         scratch_bytes=partial(scratch_bytes, nets),
-        metrics=("entropy", "critic_loss", "actor_loss"),
+        metrics=("entropy",),
     )
 
 

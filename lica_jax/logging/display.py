@@ -23,11 +23,11 @@ class Display:
         self._bar = self._task = None
         if style == "bar":
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bar = Progress(
-                TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=20),
-                TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
+                TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=10),
+                TextColumn("{task.fields[text]}"),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
@@ -68,14 +68,13 @@ class Display:
         figures = {"return": "train/return_mean", "win": "train/win_rate"} | {n: n for n in names}
         parts = [f"{steps / 1e3:,.0f}k/{self._total / 1e3:,.0f}k env steps"]
         if self._rate:
+            left = max(self._total - steps, 0) * self._runs / self._rate
             parts.append(f"{self._rate / 1e3:.1f}k/s")
+            parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
         for label, name in figures.items():
             values = [row[name] for row in rows if row.get(name) is not None]
             if values:
                 parts.append(f"{label} {sum(values) / len(values):.3g}")
-        if self._rate:
-            left = max(self._total - steps, 0) * self._runs / self._rate
-            parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
         text = " | ".join(parts)
         if self._bar is not None:
             self._bar.update(self._task, completed=min(steps, self._total), text=text)
