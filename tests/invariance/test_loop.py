@@ -88,6 +88,26 @@ def test_hyper_parameters_are_per_run_and_do_not_recompile(tiny):
     assert len(traces) == 1
 
 
+def test_a_seed_that_fails_stops_alone_at_its_last_sound_parameters(tiny):
+    config, (init, chunk) = build(tiny)
+    keys = jax.vmap(jax.random.key)(jnp.zeros(2, jnp.uint32))
+    init_all, chunk_all = batch_runs(init, chunk, 2)
+    hp = batched_hparams(config.hp, 2)
+    broken = dataclasses.replace(
+        hp, critic_lr=jnp.array([5e-3, 1e30]), grad_norm_clip=jnp.array([10.0, 1e30])
+    )
+    state, metrics = chunk_all(init_all(keys), broken, 5)
+    healthy, _ = chunk_all(init_all(keys), hp, 5)
+    assert state.failed_at[0] == -1 and state.updates[0] == 5
+    failed_at = int(state.failed_at[1])
+    assert 0 <= failed_at < 5 and state.updates[1] == failed_at
+    assert state.env_steps[1] < state.env_steps[0]
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.learner))
+    first = jax.tree.map(lambda x: x[0], (state.learner, healthy.learner))
+    equal(*first)  # the other seed does not notice
+    assert metrics["counts"]["failed_at"].shape == (2, 5)
+
+
 def test_resuming_is_bitwise(tiny, tmp_path):
     """Train 2N equals train N, stop, resume, N."""
     tiny["total_steps"] = 1_500
