@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,15 @@ class Checkpointer:
         Raises:
           UserError: there is none, it is damaged, or it belongs to another configuration.
         """
+        hook = sys.unraisablehook
+        sys.unraisablehook = _without_orphans(hook)
         try:
-            return self._restore(like)
+            restored = self._restore(like)
         except UserError:
-            self.close()
+            self.close()  # the hook stays: orphans report later
             raise
+        sys.unraisablehook = hook
+        return restored
 
     def _restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         step = self.latest()
@@ -111,6 +116,22 @@ class Checkpointer:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _without_orphans(hook):
+    """``hook`` without the reads that orbax leaves behind when one of them fails.
+
+    They end after its event loop is closed and would print a traceback each, behind the one message
+    that says what is wrong.
+    """
+
+    def quiet(info):
+        if not (
+            isinstance(info.exc_value, RuntimeError) and "loop is closed" in str(info.exc_value)
+        ):
+            hook(info)
+
+    return quiet
 
 
 def damaged(where: Path, error: Exception) -> str:

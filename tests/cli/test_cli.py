@@ -194,3 +194,19 @@ def test_the_module_is_a_command():
         [sys.executable, "-m", "lica_jax", "list", "algorithms"], capture_output=True, text=True
     )
     assert done.returncode == 0 and "lica" in done.stdout
+
+
+def test_a_truncated_checkpoint_is_one_message(run, tmp_path):
+    """Seen from outside: orbax's orphaned reads print nothing behind it."""
+    import shutil
+
+    shutil.copytree(run, tmp_path / "r")
+    for p in (tmp_path / "r" / "checkpoints").rglob("*"):
+        if p.is_file() and p.parent.name == "d":
+            p.write_bytes(p.read_bytes()[: p.stat().st_size // 3])
+    done = subprocess.run(
+        [sys.executable, "-m", "lica_jax", "train", "--resume", "--run-dir", str(tmp_path / "r")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: checkpoint") and done.stderr.count("\n") == 1
