@@ -16,7 +16,7 @@ from lica_jax.logging.rows import read_rows
 
 SETTINGS = [
     "lica", "probe/two_step", "--collect.envs", "4", "--collect.length", "4",
-    "--log-interval", "64",
+    "--log-interval", "128",
     "--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8",
     "--eval.interval", "2000", "--eval.episodes", "8", "--eval.final-episodes", "16",
     "--checkpoint.every-seconds", "0", "--progress", "plain",

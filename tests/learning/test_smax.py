@@ -11,7 +11,7 @@ from lica_jax.evaluation import play_episodes
 
 def test_lica_wins_4m_vs_3m():
     """Above 90 % greedy within 150 k env steps, three seeds, from a random policy's 0 %."""
-    result = train("lica", "smax/4m_vs_3m", seeds=(0, 1, 2), total_steps=130_000, display="none")
+    result = train("lica", "smax/4m_vs_3m", seeds=(0, 1, 2), total_steps=80_000, display="none")
     assert max(result.summary["env_steps"]) <= 150_000
     greedy = [f["greedy"]["win_rate"] for f in result.summary["final"]]
     assert min(greedy) > 0.9, greedy
