@@ -263,14 +263,15 @@ def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
             )
         if config.total_steps + one * iterations_per_chunk(config, spec) >= 2**32:
             out.append(f"total_steps must be below 2^32, got {config.total_steps}")
-    return out + config.algo.problems() + hparam_problems(config.hp)
+    return out + config.algo.problems(spec, collect) + hparam_problems(config.hp)
 
 
 # Ranges by name: a hyper-parameter means the same in every algorithm.
 _RANGES = {
     "gamma": (0, 1), "td_lambda": (0, 1), "entropy_coef": (0, None), "actor_lr": (0, None),
     "critic_lr": (0, None), "grad_norm_clip": (1e-12, None), "target_interval": (1, None),
-    "reward_scale": (1e-12, None),
+    "reward_scale": (1e-12, None), "temperature": (1e-3, None), "temperature_final": (1e-3, None),
+    "temperature_steps": (0, None),
 }  # fmt: skip
 
 

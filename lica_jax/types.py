@@ -23,7 +23,8 @@ class TaskSpec:
     Attributes:
       name: registry name, e.g. ``"smax/3m"``.
       n_agents: number of agents N.
-      n_actions: size A of the (padded) discrete action set of one agent.
+      n_actions: size A of the (padded) discrete action set of one agent; for continuous actions
+        their dimension D.
       obs_size: length O of one agent's observation.
       state_size: length S of the critic's state.
       episode_limit: exact number of transitions after which an episode is truncated.
@@ -32,6 +33,7 @@ class TaskSpec:
         default (SMAC's convention) instead of being bootstrapped.
       max_return: largest possible unscaled return, or None when unbounded.
       has_win: whether ``TimeStep.info["won"]`` is meaningful.
+      continuous: actions are points of (-1, 1)^D, ``[N, D]`` floats, instead of indices ``[N]``.
       source: where the task comes from, for ``lica-jax list``.
     """
 
@@ -45,6 +47,7 @@ class TaskSpec:
     timeout_is_terminal: bool = False
     max_return: float | None = None
     has_win: bool = False
+    continuous: bool = False
     source: str = ""
 
 
@@ -75,7 +78,7 @@ class Task(Protocol):
     def reset(self, key: PRNGKeyArray) -> tuple[PyTree, TimeStep]: ...
 
     def step(
-        self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " N"]
+        self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " N"] | Float[Array, "N D"]
     ) -> tuple[PyTree, TimeStep]: ...
 
 
@@ -88,7 +91,7 @@ class Trajectory:
     """
 
     steps: TimeStep  # leaves [T+1, B, ...]
-    action: Int[Array, "T+1 B N"]
+    action: Int[Array, "T+1 B N"] | Float[Array, "T+1 B N D"]
     valid: Bool[Array, "T B"]
     carry: PyTree  # the policy's memory before slot 0
     extras: dict[str, Array]  # what `act` returned beside the action, [T+1, B, ...]

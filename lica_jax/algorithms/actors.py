@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
+from lica_jax.algorithms.heads import Head, make_head
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
 from lica_jax.types import TaskSpec, Trajectory
 
 PyTree = Any
-NO_ACTION = -1  # "no previous action"; its one-hot is all zeros
 
 
 @struct.dataclass
@@ -22,7 +22,7 @@ class ActorCarry:
     """A policy's memory between steps."""
 
     hidden: Float[Array, "B N H"]
-    last_action: Int[Array, "B N"]
+    last_action: Array  # as `Trajectory.action`, without time
 
 
 class Actor(NamedTuple):
@@ -32,12 +32,14 @@ class Actor(NamedTuple):
       init: ``key -> params``.
       initial_carry: ``batch -> ActorCarry``.
       unroll: ``(params, obs[T, B, N, O], last_action[T, B, N], first[T, B], hidden[B, N, H]) ->
-        (hidden, outputs[T, B, N, A])``.
+        (hidden, outputs[T, B, N, P])``, P numbers per policy.
+      head: what the outputs mean.
     """
 
     init: Callable[[Array], PyTree]
     initial_carry: Callable[[int], ActorCarry]
     unroll: Callable[..., tuple[Array, Array]]
+    head: Head
 
 
 def make_actor(
@@ -46,25 +48,28 @@ def make_actor(
 ) -> Actor:  # fmt: skip
     """Builds the actor of PyMARL's agents: input ``[obs, one-hot last action, one-hot id]``.
 
+    Continuous actions enter as they are.
+
     With ``share_params`` one network serves all agents; otherwise every leaf of the parameters has
     a leading axis N.
     """
-    n, n_actions = spec.n_agents, spec.n_actions
+    n, head = spec.n_agents, make_head(spec)
     recurrent = network == "gru"
-    module = (RecurrentAgent if recurrent else FeedForwardAgent)(n_actions, hidden)
+    module = (RecurrentAgent if recurrent else FeedForwardAgent)(head.n_outputs, hidden)
     # A feed-forward agent has no memory; width 1, since checkpoints hold no arrays of size zero.
     hidden_size = hidden if recurrent else 1
 
     def inputs(obs, previous):
         parts = [obs]
         if last_action:
-            parts.append(jax.nn.one_hot(previous, n_actions, dtype=obs.dtype))
+            parts.append(head.encode(previous, obs.dtype))
         if agent_id:
             parts.append(jnp.broadcast_to(jnp.eye(n, dtype=obs.dtype), (*obs.shape[:-1], n)))
         return jnp.concatenate(parts, axis=-1)
 
     def init(key):
-        obs, previous = jnp.zeros((1, 1, n, spec.obs_size)), jnp.zeros((1, 1, n), jnp.int32)
+        obs = jnp.zeros((1, 1, n, spec.obs_size))
+        previous = jnp.zeros((1, 1, n, *head.shape), head.dtype)
         x, h = inputs(obs, previous)[:, :, 0], jnp.zeros((1, hidden_size))
         first = jnp.ones((1, 1), bool)
 
@@ -76,7 +81,7 @@ def make_actor(
     def initial_carry(batch):
         return ActorCarry(
             hidden=jnp.zeros((batch, n, hidden_size)),
-            last_action=jnp.full((batch, n), NO_ACTION, jnp.int32),
+            last_action=jnp.full((batch, n, *head.shape), head.no_action, head.dtype),
         )
 
     def unroll(params, obs, previous, first, h):
@@ -86,20 +91,26 @@ def make_actor(
         per_agent = jax.vmap(module.apply, in_axes=(0, 2, 1, None), out_axes=(1, 2))
         return per_agent(params, x, h, first)
 
-    return Actor(init, initial_carry, unroll)
+    return Actor(init, initial_carry, unroll, head)
 
 
-def previous_actions(traj: Trajectory) -> Int[Array, "T+1 B N"]:
-    """The joint action before each slot; ``NO_ACTION`` at the start of an episode."""
+def previous_actions(head: Head, traj: Trajectory) -> Array:
+    """The joint action before each slot ``[T+1, B, N, ...]``; none at the start of an episode."""
     previous = jnp.concatenate([traj.carry.last_action[None], traj.action[:-1]])
-    return jnp.where(traj.steps.first[..., None], NO_ACTION, previous)
+    return forget(head, previous, traj.steps.first)
+
+
+def forget(head: Head, previous: Array, first: Bool[Array, "*B"]) -> Array:
+    """Previous actions ``[*B, N, ...]`` with those from before an episode's start struck out."""
+    start = first.reshape(first.shape + (1,) * (previous.ndim - first.ndim))
+    return jnp.where(start, jnp.asarray(head.no_action, previous.dtype), previous)
 
 
 def actor_step(
     actor: Actor, params: PyTree, carry: ActorCarry, obs: Float[Array, "B N O"],
     first: Bool[Array, " B"],
-) -> tuple[Float[Array, "B N H"], Float[Array, "B N A"]]:  # fmt: skip
+) -> tuple[Float[Array, "B N H"], Float[Array, "B N P"]]:  # fmt: skip
     """One time step of ``actor.unroll``: returns the new hidden state and the outputs."""
-    previous = jnp.where(first[:, None], NO_ACTION, carry.last_action)
+    previous = forget(actor.head, carry.last_action, first)
     h, out = actor.unroll(params, obs[None], previous[None], first[None], carry.hidden)
     return h, out[0]

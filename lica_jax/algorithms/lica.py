@@ -7,14 +7,13 @@ an entropy bonus whose strength adapts to the entropy itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lica_jax.algorithms.actors import (
     Actor,
@@ -23,90 +22,20 @@ from lica_jax.algorithms.actors import (
     make_actor,
     previous_actions,
 )
-from lica_jax.core.entropy import ENTROPY_MODES, categorical_entropy, entropy_bonus
+from lica_jax.algorithms.lica_settings import Config, HParams
+from lica_jax.core import gaussian
+from lica_jax.core.entropy import categorical_entropy, entropy_bonus
+from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.losses import critic_loss, policy_value_loss
-from lica_jax.core.masking import mask_logits, masked_mean, masked_softmax
+from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
-from lica_jax.core.returns import lambda_returns
-from lica_jax.networks.critics import MixingCritic
+from lica_jax.core.returns import lambda_returns, monte_carlo_returns, pymarl_lambda_returns
+from lica_jax.core.schedules import linear
+from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 PyTree = Any
-
-
-@dataclass(frozen=True)
-class Config:
-    """Static choices; changing one recompiles. Defaults are the official code's.
-
-    Attributes:
-      actor: recurrent or feed-forward agents.
-      hidden: width of the agents' layers and of the GRU.
-      share_params: one network for all agents, or one each.
-      agent_id: append the agent's one-hot index to its input.
-      last_action: append the agent's own previous action to its input.
-      state_last_action: append all agents' previous actions to the critic's state.
-      mixing_embed: E, width of the mixing critic.
-      hypernet_layers: 1 or 2.
-      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
-      critic_steps: gradient steps of the critic on each batch.
-      entropy_mode: what the entropy is averaged over before it divides xi.
-    """
-
-    actor: Literal["gru", "mlp"] = "gru"
-    hidden: int = 64
-    share_params: bool = True
-    agent_id: bool = True
-    last_action: bool = True
-    state_last_action: bool = True
-    mixing_embed: int = 64
-    hypernet_layers: Literal[1, 2] = 2
-    hypernet_hidden: int | Literal["full"] = "full"
-    critic_steps: int = 1
-    entropy_mode: Literal["global", "agent", "sample", "constant"] = "global"
-
-    def problems(self) -> list[str]:
-        """What is wrong with these values, one line each."""
-        out = []
-        for name in ("hidden", "mixing_embed", "critic_steps"):
-            if getattr(self, name) < 1:
-                out.append(f"algo.{name} must be at least 1, got {getattr(self, name)}")
-        if self.hypernet_layers not in (1, 2):
-            out.append(f"algo.hypernet_layers must be 1 or 2, got {self.hypernet_layers}")
-        width = self.hypernet_hidden
-        if width != "full" and (not isinstance(width, int) or width < 1):
-            out.append(f'algo.hypernet_hidden must be "full" or at least 1, got {width!r}')
-        if self.actor not in ("gru", "mlp"):
-            out.append(f'algo.actor must be "gru" or "mlp", got {self.actor!r}')
-        if self.entropy_mode not in ENTROPY_MODES:
-            out.append(
-                f"algo.entropy_mode must be one of {ENTROPY_MODES}, got {self.entropy_mode!r}"
-            )
-        return out
-
-
-@struct.dataclass
-class HParams:
-    """Traced numbers: they can be swept without recompiling. Defaults are the official code's.
-
-    Attributes:
-      actor_lr: Adam step size of the actor.
-      critic_lr: Adam step size of the critic.
-      gamma: discount.
-      td_lambda: lambda of the TD(lambda) targets.
-      entropy_coef: xi of Eq. 6 (beta in entropy mode "constant").
-      grad_norm_clip: largest gradient norm, of actor and critic separately.
-      target_interval: critic gradient steps between copies into the target critic.
-      reward_scale: factor on rewards before learning; None takes the task's own.
-    """
-
-    actor_lr: float = 2.5e-3
-    critic_lr: float = 5e-4
-    gamma: float = 0.99
-    td_lambda: float = 0.8
-    entropy_coef: float = 0.06
-    grad_norm_clip: float = 10.0
-    target_interval: int = 200
-    reward_scale: float | None = None
+__all__ = ["Config", "HParams", "make"]
 
 
 @struct.dataclass
@@ -115,7 +44,7 @@ class Learner:
 
     actor: PyTree
     critic: PyTree
-    target_critic: PyTree
+    target_critic: PyTree  # () without one
     actor_opt: PyTree
     critic_opt: PyTree
     critic_steps: Int[Array, ""]
@@ -127,27 +56,66 @@ class CriticBatch:
     """The critic's view of a trajectory; slots 0..T."""
 
     state: Float[Array, "T+1 B S"]
-    action: Float[Array, "T+1 B M"]  # one-hot joint action, agent-major
-    mask: Float[Array, "T B"]
+    action: Array  # taken: [T+1, B, N] indices or [T+1, B, N, D] points
+    policy: Array | None  # continuous only: the policies that took them, [T+1, B, N, 2D]
+    valid: Bool[Array, "T B"]
+
+    @property
+    def mask(self) -> Float[Array, "T B"]:
+        return self.valid.astype(self.state.dtype)
 
 
 class Networks(NamedTuple):
     """The networks of one task, and the static choices behind them."""
 
     actor: Actor
-    critic: MixingCritic
+    critic: JointCritic
+    state_size: int  # of the critic's state
     config: Config
     spec: TaskSpec
 
 
 def make_networks(config: Config, spec: TaskSpec) -> Networks:
-    """Builds the actor and the mixing critic; initialises nothing."""
+    """Builds the actor and the critic; initialises nothing."""
     actor = make_actor(
         spec, network=config.actor, hidden=config.hidden, share_params=config.share_params,
         agent_id=config.agent_id, last_action=config.last_action,
     )  # fmt: skip
-    critic = MixingCritic(config.mixing_embed, config.hypernet_layers, config.hypernet_hidden)
-    return Networks(actor, critic, config, spec)
+    # A policy enters the critic as its parameters: A probabilities, or D means and D log-stds.
+    joint = spec.n_agents * spec.n_actions * (2 if spec.continuous else 1)
+    memory = spec.n_agents * actor.head.n_encoded if config.state_last_action else 0
+    critic = make_critic(config, spec.state_size + memory, joint)
+    return Networks(actor, critic, spec.state_size + memory, config, spec)
+
+
+def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
+    """The critic of a configuration, for states and joint actions of the given lengths."""
+    width = joint * config.mixing_embed
+    hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
+    grouped = config.critic_pass == "grouped" or (
+        config.critic_pass == "auto" and grouped_pays(hidden * width)
+    )
+    mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, grouped)
+    if config.critic == "mixing":
+        return mixing
+    if config.mlp_hidden != "matched":
+        return MLPCritic(joint, config.mlp_hidden)
+    zeros = jnp.zeros(state_size), jnp.zeros(joint)
+    shapes = jax.eval_shape(mixing.init, jax.random.key(0), *zeros)
+    wanted = sum(x.size for x in jax.tree.leaves(shapes))
+    return MLPCritic(joint, matched_hidden(state_size, joint, wanted))
+
+
+def grouped_pays(hyper_weights: int) -> bool:
+    """Whether the grouped pass is the faster one: measured on CPU only (docs/algorithms/lica.md).
+
+    Sorting and loops cost more than they save on narrow hypernetworks, and an accelerator prefers
+    one large product.
+    """
+    return jax.default_backend() == "cpu" and hyper_weights >= GROUPED_FROM
+
+
+GROUPED_FROM = 2**21
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
@@ -167,11 +135,11 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
 def init(nets: Networks, key: Array) -> Learner:
     """Fresh networks (PyTorch's default initialisation); the target equals the critic."""
     actor_key, critic_key = jax.random.split(key)
-    joint = nets.spec.n_agents * nets.spec.n_actions
-    state_size = nets.spec.state_size + (joint if nets.config.state_last_action else 0)
-    actor = nets.actor.init(actor_key)
-    critic = nets.critic.init(critic_key, jnp.zeros(state_size), jnp.zeros(joint))
-    return new_learner(actor, critic, critic)
+    zeros = jnp.zeros(nets.state_size), jnp.zeros(nets.critic.n_inputs)
+    critic = nets.critic.init(critic_key, *zeros)
+    return new_learner(
+        nets.actor.init(actor_key), critic, critic if nets.config.target_critic else ()
+    )
 
 
 def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner:
@@ -189,26 +157,28 @@ def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner
 
 
 def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, progress, explore):
-    """Samples from the masked policy where ``explore``, else takes its most likely action."""
+    """Samples from the policy where ``explore``, else takes its most likely action."""
     del hp, progress
-    hidden, logits = actor_step(nets.actor, params, carry, ts.obs, ts.first)
-    logits = mask_logits(logits, ts.avail)
-    # Gumbel-max on the masked logits, as the official selector does in training.
-    sampled = jax.random.categorical(key, logits)
-    greedy = jnp.argmax(logits, axis=-1)
-    action = jnp.where(explore[:, None], sampled, greedy).astype(jnp.int32)
-    return ActorCarry(hidden=hidden, last_action=action), action, {}
+    hidden, outputs = actor_step(nets.actor, params, carry, ts.obs, ts.first)
+    action = nets.actor.head.choose(outputs, ts.avail, key, explore)
+    extras = {"policy": policy_parameters(outputs)} if nets.spec.continuous else {}
+    return ActorCarry(hidden=hidden, last_action=action), action, extras
+
+
+def policy_parameters(outputs: Float[Array, "... D2"]) -> Float[Array, "... D2"]:
+    """A continuous policy as the critic reads it."""
+    return gaussian.policy_input(*gaussian.split_outputs(outputs))
 
 
 def update(
     nets: Networks, learner: Learner, traj: Trajectory, key: Array, *, hp: HParams, progress: Any
 ) -> tuple[Learner, dict[str, Array]]:
     """Critic first, then the actor with the just-updated critic (the official order)."""
-    del key, progress
     batch = critic_batch(nets, traj)
-    learner, critic_metrics = update_critic(nets, learner, batch, traj, hp)
-    learner, actor_metrics = update_actor(nets, learner, batch, traj, hp)
-    metrics = critic_metrics | actor_metrics
+    learner, metrics = update_critic(nets, learner, batch, traj, hp)
+    relaxation = draw_relaxation(nets, traj, key, hp, progress)
+    learner, actor_metrics = update_actor(nets, learner, batch, traj, hp, relaxation)
+    metrics |= actor_metrics
     # Norms too: an infinite gradient may hide behind a finite loss.
     loss = metrics["critic_loss"] + metrics["actor_loss"]
     guard = metrics["critic_grad_norm"] + metrics["actor_grad_norm"]
@@ -219,46 +189,72 @@ def update(
 
 
 def critic_batch(nets: Networks, traj: Trajectory) -> CriticBatch:
-    """States (with all agents' previous actions where configured) and one-hot joint actions."""
-    state, n_actions = traj.steps.state, nets.spec.n_actions
-    one_hot = joint_one_hot(traj.action, n_actions, state.dtype)
+    """States (with all agents' previous actions where configured) and joint actions."""
+    state, head = traj.steps.state, nets.actor.head
     if nets.config.state_last_action:
-        previous = joint_one_hot(previous_actions(traj), n_actions, state.dtype)
-        state = jnp.concatenate([state, previous], axis=-1)
-    return CriticBatch(state=state, action=one_hot, mask=traj.valid.astype(state.dtype))
+        previous = head.encode(previous_actions(head, traj), state.dtype)
+        state = jnp.concatenate([state, previous.reshape(*state.shape[:-1], -1)], axis=-1)
+    return CriticBatch(state, traj.action, traj.extras.get("policy"), traj.valid)
 
 
-def joint_one_hot(action: Int[Array, "*B N"], n_actions: int, dtype: Any) -> Float[Array, "*B M"]:
-    """Concatenated one-hot actions of all agents, agent-major; ``NO_ACTION`` gives zeros."""
-    one_hot = jax.nn.one_hot(action, n_actions, dtype=dtype)
-    return one_hot.reshape(*action.shape[:-1], -1)
+def taken_values(
+    nets: Networks,
+    critic: PyTree,
+    batch: CriticBatch,
+    slots: slice,
+    needed: Bool[Array, "T B"],
+) -> list[Float[Array, "T B"]]:
+    """Q of what was done in the slots, where needed.
+
+    One entry: Q at the one-hot joint action. With continuous actions a second one: Q at the
+    parameters of the policies that drew it, which is where the actor will ask for gradients.
+    """
+    state, action = batch.state[slots], batch.action[slots]
+    if not nets.spec.continuous:
+        return [nets.critic.apply(critic, state, action, needed, method="at_actions")]
+    inputs = gaussian.point_input(action), batch.policy[slots]
+    return [nets.critic.apply(critic, state, u.reshape(*state.shape[:-1], -1)) for u in inputs]
 
 
 def critic_targets(
-    nets: Networks, target_critic: PyTree, batch: CriticBatch, traj: Trajectory, hp: HParams
+    nets: Networks, critic: PyTree, batch: CriticBatch, traj: Trajectory, hp: HParams
 ) -> Float[Array, "T B"]:
-    """TD(lambda) targets (Eq. 2) of the target critic at the stored joint actions."""
-    q = nets.critic.apply(target_critic, batch.state, batch.action)
+    """Targets of the critic's regression (Eq. 2), from the values of ``critic``, held constant."""
+    reward, valid = traj.steps.reward[1:], traj.valid
     terminal, truncated = traj.steps.terminated[1:], traj.steps.truncated[1:]
-    return lambda_returns(
-        q, traj.steps.reward[1:], terminal, terminal | truncated, traj.valid,
-        hp.gamma, hp.td_lambda,
-    )  # fmt: skip
+    kind = nets.config.targets
+    if kind == "monte_carlo":
+        return monte_carlo_returns(reward, terminal | truncated, valid, hp.gamma)
+    # Slot t+1 is looked up for a transition that happened and did not end in a terminal state.
+    needed = jnp.concatenate([jnp.zeros_like(valid[:1]), valid & ~terminal])
+    if kind == "pymarl":
+        # The official mask is 1 on the slot behind an episode that was cut, too.
+        behind_cut = jnp.concatenate([jnp.zeros_like(valid[:1]), (valid & truncated)[:-1]])
+        q = taken_values(nets, critic, batch, slice(None), jnp.ones_like(needed))[-1]
+        return pymarl_lambda_returns(
+            q, jnp.where(valid, reward, 0), terminal & valid,
+            (valid | behind_cut).astype(q.dtype), hp.gamma, hp.td_lambda,
+        )  # fmt: skip
+    q = taken_values(nets, critic, batch, slice(None), needed)[-1]
+    return lambda_returns(q, reward, terminal, terminal | truncated, valid, hp.gamma, hp.td_lambda)
 
 
 def critic_objective(
     params: PyTree, nets: Networks, batch: CriticBatch, target: Float[Array, "T B"]
 ) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
-    """The critic's loss (Eq. 2) and Q at the stored joint actions."""
-    q = nets.critic.apply(params, batch.state[:-1], batch.action[:-1])
-    return critic_loss(q, target, batch.mask), q
+    """The critic's loss (Eq. 2) and Q of what was done."""
+    values = taken_values(nets, params, batch, slice(-1), batch.valid)
+    losses = [critic_loss(q, target, batch.mask) for q in values]
+    return sum(losses) / len(losses), values[-1]
 
 
 def update_critic(
     nets: Networks, learner: Learner, batch: CriticBatch, traj: Trajectory, hp: HParams
 ) -> tuple[Learner, dict[str, Array]]:
     """`critic_steps` Adam steps towards one set of targets, then a target copy if due."""
-    target = critic_targets(nets, learner.target_critic, batch, traj, hp)
+    has_target = nets.config.target_critic
+    judge = learner.target_critic if has_target else learner.critic
+    target = critic_targets(nets, judge, batch, traj, hp)
     gradient = jax.value_and_grad(critic_objective, has_aux=True)
 
     def step(carry, _):
@@ -275,13 +271,12 @@ def update_critic(
     start, n = (learner.critic, learner.critic_opt), nets.config.critic_steps
     (params, opt), metrics = jax.lax.scan(step, start, None, length=n)
     steps = learner.critic_steps + n
-    target_params, last_copy, _ = periodic_copy(
-        params, learner.target_critic, steps, learner.last_copy, hp.target_interval
-    )
-    learner = learner.replace(
-        critic=params, critic_opt=opt, target_critic=target_params,
-        critic_steps=steps, last_copy=last_copy,
-    )  # fmt: skip
+    learner = learner.replace(critic=params, critic_opt=opt, critic_steps=steps)
+    if has_target:
+        target_params, last_copy, _ = periodic_copy(
+            params, learner.target_critic, steps, learner.last_copy, hp.target_interval
+        )
+        learner = learner.replace(target_critic=target_params, last_copy=last_copy)
     # The first step's figures are those of the critic that the batch met; the largest norm tells
     # whether any step went wrong.
     shown = {name: value[0] for name, value in metrics.items()}
@@ -292,6 +287,26 @@ def update_critic(
 # --- actor ---------------------------------------------------------------------------------------
 
 
+class Relaxation(NamedTuple):
+    """What Gumbel-Softmax samples are drawn from."""
+
+    uniform: Float[Array, "T B N A"]
+    temperature: Float[Array, ""]
+
+
+def draw_relaxation(
+    nets: Networks, traj: Trajectory, key: Array, hp: HParams, progress: Any
+) -> Relaxation | None:
+    """Fresh noise for every transition and agent; None where probabilities are used."""
+    if nets.config.policy_input == "probs":
+        return None
+    shape = traj.steps.avail[:-1].shape
+    temperature = linear(
+        hp.temperature, hp.temperature_final, hp.temperature_steps, progress.env_steps
+    )
+    return Relaxation(jax.random.uniform(key, shape, traj.steps.obs.dtype), temperature)
+
+
 def actor_objective(
     params: PyTree,
     nets: Networks,
@@ -299,36 +314,70 @@ def actor_objective(
     batch: CriticBatch,
     traj: Trajectory,
     hp: HParams,
+    relaxation: Relaxation | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """The actor's loss (Eq. 3, 4 and 6): Q at all agents' action probabilities, and entropy.
+    """The actor's loss (Eq. 3, 4 and 6): Q at all agents' policies, and entropy.
 
-    ``critic`` are constants here: the gradient goes through the probabilities only.
+    ``critic`` are constants here: the gradient goes through the policies only.
     """
     steps = jax.tree.map(lambda x: x[:-1], traj.steps)
-    previous = previous_actions(traj)[:-1]
-    _, logits = nets.actor.unroll(params, steps.obs, previous, steps.first, traj.carry.hidden)
-    probs = masked_softmax(logits, steps.avail)
-    entropy = categorical_entropy(logits, steps.avail)
-    choices = jnp.sum(steps.avail, axis=-1)
-    q = nets.critic.apply(critic, batch.state[:-1], probs.reshape(*probs.shape[:2], -1))
-    bonus, coef = entropy_bonus(
-        entropy, choices, batch.mask, hp.entropy_coef, nets.config.entropy_mode
+    previous = previous_actions(nets.actor.head, traj)[:-1]
+    _, outputs = nets.actor.unroll(params, steps.obs, previous, steps.first, traj.carry.hidden)
+    judge = _judge_points if nets.spec.continuous else _judge_choices
+    q, entropy, choices, scale, metrics = judge(
+        nets, critic, batch, outputs, steps.avail, relaxation
     )
-    undecided = batch.mask[..., None] * (choices >= 2)
-    return policy_value_loss(q, bonus, batch.mask), {
+    mode = nets.config.entropy_mode
+    bonus, coef = entropy_bonus(entropy, choices, batch.mask, hp.entropy_coef, mode, scale)
+    metrics |= {
         "entropy": masked_mean(entropy, batch.mask),
         "entropy_coef_effective": coef,
         "q_policy_mean": masked_mean(q, batch.mask),
-        "max_pi": masked_mean(jnp.max(probs, axis=-1), undecided),
     }
+    return policy_value_loss(q, bonus, batch.mask), metrics
+
+
+def _judge_choices(nets, critic, batch, logits, avail, relaxation):
+    """Discrete policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
+    probs = masked_softmax(logits, avail)
+    choices = jnp.sum(avail, axis=-1)
+    undecided = batch.mask[..., None] * (choices >= 2)
+    metrics = {"max_pi": masked_mean(jnp.max(probs, axis=-1), undecided)}
+    u = probs
+    if relaxation is not None:
+        u = gumbel_softmax(logits, avail, *relaxation)
+        metrics["temperature"] = relaxation.temperature
+        if nets.config.policy_input == "straight_through":
+            u = straight_through(u)
+    q = nets.critic.apply(critic, batch.state[:-1], u, avail, batch.valid, method="at_policies")
+    return q, categorical_entropy(logits, avail), choices, lambda h: h, metrics
+
+
+def _judge_points(nets, critic, batch, outputs, avail, relaxation):
+    """Continuous policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
+    del relaxation
+    mean, log_std = gaussian.split_outputs(outputs)
+    u = gaussian.policy_input(mean, log_std)
+    q = nets.critic.apply(critic, batch.state[:-1], u.reshape(*u.shape[:2], -1))
+    scale = partial(gaussian.entropy_scale, n_dims=nets.spec.n_actions)
+    choices = jnp.full(outputs.shape[:-1], 2)
+    metrics = {"std": masked_mean(jnp.exp(log_std), batch.mask)}
+    return q, gaussian.entropy(mean, log_std), choices, scale, metrics
 
 
 def update_actor(
-    nets: Networks, learner: Learner, batch: CriticBatch, traj: Trajectory, hp: HParams
+    nets: Networks,
+    learner: Learner,
+    batch: CriticBatch,
+    traj: Trajectory,
+    hp: HParams,
+    relaxation: Relaxation | None = None,
 ) -> tuple[Learner, dict[str, Array]]:
     """One Adam step of the actor under the current critic."""
     gradient = jax.value_and_grad(actor_objective, has_aux=True)
-    (loss, metrics), grads = gradient(learner.actor, nets, learner.critic, batch, traj, hp)
+    (loss, metrics), grads = gradient(
+        learner.actor, nets, learner.critic, batch, traj, hp, relaxation
+    )
     params, opt, norm = adam_step(
         learner.actor, grads, learner.actor_opt, hp.actor_lr, hp.grad_norm_clip
     )
@@ -338,10 +387,4 @@ def update_actor(
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critic's largest temporaries: float32, the value and its cotangent."""
-    config = nets.config
-    full = nets.spec.n_agents * nets.spec.n_actions * config.mixing_embed
-    hidden = full if config.hypernet_hidden == "full" else config.hypernet_hidden
-    return {
-        "the critic's hyper-weights W1(s)": 2 * 4 * rows * full,
-        "the hidden layer of W1's hypernetwork": 2 * 4 * rows * hidden,
-    }
+    return {name: 2 * 4 * size for name, size in nets.critic.scratch_numbers(rows).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,7 @@ def entropy_bonus(
     mask: Float[Array, "T B"],
     coef: Float[Array, ""],
     mode: str,
+    scale: Callable[[Float[Array, ...]], Float[Array, ...]] = lambda h: h,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The entropy term of the objective and its effective strength.
 
@@ -47,6 +50,8 @@ def entropy_bonus(
       mask: 1 for valid transitions.
       coef: xi (or beta).
       mode: one of ``ENTROPY_MODES``.
+      scale: what xi is divided by, as a function of H; for entropies that may be negative
+        (`core/gaussian.py`).
 
     Returns:
       ``(bonus, effective_coef)``: the scalar to maximise and the mean weight on the entropy.
@@ -57,15 +62,15 @@ def entropy_bonus(
     if mode == "constant":
         return coef * mean_entropy, coef
     if mode == "global":
-        weight = coef / jnp.maximum(jax.lax.stop_gradient(mean_entropy), MIN_ENTROPY)
+        weight = coef / jnp.maximum(jax.lax.stop_gradient(scale(mean_entropy)), MIN_ENTROPY)
         return weight * mean_entropy, weight
     if mode == "agent":
         per_agent = jax.vmap(masked_mean, in_axes=(-1, None))(entropy, mask)
-        weight = coef / jnp.maximum(jax.lax.stop_gradient(per_agent), MIN_ENTROPY)
+        weight = coef / jnp.maximum(jax.lax.stop_gradient(scale(per_agent)), MIN_ENTROPY)
         return jnp.mean(weight * per_agent), jnp.mean(weight)
     if mode == "sample":
         counted = (choices >= 2).astype(entropy.dtype)
-        floor = jnp.maximum(jax.lax.stop_gradient(entropy), MIN_ENTROPY)
+        floor = jnp.maximum(jax.lax.stop_gradient(scale(entropy)), MIN_ENTROPY)
         weight = coef / floor * counted
         return masked_mean(weight * entropy, mask), masked_mean(weight, mask)
     raise ValueError(f"entropy mode {mode!r} is not one of {ENTROPY_MODES}")

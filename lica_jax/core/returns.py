@@ -48,3 +48,63 @@ def lambda_returns(
     xs = (q[1:], reward, terminal, cut, valid)
     _, targets = jax.lax.scan(step, q[-1], xs, reverse=True)
     return jax.lax.stop_gradient(targets)
+
+
+def pymarl_lambda_returns(
+    q: Float[Array, T + 1 * B],
+    reward: Float[Array, T * B],
+    terminal: Bool[Array, T * B],
+    mask: Float[Array, T * B],
+    gamma: Float[Array, ""],
+    lam: Float[Array, ""],
+) -> Float[Array, T * B]:
+    """TD(lambda) targets exactly as the official code (and PyMARL's COMA) computes them.
+
+    ``y_T = q_T (1 - sum_t d_t)``, then
+    ``y_t = gamma lam y_{t+1} + mask_t [r_t + gamma (1 - lam) (1 - d_t) q_{t+1}]``.
+
+    Equal to ``lambda_returns`` on batches of whole episodes that end in a terminal state or all at
+    the same time limit. Elsewhere it leaks: the lambda term is not masked, so an episode that was
+    cut earlier than the batch is bootstrapped from ``q_T`` of its padding, decayed by
+    ``(gamma lam)^k``; and an episode of several in one stream would inherit the next one's return.
+
+    Args:
+      q: values (target critic) at the stored state-action pairs; slot T is the bootstrap slot.
+        Trailing axes behind those of ``reward`` broadcast (per-agent values).
+      reward: ``reward[t]`` is received on the transition from slot t to t+1.
+      terminal: d_t; a length of T+1 is allowed (the official learner passes every slot).
+      mask: the official mask of slot t: filled and not behind a terminal transition. It is 1 on the
+        last slot of an episode that was cut.
+      gamma: discount.
+      lam: lambda.
+
+    Returns:
+      Targets ``[T, *B]``; not differentiated.
+    """
+    steps = q.shape[0] - 1
+    terminal = terminal.astype(q.dtype)
+    last = q[-1] * (1 - jnp.sum(terminal, axis=0))
+
+    def step(y_next, x):
+        q_next, r, d, m = x
+        y = gamma * lam * y_next + m * (r + gamma * (1 - lam) * (1 - d) * q_next)
+        return y, y
+
+    xs = (q[1:], reward[:steps], terminal[:steps], mask[:steps])
+    _, targets = jax.lax.scan(step, last, xs, reverse=True)
+    return jax.lax.stop_gradient(targets)
+
+
+def monte_carlo_returns(
+    reward: Float[Array, T * B],
+    cut: Bool[Array, T * B],
+    valid: Bool[Array, T * B],
+    gamma: Float[Array, ""],
+) -> Float[Array, T * B]:
+    """Discounted sums of the rewards to the end of each episode; no critic takes part.
+
+    ``G_t = r_t + gamma G_{t+1}``, with ``G_{t+1} = 0`` behind the end of an episode: a time limit
+    counts as an end, since nothing is bootstrapped. Shapes as in ``lambda_returns``.
+    """
+    nothing = jnp.zeros((reward.shape[0] + 1, *reward.shape[1:]), reward.dtype)
+    return lambda_returns(nothing, reward, jnp.zeros_like(cut), cut, valid, gamma, 1.0)

@@ -1,15 +1,68 @@
-"""Centralised critics."""
+"""Centralised critics of states and joint actions.
+
+Every critic here is called in three ways, which are one function of the joint action u [M],
+M = N * A: ``critic(state, u)`` at any u; ``at_actions`` at joint actions that were taken (one-hot
+u); ``at_policies`` at action probabilities, with a gradient to the probabilities alone. The latter
+two know what need not be computed.
+"""
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from lica_jax.core.grouped import chosen_product, needed_products, relu_linear, rows_first
 from lica_jax.networks.layers import MLP, Linear
 
+# Largest W1(s) in one piece, in numbers; the rows are cut into chunks above it.
+MAX_HYPER_WEIGHTS = 2**26
 
-class MixingCritic(nn.Module):
+
+def joint_one_hot(action: Int[Array, "*B N"], n_actions: int, dtype) -> Float[Array, "*B M"]:
+    """Concatenated one-hot actions of all agents, agent-major; -1 gives zeros."""
+    one_hot = jax.nn.one_hot(action, n_actions, dtype=dtype)
+    return one_hot.reshape(*action.shape[:-1], -1)
+
+
+class JointCritic(nn.Module):
+    """What every critic offers; see the module's text.
+
+    Attributes:
+      n_inputs: M, length of the joint action.
+    """
+
+    n_inputs: int
+
+    def at_actions(
+        self, state: Float[Array, "*B S"], action: Int[Array, "*B N"], needed: Bool[Array, "*B"]
+    ) -> Float[Array, "*B"]:
+        """Q at taken joint actions; arbitrary but finite where not ``needed``."""
+        del needed
+        n_actions = self.n_inputs // action.shape[-1]
+        return self(state, joint_one_hot(action, n_actions, state.dtype))
+
+    def at_policies(
+        self, state: Float[Array, "*B S"], probs: Float[Array, "*B N A"],
+        avail: Bool[Array, "*B N A"], needed: Bool[Array, "*B"],
+    ) -> Float[Array, "*B"]:  # fmt: skip
+        """Q at the policies' probabilities, which must be 0 where not ``avail``.
+
+        The gradient to probabilities of unavailable actions may be 0.
+        """
+        del avail, needed
+        return self(state, probs.reshape(*probs.shape[:-2], -1))
+
+    def scratch_numbers(self, rows: int) -> dict[str, int]:
+        """The largest temporaries of a pass over that many rows: name and how many numbers."""
+        raise NotImplementedError
+
+
+class MixingCritic(JointCritic):
     """LICA's critic: a hypernetwork maps the state to a network over all agents' actions.
 
     ``Q = relu(u W1(s) + b1(s)) . w2(s) + b2(s)`` (paper, Fig. 1b), with u the concatenation over
@@ -17,25 +70,152 @@ class MixingCritic(nn.Module):
     critic is not monotonic in the actions.
 
     Attributes:
+      n_inputs: M.
       embed: E, width of the mixing layer.
       layers: 1 or 2 linear layers in the hypernetworks of W1 and w2. The official code runs only
         with 2; with 1 its w2 has the wrong size, which is mended here.
       hyper_hidden: width of W1's hypernetwork; ``"full"`` is M * E as in the official code.
+      grouped: in ``at_actions`` and ``at_policies`` compute only the rows of W1(s) that are used
+        (`core/grouped.py`) instead of all of them.
     """
 
     embed: int = 64
     layers: int = 2
     hyper_hidden: int | str = 64
+    grouped: bool = False
+
+    def setup(self):
+        m, e, deep = self.n_inputs, self.embed, self.layers == 2
+        hidden = m * e if self.hyper_hidden == "full" else self.hyper_hidden
+        self.hyper_w_1 = MLP((hidden, m * e) if deep else (m * e,))
+        self.hyper_w_final = MLP((e, e) if deep else (e,))
+        self.hyper_b_1 = Linear(e)
+        self.hyper_b_2 = MLP((e, 1))
+
+    def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
+        w1 = self.hyper_w_1(state)
+        w1 = w1.reshape(*w1.shape[:-1], self.n_inputs, self.embed)
+        return _mix(jnp.einsum("...m,...me->...e", u, w1), *self._other_weights(state))
+
+    def at_actions(self, state, action, needed):
+        if not self.grouped:
+            return super().at_actions(state, action, needed)
+        shape, n_agents = needed.shape, action.shape[-1]
+        state, action = state.reshape(needed.size, -1), action.reshape(needed.size, n_agents)
+        # Needed rows to the front: the loops over blocks of rows stop behind them.
+        order, count = rows_first(needed.reshape(-1))
+        state, action = state[order], action[order]
+        block = jnp.arange(n_agents) * (self.n_inputs // n_agents) + action
+        block = jnp.where(jnp.arange(needed.size)[:, None] < count, block, -1)
+        hidden, kernel, bias = _last_layer(self._w1_layers(), state, count)
+        mixed = chosen_product(hidden, kernel, block, self.embed)
+        mixed = mixed + jnp.sum(bias.reshape(self.n_inputs, -1)[block], axis=1)
+        q = _mix(mixed, *self._other_weights(state))
+        return jnp.zeros_like(q).at[order].set(q).reshape(shape)
+
+    def at_policies(self, state, probs, avail, needed):
+        if not self.grouped:
+            return super().at_policies(state, probs, avail, needed)
+        rows = needed.size
+        state, u = state.reshape(rows, -1), probs.reshape(rows, *probs.shape[-2:])
+        used = (avail & needed[..., None, None]).reshape(u.shape)
+        constants = jax.lax.stop_gradient((u, state, *self._other_weights(state)))
+        slope_of = partial(_value_and_slope, jax.lax.stop_gradient(self._w1_layers()))
+        n_chunks = -(-rows * self.n_inputs * self.embed // MAX_HYPER_WEIGHTS)
+        q, slope = _in_chunks(slope_of, (used, *constants), n_chunks)
+        # W1(s) of a chunk is gone once the next one begins, so each hands on its gradient, in a
+        # term whose value is 0.
+        return (q + jnp.sum(slope * (u - constants[0]), axis=(-2, -1))).reshape(needed.shape)
+
+    def scratch_numbers(self, rows):
+        full = self.n_inputs * self.embed
+        hidden = full if self.hyper_hidden == "full" else self.hyper_hidden
+        pieces = min(rows * full, MAX_HYPER_WEIGHTS) if self.grouped else rows * full
+        return {
+            "the critic's hyper-weights W1(s)": pieces,
+            "the hidden layer of W1's hypernetwork": rows * hidden,
+        }
+
+    def _w1_layers(self):
+        """(kernel, bias) of W1's linear layers."""
+        layers = self.hyper_w_1.variables["params"]
+        return [(layers[name]["kernel"], layers[name]["bias"]) for name in sorted(layers)]
+
+    def _other_weights(self, state):
+        return self.hyper_w_final(state), self.hyper_b_1(state), self.hyper_b_2(state)[..., 0]
+
+
+def _mix(mixed, w2, b1, b2):
+    """Q from ``u W1(s)`` and the other weights."""
+    return jnp.sum(nn.relu(mixed + b1) * w2, axis=-1) + b2
+
+
+def _last_layer(layers, state, count):
+    """W1's last layer and what goes into it: ``(input, kernel, bias)``."""
+    if len(layers) == 1:
+        return state, *layers[0]
+    return relu_linear(state, *layers[0], count), *layers[1]
+
+
+def _value_and_slope(layers, used, u, state, w2, b1, b2):
+    """Q at the rows' joint actions u [R, N, A] and its gradient to u."""
+    hidden, kernel, bias = _last_layer(layers, state, state.shape[0])
+    rows, n_agents, n_actions = u.shape
+    w1 = needed_products(hidden, kernel, used, kernel.shape[1] // (n_agents * n_actions))
+    bias = bias.reshape(n_agents * n_actions, -1)
+
+    def value(u):
+        mine = jnp.take_along_axis(u.swapaxes(0, 1), w1.order[..., None], axis=1)  # [N, R, A]
+        parts = jnp.sum(mine[..., None] * w1.products, axis=2)  # [N, R, E]
+        mixed = jnp.zeros_like(parts[0]).at[w1.order].add(parts) + u.reshape(rows, -1) @ bias
+        return _mix(mixed, w2, b1, b2)
+
+    q, pull = jax.vjp(value, u)
+    return q, pull(jnp.ones_like(q))[0]
+
+
+def _in_chunks(function, args, n_chunks):
+    """``function`` of arrays ``[R, ...]``, one chunk of rows after the other."""
+    if n_chunks <= 1:
+        return function(*args)
+    rows = args[0].shape[0]
+    size = -(-rows // n_chunks)
+
+    def cut(x):
+        pad = jnp.zeros((n_chunks * size - rows, *x.shape[1:]), x.dtype)
+        return jnp.concatenate([x, pad]).reshape(n_chunks, size, *x.shape[1:])
+
+    out = jax.lax.map(lambda part: function(*part), jax.tree.map(cut, args))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:rows], out)
+
+
+class MLPCritic(JointCritic):
+    """The paper's ablation C_MLP: no hypernetwork (section 4.3.2; layout not published).
+
+    ``Q = Linear(1) relu Linear(h) [relu Linear(h)(s), relu Linear(h)(u)]``.
+
+    Attributes:
+      hidden: h.
+    """
+
+    hidden: int = 64
 
     @nn.compact
     def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
-        m, e = u.shape[-1], self.embed
-        hidden = m * e if self.hyper_hidden == "full" else self.hyper_hidden
-        deep = self.layers == 2
-        w1 = MLP((hidden, m * e) if deep else (m * e,), name="hyper_w_1")(state)
-        w2 = MLP((e, e) if deep else (e,), name="hyper_w_final")(state)
-        b1 = Linear(e, name="hyper_b_1")(state)
-        b2 = MLP((e, 1), name="hyper_b_2")(state)[..., 0]
-        w1 = w1.reshape(*w1.shape[:-1], m, e)
-        hidden_values = nn.relu(jnp.einsum("...m,...me->...e", u, w1) + b1)
-        return jnp.sum(hidden_values * w2, axis=-1) + b2
+        s = nn.relu(Linear(self.hidden, name="state_head")(state))
+        a = nn.relu(Linear(self.hidden, name="action_head")(u))
+        x = nn.relu(Linear(self.hidden, name="joint")(jnp.concatenate([s, a], axis=-1)))
+        return Linear(1, name="value")(x)[..., 0]
+
+    def scratch_numbers(self, rows):
+        return {"the critic's hidden layers": 4 * rows * self.hidden}
+
+
+def matched_hidden(state_size: int, n_inputs: int, n_parameters: int) -> int:
+    """The width at which ``MLPCritic`` has nearest to ``n_parameters`` parameters, at least 1.
+
+    ``2 h^2 + (S + M + 5) h + 1`` parameters.
+    """
+    b = state_size + n_inputs + 5
+    width = (-b + math.sqrt(b * b + 8 * max(n_parameters - 1, 0))) / 4
+    return max(1, round(width))

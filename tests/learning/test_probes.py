@@ -9,7 +9,7 @@ from lica_jax import train
 from lica_jax.algorithms import lica, make_algorithm
 from lica_jax.config import load_config
 from lica_jax.envs import make_task
-from lica_jax.networks.critics import MixingCritic
+from lica_jax.networks.critics import MixingCritic, joint_one_hot
 from lica_jax.session import Session
 
 SEEDS = (0, 1, 2)
@@ -25,9 +25,9 @@ def trained(task, steps, **overrides):
 def critic_values(session, state, action):
     """Q of every seed at one state and joint action (no previous action)."""
     algo = session.config.algo
-    critic = MixingCritic(algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
+    critic = MixingCritic(4, algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
     full = jnp.concatenate([jnp.asarray(state, float), jnp.zeros(4)])
-    one_hot = lica.joint_one_hot(jnp.array(action), 2, float)
+    one_hot = joint_one_hot(jnp.array(action), 2, float)
     return np.asarray(jax.vmap(critic.apply, in_axes=(0, None, None))(
         session._state.learner.critic, full, one_hot
     ))  # fmt: skip
@@ -57,8 +57,8 @@ def test_two_step_discount(td_lambda):
 
 def critic_at_second_step(session):
     algo = session.config.algo
-    critic = MixingCritic(algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
-    one_hot = lica.joint_one_hot(jnp.array([0, 1]), 2, float)
+    critic = MixingCritic(4, algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
+    one_hot = joint_one_hot(jnp.array([0, 1]), 2, float)
     state = jnp.concatenate([jnp.array([1.0, 1.0]), one_hot])  # the first step's joint action
     params = session._state.learner.critic
     return np.asarray(jax.vmap(critic.apply, in_axes=(0, None, None))(params, state, one_hot))

@@ -20,20 +20,22 @@ def close(ours, theirs, rtol=RTOL, atol=1e-12):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), ours, theirs)
 
 
-def trajectory(batch, carry):
+def trajectory(batch, carry, spec):
     """An episode batch [B, T+1, ...] as ours: rewards and endings move to the slot they lead to."""
+    episodes, slots = batch.shaped("obs", None, None, spec.n_agents, spec.obs_size).shape[:2]
 
-    def time_major(name):
-        return jnp.moveaxis(jnp.asarray(batch[name]), 1, 0)
+    def time_major(name, *shape):
+        return jnp.moveaxis(jnp.asarray(batch.shaped(name, episodes, slots, *shape)), 1, 0)
 
-    obs, avail = time_major("obs"), time_major("avail_actions").astype(bool)
-    terminated = time_major("terminated")[..., 0].astype(bool)
-    filled = time_major("filled")[..., 0].astype(bool)
-    reward = time_major("reward")[..., 0]
+    obs = time_major("obs", None, None)
+    avail = time_major("avail_actions", spec.n_agents, spec.n_actions).astype(bool)
+    terminated = time_major("terminated", 1)[..., 0].astype(bool)
+    filled = time_major("filled", 1)[..., 0].astype(bool)
+    reward = time_major("reward", 1)[..., 0]
     zeros = jnp.zeros((1, obs.shape[1]), bool)
     arrived = jnp.concatenate([zeros, terminated[:-1]])
     steps = TimeStep(
-        obs=obs, state=time_major("state"), avail=avail,
+        obs=obs, state=time_major("state", None), avail=avail,
         reward=jnp.concatenate([0.0 * reward[:1], reward[:-1]]),
         terminated=arrived, truncated=jnp.zeros_like(arrived),
         first=jnp.zeros_like(arrived).at[0].set(True),
@@ -42,7 +44,11 @@ def trajectory(batch, carry):
     # A transition is one that starts in a filled slot which no ending led to.
     valid = (filled & ~arrived)[:-1]
     return Trajectory(
-        steps=steps, action=time_major("actions")[..., 0], valid=valid, carry=carry, extras={}
+        steps=steps,
+        action=time_major("actions", spec.n_agents, 1)[..., 0],
+        valid=valid,
+        carry=carry,
+        extras={},
     )
 
 
@@ -53,26 +59,54 @@ def spec_of(golden):
     )  # fmt: skip
 
 
+PASSES = pytest.mark.parametrize("critic_pass", ["dense", "grouped"])
+
+
+@PASSES
+@pytest.mark.parametrize("name", ["lica_critic"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", ["onehot", "probs"])
-def test_critic(golden, layers, kind):
-    name = "lica_critic"
+def test_critic(golden, name, layers, kind, critic_pass):
+    """The critic as a function of any joint action, and the two ways in which training calls it."""
     g = golden(name)
-    critic = MixingCritic(g.cfg("mixing_embed_dim"), layers, "full")
+    n, a, e = g.cfg("n_agents"), g.cfg("n_actions"), g.cfg("mixing_embed_dim")
+    critic = MixingCritic(n * a, e, layers, "full", critic_pass == "grouped")
     params = mixing_critic(g.under(f"L{layers}.w."))
-    action = jnp.asarray(g["act_" + kind])
-    flat = action.reshape(*action.shape[:2], -1)
-    state, cotangent = jnp.asarray(g["state"]), g["cotangent"][..., 0]
+    state = jnp.asarray(g.shaped("state", None, None, g.cfg("state_dim")))
+    action = jnp.asarray(g.shaped("act_" + kind, *state.shape[:2], n, a))
+    cotangent = g.shaped("cotangent", *state.shape[:2], 1)[..., 0]
+    everywhere = jnp.ones(state.shape[:2], bool)
 
-    def value(params, flat, state):
-        return jnp.sum(critic.apply(params, state, flat) * cotangent)
+    def value(params, action, state):
+        return critic.apply(params, state, action.reshape(*state.shape[:2], -1))
+
+    def as_trained(params, action, state):
+        if kind == "onehot":
+            index = jnp.argmax(action, axis=-1)
+            return critic.apply(params, state, index, everywhere, method="at_actions")
+        avail = jnp.ones(action.shape, bool)
+        return critic.apply(params, state, action, avail, everywhere, method="at_policies")
+
+    def gradients(function):
+        return jax.grad(lambda *args: jnp.sum(function(*args) * cotangent), argnums=(0, 1, 2))(
+            params, action, state
+        )
 
     prefix = f"L{layers}.{kind}."
-    close(critic.apply(params, state, flat), g[prefix + "q"][..., 0])
-    d_params, d_flat, d_state = jax.grad(value, argnums=(0, 1, 2))(params, flat, state)
-    close(d_flat.reshape(action.shape), g[prefix + "dact"])
+    q = g.shaped(prefix + "q", *state.shape[:2], 1)[..., 0]
+    close(value(params, action, state), q)
+    close(as_trained(params, action, state), q)
+    d_params, d_action, d_state = gradients(value)
+    close(d_action, g[prefix + "dact"])
     close(d_state, g[prefix + "dstate"])
     close(d_params, mixing_critic(g.under(prefix + "dw.")))
+    # At actions training needs the gradient to the parameters, at policies the one to the actions.
+    d_params, d_action, d_state = gradients(as_trained)
+    if kind == "onehot":
+        close(d_params, mixing_critic(g.under(prefix + "dw.")))
+        close(d_state, g[prefix + "dstate"])
+    else:
+        close(d_action, g[prefix + "dact"])
 
 
 def networks(g, **changes):
@@ -85,13 +119,12 @@ def test_actor(golden, name):
     g = golden(name)
     nets = networks(g)
     params = recurrent_agent(g.under("w.agent."))
-    batch = {k: g[k] for k in g}
     carry = nets.actor.initial_carry(g["obs"].shape[0])
-    traj = trajectory(batch, carry)
+    traj = trajectory(g, carry, nets.spec)
     filled = np.moveaxis(g["filled"][..., 0], 1, 0).astype(bool)
 
     def forward(params):
-        previous = previous_actions(traj)
+        previous = previous_actions(nets.actor.head, traj)
         _, logits = nets.actor.unroll(
             params, traj.steps.obs, previous, traj.steps.first, carry.hidden
         )
@@ -120,12 +153,17 @@ def test_actor(golden, name):
     close(grads, recurrent_agent(g.under("dw.agent.")))
 
 
+@pytest.mark.parametrize(
+    ("targets", "critic_pass"),
+    [("td_lambda", "dense"), ("td_lambda", "grouped"), ("pymarl", "dense")],
+)
 @pytest.mark.parametrize("name", ["lica_update", "lica_update_clip"])
-def test_two_updates(golden, name):
+def test_two_updates(golden, name, targets, critic_pass):
     g = golden(name)
     nets = networks(
-        g, mixing_embed=g.cfg("mixing_embed_dim"), hypernet_layers=g.cfg("hypernet_layers")
-    )
+        g, mixing_embed=g.cfg("mixing_embed_dim"), hypernet_layers=g.cfg("hypernet_layers"),
+        targets=targets, critic_pass=critic_pass,
+    )  # fmt: skip
     hp = lica.HParams(
         actor_lr=g.cfg("lr"), critic_lr=g.cfg("critic_lr"), gamma=g.cfg("gamma"),
         td_lambda=g.cfg("td_lambda"), entropy_coef=g.cfg("entropy_coef"),
@@ -138,7 +176,8 @@ def test_two_updates(golden, name):
     )
     for step in ("s1.", "s2."):
         batch = g.under(f"{step}batch.")
-        traj = trajectory(batch, nets.actor.initial_carry(batch["obs"].shape[0]))
+        carry = nets.actor.initial_carry(batch["obs"].shape[0])
+        traj = trajectory(batch, carry, nets.spec)
         learner = one_update(nets, learner, traj, hp, g, step)
 
 
@@ -152,7 +191,8 @@ def one_update(nets, learner, traj, hp, g, s):
 
     # Critic: targets, values, gradients.
     target = lica.critic_targets(nets, learner.target_critic, batch, traj, hp)
-    close(target[valid], theirs("critic.targets")[valid])
+    same = valid if nets.config.targets == "td_lambda" else np.ones_like(valid)
+    close(target[same], theirs("critic.targets")[same])
     (loss, q), grads = jax.value_and_grad(lica.critic_objective, has_aux=True)(
         learner.critic, nets, batch, target
     )

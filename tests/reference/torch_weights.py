@@ -14,10 +14,27 @@ class Golden(Mapping):
 
     def __init__(self, path: Path):
         with np.load(path, allow_pickle=False) as file:
-            self._arrays = {name: file[name] for name in file.files}
+            self._start("", path.name, {name: file[name] for name in file.files})
+
+    def _start(self, prefix: str, file: str, arrays: dict[str, np.ndarray]) -> None:
+        self._prefix, self._file, self._arrays = prefix, file, arrays
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            raise KeyError(f"{self._file} has no array {self._prefix + name!r}")
         return self._arrays[name]
+
+    def shaped(self, name: str, *shape: int | None) -> np.ndarray:
+        """The array ``name``, whose shape must be ``shape`` (None: any length)."""
+        array = self[name]
+        fits = len(array.shape) == len(shape) and all(
+            want is None or want == got for want, got in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"{self._file}: {self._prefix + name!r} must have shape {shape}, got {array.shape}"
+            )
+        return array
 
     def __iter__(self):
         return iter(self._arrays)
@@ -26,38 +43,48 @@ class Golden(Mapping):
         return len(self._arrays)
 
     def cfg(self, name: str) -> Any:
-        return self._arrays[f"cfg.{name}"].item()
+        return self.shaped(f"cfg.{name}").item()
 
-    def under(self, prefix: str) -> dict[str, np.ndarray]:
+    def under(self, prefix: str) -> Golden:
         """The arrays whose name starts with ``prefix``, by the rest of their name."""
-        return {n[len(prefix) :]: a for n, a in self._arrays.items() if n.startswith(prefix)}
+        part = Golden.__new__(Golden)
+        arrays = {n[len(prefix) :]: a for n, a in self._arrays.items() if n.startswith(prefix)}
+        part._start(self._prefix + prefix, self._file, arrays)
+        return part
 
 
-def linear(weights: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+def linear(weights: Golden, name: str) -> dict[str, np.ndarray]:
     """torch Linear [out, in] -> ours [in, out]."""
-    return {"kernel": weights[f"{name}.weight"].T, "bias": weights[f"{name}.bias"]}
+    kernel = weights.shaped(f"{name}.weight", None, None)
+    bias = weights.shaped(f"{name}.bias", kernel.shape[0])
+    return {"kernel": kernel.T, "bias": bias}
 
 
-def stack(weights: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
+def stack(weights: Golden, name: str) -> dict[str, Any]:
     """A Sequential of Linear and ReLU (indices 0, 2, 4, ...), or one plain Linear."""
-    if f"{name}.weight" in weights:
-        return {"layer_0": linear(weights, name)}
-    indices = sorted(
-        int(n.split(".")[1]) for n in weights if n.startswith(f"{name}.") and n.endswith("weight")
-    )
-    return {f"layer_{i}": linear(weights, f"{name}.{index}") for i, index in enumerate(indices)}
+    within = weights.under(f"{name}.")
+    return layers(within) if "0.weight" in within else {"layer_0": linear(weights, name)}
 
 
-def recurrent_agent(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def layers(weights: Golden) -> dict[str, Any]:
+    """The Linear layers of a Sequential whose own name has been stripped."""
+    indices = sorted(int(n.split(".")[0]) for n in weights if n.endswith(".weight"))
+    return {f"layer_{i}": linear(weights, str(index)) for i, index in enumerate(indices)}
+
+
+def recurrent_agent(weights: Golden) -> dict[str, Any]:
     """PyMARL's agent: fc1, GRUCell (gates reset, update, new), fc2."""
+    gates, hidden = weights.shaped("rnn.weight_hh", None, None).shape
     rnn = {
-        "kernel_ih": weights["rnn.weight_ih"].T, "bias_ih": weights["rnn.bias_ih"],
-        "kernel_hh": weights["rnn.weight_hh"].T, "bias_hh": weights["rnn.bias_hh"],
-    }  # fmt: skip
+        "kernel_ih": weights.shaped("rnn.weight_ih", gates, None).T,
+        "bias_ih": weights.shaped("rnn.bias_ih", gates),
+        "kernel_hh": weights.shaped("rnn.weight_hh", 3 * hidden, hidden).T,
+        "bias_hh": weights.shaped("rnn.bias_hh", gates),
+    }
     return {"params": {"fc1": linear(weights, "fc1"), "rnn": rnn, "fc2": linear(weights, "fc2")}}
 
 
-def mixing_critic(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def mixing_critic(weights: Golden) -> dict[str, Any]:
     """LICA's critic."""
     return {
         "params": {

@@ -54,7 +54,7 @@ def test_initial_weights_are_pytorchs(module):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_mixing_critic_equation(x64, layers):
     s_size, m, e, rows = 5, 6, 4, 7
-    critic = MixingCritic(embed=e, layers=layers, hyper_hidden=3)
+    critic = MixingCritic(m, embed=e, layers=layers, hyper_hidden=3)
     state = jax.random.normal(jax.random.key(0), (rows, s_size))
     u = jax.random.uniform(jax.random.key(1), (rows, m))
     params = critic.init(jax.random.key(2), state, u)
@@ -76,7 +76,7 @@ def test_mixing_critic_equation(x64, layers):
 def test_full_width_is_the_official_size():
     """2s3z in the official code: M = 5 * 11 actions, E = 64, so W1's second matrix is 3520^2."""
     shape = jax.eval_shape(
-        MixingCritic(64, 2, "full").init, jax.random.key(0), jnp.zeros(120), jnp.zeros(55)
+        MixingCritic(55, 64, 2, "full").init, jax.random.key(0), jnp.zeros(120), jnp.zeros(55)
     )
     assert shape["params"]["hyper_w_1"]["layer_1"]["kernel"].shape == (3520, 3520)
     total = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shape))

@@ -1,0 +1,117 @@
+"""LICA's settings: static choices and traced numbers, and which of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+from flax import struct
+
+from lica_jax.types import Collect, TaskSpec
+
+
+@dataclass(frozen=True)
+class Config:
+    """Static choices; changing one recompiles. Defaults are the official code's.
+
+    Attributes:
+      actor: recurrent or feed-forward agents.
+      hidden: width of the agents' layers and of the GRU.
+      share_params: one network for all agents, or one each.
+      agent_id: append the agent's one-hot index to its input.
+      last_action: append the agent's own previous action to its input.
+      state_last_action: append all agents' previous actions to the critic's state.
+      critic: the mixing critic with its hypernetwork, or the ablation C_MLP (section 4.3.2).
+      mixing_embed: E, width of the mixing critic.
+      hypernet_layers: 1 or 2.
+      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
+      mlp_hidden: width of C_MLP; "matched" gives it the mixing critic's number of parameters.
+      critic_pass: how W1(s) is computed: all of it ("dense"), or only the rows that are used
+        ("grouped"); the numbers are the same to rounding. "auto" takes the faster by backend.
+      critic_steps: gradient steps of the critic on each batch.
+      target_critic: compute targets with a slowly updated copy of the critic.
+      targets: TD(lambda) (Eq. 2), PyMARL's unmasked recursion of it, or Monte-Carlo returns.
+      policy_input: what the actor's loss feeds to the critic: action probabilities (Eq. 4),
+        Gumbel-Softmax samples, or those with a straight-through argmax (Fig. 6).
+      entropy_mode: what the entropy is averaged over before it divides xi.
+    """
+
+    actor: Literal["gru", "mlp"] = "gru"
+    hidden: int = 64
+    share_params: bool = True
+    agent_id: bool = True
+    last_action: bool = True
+    state_last_action: bool = True
+    critic: Literal["mixing", "mlp"] = "mixing"
+    mixing_embed: int = 64
+    hypernet_layers: Literal[1, 2] = 2
+    hypernet_hidden: int | Literal["full"] = "full"
+    mlp_hidden: int | Literal["matched"] = 64
+    critic_pass: Literal["auto", "dense", "grouped"] = "auto"
+    critic_steps: int = 1
+    target_critic: bool = True
+    targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
+    policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
+    entropy_mode: Literal["global", "agent", "sample", "constant"] = "global"
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        """What is wrong with these values, alone and together; one line each."""
+        out = []
+        for name in ("hidden", "mixing_embed", "critic_steps"):
+            if getattr(self, name) < 1:
+                out.append(f"algo.{name} must be at least 1, got {getattr(self, name)}")
+        for name, word in (("hypernet_hidden", "full"), ("mlp_hidden", "matched")):
+            width = getattr(self, name)
+            if width != word and (not isinstance(width, int) or width < 1):
+                out.append(f'algo.{name} must be "{word}" or at least 1, got {width!r}')
+        for name, hint in get_type_hints(Config).items():
+            allowed, value = get_args(hint), getattr(self, name)
+            words = all(isinstance(a, (str, int)) for a in allowed)
+            if allowed and words and value not in allowed:
+                out.append(f"algo.{name} must be one of {list(allowed)}, got {value!r}")
+        return out + self._contradictions(spec, collect)
+
+    def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        out = []
+        if self.targets != "td_lambda" and collect.mode == "steps":
+            reason = {
+                "pymarl": "its recursion does not know where an episode ends inside a segment",
+                "monte_carlo": "a segment that stops within an episode has no complete return",
+            }.get(self.targets, "")
+            out.append(f'algo.targets {self.targets!r} needs collect.mode "episode": {reason}')
+        if self.critic == "mlp" and self.critic_pass == "grouped":
+            out.append(
+                'algo.critic_pass "grouped" is about the hypernetwork; algo.critic "mlp" has none'
+            )
+        return out
+
+
+@struct.dataclass
+class HParams:
+    """Traced numbers: they can be swept without recompiling. Defaults are the official code's.
+
+    Attributes:
+      actor_lr: Adam step size of the actor.
+      critic_lr: Adam step size of the critic.
+      gamma: discount.
+      td_lambda: lambda of the TD(lambda) targets.
+      entropy_coef: xi of Eq. 6 (beta in entropy mode "constant").
+      grad_norm_clip: largest gradient norm, of actor and critic separately.
+      target_interval: critic gradient steps between copies into the target critic.
+      temperature: of Gumbel-Softmax samples, at the beginning.
+      temperature_final: the same, behind ``temperature_steps``.
+      temperature_steps: env steps over which the temperature goes there in a straight line.
+      reward_scale: factor on rewards before learning; None takes the task's own.
+    """
+
+    actor_lr: float = 2.5e-3
+    critic_lr: float = 5e-4
+    gamma: float = 0.99
+    td_lambda: float = 0.8
+    entropy_coef: float = 0.06
+    grad_norm_clip: float = 10.0
+    target_interval: int = 200
+    temperature: float = 1.0
+    temperature_final: float = 1.0
+    temperature_steps: float = 0.0
+    reward_scale: float | None = None

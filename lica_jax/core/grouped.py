@@ -1,0 +1,261 @@
+"""Products with a wide hyper-weight matrix that compute only what is used.
+
+LICA's critic multiplies a hidden layer ``z [R, H]`` with a matrix ``kernel [H, M E]`` whose column
+block m (E wide) yields row m of ``W1(s)``. At actions that were taken, N of the M = N A blocks are
+used per row; at a policy's probabilities, those of the available actions. The functions below
+visit blocks of rows that need the same columns and skip the rest. They give the dense product's
+numbers up to the order of summation.
+
+Loops have dynamic lengths, which `vmap` would turn into full copies of their state at every step,
+so a batch of runs is computed one run after the other (`sequential_vmap`).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
+from jaxtyping import Array, Bool, Float, Int
+
+# Rows per block: large enough for matrix products at full speed, small enough that groups of few
+# rows are not mostly padding.
+BLOCK = 256
+
+
+def rows_first(keep: Bool[Array, " R"]) -> tuple[Int[Array, " R"], Int[Array, ""]]:
+    """``(order, count)``: the kept rows' indices first, in their order, and how many there are."""
+    return jnp.argsort(~keep, stable=True), jnp.sum(keep)
+
+
+# --- a hidden layer over the first `count` rows --------------------------------------------------
+
+
+@jax.custom_vjp
+def relu_linear(
+    x: Float[Array, "R S"], kernel: Float[Array, "S H"], bias: Float[Array, " H"],
+    count: Int[Array, ""],
+) -> Float[Array, "R H"]:  # fmt: skip
+    """``relu(x kernel + bias)`` of the first ``count`` rows; the others are zeros."""
+    return _relu_linear(x, kernel, bias, count)
+
+
+@sequential_vmap
+def _relu_linear(x, kernel, bias, count):
+    rows = x.shape[0]
+    x = _pad_rows(x)
+
+    def body(t, z):
+        block = jax.lax.dynamic_slice_in_dim(x, t * BLOCK, BLOCK)
+        value = jax.nn.relu(block @ kernel + bias)
+        return jax.lax.dynamic_update_slice_in_dim(z, value, t * BLOCK, 0)
+
+    z = jnp.zeros((x.shape[0], kernel.shape[1]), x.dtype)
+    z = jax.lax.fori_loop(0, -(-count // BLOCK), body, z)[:rows]
+    return jnp.where(jnp.arange(rows)[:, None] < count, z, 0)
+
+
+@sequential_vmap
+def _relu_linear_grads(x, z, dz, count):
+    x, z, dz = _pad_rows(x), _pad_rows(z), _pad_rows(dz)
+
+    def body(t, grads):
+        xb, zb, db = (jax.lax.dynamic_slice_in_dim(a, t * BLOCK, BLOCK) for a in (x, z, dz))
+        db = jnp.where(zb > 0, db, 0)  # rows behind `count` have z = 0
+        return grads[0] + xb.T @ db, grads[1] + jnp.sum(db, axis=0)
+
+    start = jnp.zeros((x.shape[1], z.shape[1]), z.dtype), jnp.zeros(z.shape[1], z.dtype)
+    return jax.lax.fori_loop(0, -(-count // BLOCK), body, start)
+
+
+def _relu_linear_forward(x, kernel, bias, count):
+    z = _relu_linear(x, kernel, bias, count)
+    return z, (x, kernel, z, count)
+
+
+def _relu_linear_backward(saved, dz):
+    x, kernel, z, count = saved
+    dx = jnp.where(z > 0, dz, 0) @ kernel.T  # dropped by the compiler where nobody asks
+    return dx, *_relu_linear_grads(x, z, dz, count), None
+
+
+relu_linear.defvjp(_relu_linear_forward, _relu_linear_backward)
+
+
+def _pad_rows(x):
+    return jnp.pad(x, ((0, -x.shape[0] % BLOCK), (0, 0)))
+
+
+# --- products at one chosen block of columns per agent -------------------------------------------
+
+
+class Plan(NamedTuple):
+    """Blocks of rows that use the same block of columns."""
+
+    rows: Int[Array, "K BLOCK"]  # R where padded
+    group: Int[Array, " K"]
+    used: Int[Array, ""]  # blocks that hold anything
+
+
+def plan_blocks(group: Int[Array, "R N"], n_groups: int) -> Plan:
+    """Sorts the pairs (row, agent) by group and cuts every group into blocks of rows.
+
+    Args:
+      group: which of ``n_groups`` column blocks a row uses for an agent; any other number: none.
+      n_groups: M.
+    """
+    n_rows, n_agents = group.shape
+    kept = (group >= 0) & (group < n_groups)
+    flat = jnp.where(kept, group, n_groups).reshape(-1)
+    order = jnp.argsort(flat, stable=True)
+    counts = jnp.bincount(flat, length=n_groups + 1)
+    padded = -(-counts // BLOCK) * BLOCK
+    # A pair's slot: the start of its group's blocks plus its rank inside the group.
+    rank = jnp.arange(flat.size) - (jnp.cumsum(counts) - counts)[flat[order]]
+    slot = (jnp.cumsum(padded) - padded)[flat[order]] + rank
+    n_blocks = -(-flat.size // BLOCK) + n_groups
+    slot = jnp.where(flat[order] < n_groups, slot, n_blocks * BLOCK)  # dropped
+    rows = jnp.full(n_blocks * BLOCK, n_rows, jnp.int32)
+    rows = rows.at[slot].set((order // n_agents).astype(jnp.int32), mode="drop")
+    ends = jnp.cumsum(padded[:n_groups]) // BLOCK
+    owner = jnp.searchsorted(ends, jnp.arange(n_blocks), side="right")
+    return Plan(rows.reshape(n_blocks, BLOCK), jnp.minimum(owner, n_groups - 1), ends[-1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def chosen_product(
+    z: Float[Array, "R H"], kernel: Float[Array, "H ME"], group: Int[Array, "R N"], embed: int
+) -> Float[Array, "R E"]:
+    """``sum_i z kernel[:, group_i]``: the column blocks that each row's agents have chosen.
+
+    Args:
+      z: rows.
+      kernel: M column blocks of width E.
+      group: column block by row and agent, ``agent * A + action``; outside [0, M) for none.
+      embed: E.
+    """
+    return _chosen_product(embed, z, kernel, group)
+
+
+def _chosen_product(embed, z, kernel, group):
+    @sequential_vmap
+    def run(z, kernel, group):
+        plan = plan_blocks(group, kernel.shape[1] // embed)
+
+        def body(t, out):
+            rows = plan.rows[t]
+            block = z.at[rows].get(mode="clip") @ _columns(kernel, plan.group[t], embed)
+            return out.at[rows].add(block, mode="drop")
+
+        out = jnp.zeros((z.shape[0], embed), z.dtype)
+        return jax.lax.fori_loop(0, plan.used, body, out)
+
+    return run(z, kernel, group)
+
+
+def _chosen_product_forward(z, kernel, group, embed):
+    return _chosen_product(embed, z, kernel, group), (z, kernel, group)
+
+
+def _chosen_product_backward(embed, saved, cotangent):
+    @sequential_vmap
+    def run(z, kernel, group, cotangent):
+        plan = plan_blocks(group, kernel.shape[1] // embed)
+
+        def body(t, grads):
+            dz, dkernel = grads
+            rows, m = plan.rows[t], plan.group[t]
+            # Padded rows read a zero cotangent, so whatever z they read does not count.
+            g = cotangent.at[rows].get(mode="fill", fill_value=0)
+            zb = z.at[rows].get(mode="clip")
+            columns = _columns(kernel, m, embed)
+            dz = dz.at[rows].add(g @ columns.T, mode="drop")
+            mine = _columns(dkernel, m, embed) + (g.T @ zb).T
+            return dz, jax.lax.dynamic_update_slice_in_dim(dkernel, mine, m * embed, 1)
+
+        return jax.lax.fori_loop(0, plan.used, body, (jnp.zeros_like(z), jnp.zeros_like(kernel)))
+
+    return *run(*saved, cotangent), None
+
+
+chosen_product.defvjp(_chosen_product_forward, _chosen_product_backward)
+
+
+def _columns(kernel, m, embed):
+    return jax.lax.dynamic_slice_in_dim(kernel, m * embed, embed, axis=1)
+
+
+# --- products at every needed block of columns ---------------------------------------------------
+
+
+class NeededProducts(NamedTuple):
+    """Rows of ``W1(s)``, agent by agent, each agent's rows in an order of its own."""
+
+    order: Int[Array, "N R"]  # order[i, k] is the row behind products[i, k]
+    products: Float[Array, "N R A E"]  # zeros where not needed by any row of a block
+
+
+def needed_products(
+    z: Float[Array, "R H"], kernel: Float[Array, "H ME"], needed: Bool[Array, "R N A"], embed: int
+) -> NeededProducts:
+    """``z kernel`` by agent and action, skipping blocks in which no row needs an action.
+
+    Each agent's rows are sorted by what they need, so that rows with equal needs share a block.
+    Not differentiable: it serves passes in which state and critic are constants.
+
+    Args:
+      z: rows.
+      kernel: N A column blocks of width E, agent-major.
+      needed: which products matter; where False the result is arbitrary but finite.
+      embed: E.
+    """
+
+    @sequential_vmap
+    def run(z, kernel, needed):
+        n_rows, n_agents, n_actions = needed.shape
+        width, first = _bundles(n_actions, embed)
+        n_bundles = first.shape[0]
+        bundles = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
+        block = min(BLOCK, n_rows)
+        n_blocks = -(-n_rows // block)
+        pad = n_blocks * block - n_rows
+        order = jax.vmap(_by_pattern, in_axes=1)(bundles)  # [N, R]
+        # The last block is filled up with rows that are computed twice.
+        order = jnp.concatenate([order, order[:, n_rows - 1 :].repeat(pad, axis=1)], axis=1)
+        mine = jnp.take_along_axis(bundles, order.T[..., None], axis=0)  # [R', N, n_bundles]
+        use = jnp.any(mine.reshape(n_blocks, block, n_agents, n_bundles), axis=1)
+        todo, used = rows_first(use.transpose(1, 0, 2).reshape(-1))
+
+        def body(t, out):
+            agent, rest = jnp.divmod(todo[t], n_blocks * n_bundles)
+            b, j = jnp.divmod(rest, n_bundles)
+            rows = jax.lax.dynamic_slice(order, (agent, b * block), (1, block))[0]
+            start = first[j] * embed
+            weights = jax.lax.dynamic_slice_in_dim(
+                kernel, agent * n_actions * embed + start, width * embed, axis=1
+            )
+            value = z.at[rows].get(mode="promise_in_bounds") @ weights
+            return jax.lax.dynamic_update_slice(out, value[None], (agent, b * block, start))
+
+        out = jnp.zeros((n_agents, n_blocks * block, n_actions * embed), z.dtype)
+        out = jax.lax.fori_loop(0, used, body, out)[:, :n_rows]
+        return NeededProducts(order[:, :n_rows], out.reshape(n_agents, n_rows, n_actions, embed))
+
+    return run(*map(jax.lax.stop_gradient, (z, kernel)), needed)
+
+
+def _bundles(n_actions: int, embed: int) -> tuple[int, Int[Array, " K"]]:
+    """Actions computed together, so that a product is about 256 columns wide: ``(width, firsts)``.
+
+    Where the width does not divide A, the last bundle overlaps the one before.
+    """
+    width = min(n_actions, max(1, 256 // embed))
+    first = jnp.arange(0, n_actions, width)
+    return width, jnp.minimum(first, n_actions - width)
+
+
+def _by_pattern(flags: Bool[Array, "R K"]) -> Int[Array, " R"]:
+    """An order of the rows in which equal patterns of flags are neighbours."""
+    return jnp.lexsort(flags.T)

@@ -1,0 +1,18 @@
+"""Schedules: a value as a function of how far training is; every number may be traced."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def linear(
+    start: Float[Array, ""], finish: Float[Array, ""], length: Float[Array, ""], t: Float[Array, ""]
+) -> Float[Array, ""]:
+    """From ``start`` to ``finish`` in a straight line over ``length`` steps, then constant.
+
+    PyMARL's ``DecayThenFlatSchedule``; it may rise as well as fall. A ``length`` of 0 is ``finish``
+    from the beginning.
+    """
+    fraction = jnp.clip(t / jnp.maximum(length, 1e-12), 0, 1)
+    return start + (finish - start) * jnp.where(length > 0, fraction, 1)
