@@ -126,7 +126,7 @@ def evaluate(
         raise UserError(f"episodes must be at least 1, got {episodes}")
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     target = make_task(task or policy.spec.name)
-    for name in ("n_agents", "n_actions", "obs_size"):
+    for name in ("n_agents", "n_actions", "continuous", "obs_size"):
         have, need = getattr(policy.spec, name), getattr(target.spec, name)
         if have != need:
             raise UserError(

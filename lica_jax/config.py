@@ -59,7 +59,7 @@ class TrainConfig(Generic[AlgoConfig, HParams]):
       task: registered task name.
       algo: the algorithm's static choices.
       hp: the algorithm's traced numbers.
-      preset: the preset these values started from.
+      preset: the preset these values started from, with ablations: ``"paper+mlp_critic"``.
       seeds: one run each, trained together.
       total_steps: env steps of each run.
       collect: how experience is gathered.
@@ -175,8 +175,17 @@ def presets_dir() -> Path:
     return inside if inside.is_dir() else here.parent / "configs"
 
 
+ABLATIONS = "ablations"  # the folder of changes that can be put on top of any preset
+
+
 def preset_names() -> list[str]:
-    return sorted(p.name for p in presets_dir().iterdir() if p.is_dir())
+    return sorted(p.name for p in presets_dir().iterdir() if p.is_dir() and p.name != ABLATIONS)
+
+
+def ablation_names(algorithm: str) -> dict[str, str]:
+    """Ablations of an algorithm, ``name -> one line about it`` (the file's first comment)."""
+    files = sorted((presets_dir() / ABLATIONS / algorithm).glob("*.yaml"))
+    return {p.stem: p.read_text().splitlines()[0].removeprefix("# ") for p in files}
 
 
 def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
@@ -184,11 +193,17 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
 
     For task ``smax/3m`` the files ``<preset>/lica.yaml``, ``<preset>/smax/lica.yaml`` and
     ``<preset>/smax/3m/lica.yaml`` are read in this order, each one overriding the one before.
+    ``paper+beta_0.13`` puts ``ablations/lica/beta_0.13.yaml`` on top; several may follow.
     """
     import yaml
 
+    preset, *changes = preset.split("+")
     if preset not in preset_names():
         raise unknown("preset", preset, preset_names())
+    known = ablation_names(algorithm)
+    for change in changes:
+        if change not in known:
+            raise unknown(f"ablation of {algorithm}", change, known)
     folder = presets_dir() / preset
     merged: dict[str, Any] = {}
     found = False
@@ -200,6 +215,9 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
             _deep_update(merged, yaml.safe_load(path.read_text()) or {})
     if not found:
         raise UserError(f"preset {preset!r} has nothing for algorithm {algorithm!r} on {task!r}")
+    for change in changes:
+        path = presets_dir() / ABLATIONS / algorithm / f"{change}.yaml"
+        _deep_update(merged, yaml.safe_load(path.read_text()))
     return merged
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lica_jax.errors import UserError
 from lica_jax.rollout import start_stream, unroll
-from lica_jax.types import Algorithm, Collect, Task
+from lica_jax.types import Algorithm, Collect, Task, TaskSpec
 
 PyTree = Any
 
@@ -42,6 +42,13 @@ def available_bytes() -> int | None:
     return None
 
 
+def no_action(spec: TaskSpec, batch: int) -> Any:
+    """A joint action of the right shape and type for every environment."""
+    if spec.continuous:
+        return jnp.zeros((batch, spec.n_agents, spec.n_actions))
+    return jnp.zeros((batch, spec.n_agents), jnp.int32)
+
+
 def training_bytes(
     algo: Algorithm, task: Task, collect: Collect, init: Any, n_runs: int
 ) -> dict[str, int]:
@@ -50,7 +57,7 @@ def training_bytes(
     key = jax.random.key(0)
 
     def play(key):
-        action = jnp.zeros((collect.envs, task.spec.n_agents), jnp.int32)
+        action = no_action(task.spec, collect.envs)
         stream = start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
         return unroll(task, lambda c, ts, k: (c, action, {}), stream, key, length, restart=True)[1]
 

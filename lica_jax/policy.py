@@ -100,12 +100,13 @@ class Policy:
 
         Args:
           obs: ``[N, O]``, or ``[B, N, O]`` for B environments.
-          avail: available actions ``[(B,) N, A]``; all by default.
+          avail: available actions ``[(B,) N, A]``; all by default, and always when continuous.
           carry: memory from the step before; None starts an episode.
           key: a ``jax.random.key`` to sample with.
 
         Returns:
-          ``(action [(B,) N] int32, carry)``.
+          ``(action, carry)``; the action is ``[(B,) N]`` int32, or ``[(B,) N, D]`` float32 in
+          (-1, 1) where actions are continuous.
 
         Raises:
           UserError: the shapes are not those of the task the policy was trained for.

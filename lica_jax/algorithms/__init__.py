@@ -25,7 +25,12 @@ class Entry:
 
 
 REGISTRY: dict[str, Entry] = {
-    "lica": Entry("lica_jax.algorithms.lica", "Zhou et al., NeurIPS 2020", on_policy=True),
+    "lica": Entry(
+        "lica_jax.algorithms.lica",
+        "Zhou et al., NeurIPS 2020",
+        on_policy=True,
+        actions="discrete and continuous",
+    ),
 }
 
 

@@ -73,6 +73,12 @@ class Config:
 
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
+        if spec.continuous and self.policy_input != "probs":
+            out.append(
+                f"algo.policy_input {self.policy_input!r} relaxes a choice among actions; "
+                f"{spec.name} has continuous actions, whose policy parameters are fed to the "
+                'critic as they are: use "probs"'
+            )
         if self.targets != "td_lambda" and collect.mode == "steps":
             reason = {
                 "pymarl": "its recursion does not know where an episode ends inside a segment",

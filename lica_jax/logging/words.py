@@ -25,12 +25,16 @@ def start(config: TrainConfig, spec: TaskSpec, run_dir: Path | None, done: int) 
         if collect.mode == "steps"
         else f"{collect.envs} episodes"
     )
+    actions = (
+        f"{spec.n_actions}-dimensional actions"
+        if spec.continuous
+        else (f"{spec.n_actions} actions")
+    )
     verb = f"resuming at {done:,} of" if done else "training"
     lines = [
         f"{config.algorithm} on {config.task}: {verb} {config.total_steps:,} env steps, "
         f"seeds {list(config.seeds)}, preset {config.preset!r}",
-        f"  {spec.n_agents} agents, {spec.n_actions} actions, limit {spec.episode_limit}; "
-        f"{per_update} per update",
+        f"  {spec.n_agents} agents, {actions}, limit {spec.episode_limit}; {per_update} per update",
         f"  rewards x{config.hp.reward_scale:g} for learning, returns unscaled"
         + ("" if spec.max_return is None else f" (at most {spec.max_return:g})"),
     ]

@@ -1,10 +1,11 @@
 """JaxMARL's cooperative particle tasks behind the array-form task interface.
 
 ``simple_spread`` (3 agents; ``simple_spread_n5`` for any other number), ``simple_reference`` and
-``simple_speaker_listener``. The team reward is the **sum** of JaxMARL's per-agent rewards, the
-scale of the returns that JaxMARL's own logs show. Episodes last exactly 25 steps (JaxMARL's own
-last 26: it tests its limit before counting) and are truncated, never terminal. ``state`` is the
-concatenation of all observations.
+``simple_speaker_listener``; ``simple_spread_continuous`` (and ``simple_spread_n5_continuous``) with
+forces in (-1, 1)^2 instead of five directions. The team reward is the **sum** of JaxMARL's
+per-agent rewards, the scale of the returns that JaxMARL's own logs show. Episodes last exactly 25
+steps (JaxMARL's own last 26: it tests its limit before counting) and are truncated, never terminal.
+``state`` is the concatenation of all observations.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep
 
 LIMIT = 25
-NAMES = ("simple_spread", "simple_reference", "simple_speaker_listener")
-_SPREAD_N = re.compile(r"simple_spread_n(\d+)")
+NAMES = (
+    "simple_spread", "simple_spread_continuous", "simple_reference", "simple_speaker_listener",
+)  # fmt: skip
+_SPREAD = re.compile(r"simple_spread(?:_n(\d+))?(_continuous)?")
 
 
 def match(name: str) -> bool:
-    return _SPREAD_N.fullmatch(name) is not None
+    return _SPREAD.fullmatch(name) is not None
 
 
 def describe(name: str) -> str:
     about = {
         "simple_spread": "3 agents cover 3 landmarks; simple_spread_n5 for 5, any n >= 2",
+        "simple_spread_continuous": "the same with forces in (-1, 1)^2 as actions",
         "simple_reference": "2 agents tell each other their landmark",
         "simple_speaker_listener": "a speaker guides a listener",
     }
@@ -38,20 +42,23 @@ class JaxMarlMpe:
     """One cooperative particle task.
 
     Agents of unequal sizes (speaker and listener) are padded: observations with zeros, actions
-    with unavailable ones.
+    with unavailable ones. A continuous action is the force along x and y as a share of the largest
+    one; JaxMARL's own five numbers (nothing, left, right, down, up, each in [0, 1]) reach the same
+    forces.
     """
 
-    def __init__(self, name: str, env):
+    def __init__(self, name: str, env, continuous: bool = False):
         self.env = env
+        self._continuous = continuous
         self._agents = env.agents
         obs_sizes = [env.observation_spaces[a].shape[0] for a in self._agents]
-        action_sizes = [env.action_spaces[a].n for a in self._agents]
+        action_sizes = [2 if continuous else env.action_spaces[a].n for a in self._agents]
         self._pad = [max(obs_sizes) - size for size in obs_sizes]
         self.avail = jnp.arange(max(action_sizes)) < jnp.array(action_sizes)[:, None]
         self.spec = TaskSpec(
             name=f"mpe/{name}", n_agents=len(self._agents), n_actions=max(action_sizes),
             obs_size=max(obs_sizes), state_size=sum(obs_sizes), episode_limit=LIMIT,
-            max_return=0.0, source="JaxMARL MPE",
+            max_return=0.0, continuous=continuous, source="JaxMARL MPE",
         )  # fmt: skip
 
     def reset(self, key):
@@ -59,6 +66,8 @@ class JaxMarlMpe:
         return state, self._timestep(obs, state, jnp.float32(0), first=True)
 
     def step(self, key, state, action):
+        if self._continuous:
+            action = _directions(action)
         actions = {agent: action[i] for i, agent in enumerate(self._agents)}
         obs, state, rewards, _, _ = self.env.step_env(key, state, actions)
         return state, self._timestep(obs, state, sum(rewards.values()), first=False)
@@ -78,22 +87,28 @@ class JaxMarlMpe:
         )
 
 
+def _directions(force):
+    """Forces ``[N, 2]`` in (-1, 1) as JaxMARL's five numbers ``[N, 5]``."""
+    x, y = force[:, 0], force[:, 1]
+    parts = [jnp.zeros_like(x), -x, x, -y, y]
+    return jnp.maximum(jnp.stack(parts, axis=-1), 0)
+
+
 def make(name: str) -> JaxMarlMpe:
     from lica_jax.envs.jaxmarl_import import jaxmarl
 
-    spread = _SPREAD_N.fullmatch(name)
+    spread = _SPREAD.fullmatch(name)
     if spread:
-        n = int(spread[1])
+        n, continuous = int(spread[1] or 3), bool(spread[2])
         if n < 2:
             raise UserError(f"mpe/{name}: simple_spread needs at least 2 agents")
         env = jaxmarl.make(
-            "MPE_simple_spread_v3", num_agents=n, num_landmarks=n, max_steps=LIMIT - 1
-        )
-    else:
-        ids = {
-            "simple_spread": "MPE_simple_spread_v3",
-            "simple_reference": "MPE_simple_reference_v3",
-            "simple_speaker_listener": "MPE_simple_speaker_listener_v4",
-        }
-        env = jaxmarl.make(ids[name], max_steps=LIMIT - 1)
-    return JaxMarlMpe(name, env)
+            "MPE_simple_spread_v3", num_agents=n, num_landmarks=n, max_steps=LIMIT - 1,
+            action_type="Continuous" if continuous else "Discrete",
+        )  # fmt: skip
+        return JaxMarlMpe(name, env, continuous)
+    ids = {
+        "simple_reference": "MPE_simple_reference_v3",
+        "simple_speaker_listener": "MPE_simple_speaker_listener_v4",
+    }
+    return JaxMarlMpe(name, jaxmarl.make(ids[name], max_steps=LIMIT - 1))
