@@ -44,30 +44,42 @@ def relu_linear(
 
 @sequential_vmap
 def _relu_linear(x, kernel, bias, count):
-    rows = x.shape[0]
-    x = _pad_rows(x)
-
     def body(t, z):
-        block = jax.lax.dynamic_slice_in_dim(x, t * BLOCK, BLOCK)
-        value = jax.nn.relu(block @ kernel + bias)
-        return jax.lax.dynamic_update_slice_in_dim(z, value, t * BLOCK, 0)
+        at, row = _block(t, x.shape[0])
+        value = jax.nn.relu(_rows(x, at) @ kernel + bias)
+        value = jnp.where(row[:, None] < count, value, 0)
+        return jax.lax.dynamic_update_slice_in_dim(z, value, at, 0)
 
     z = jnp.zeros((x.shape[0], kernel.shape[1]), x.dtype)
-    z = jax.lax.fori_loop(0, -(-count // BLOCK), body, z)[:rows]
-    return jnp.where(jnp.arange(rows)[:, None] < count, z, 0)
+    return jax.lax.fori_loop(0, -(-count // _block_size(x.shape[0])), body, z)
 
 
 @sequential_vmap
 def _relu_linear_grads(x, z, dz, count):
-    x, z, dz = _pad_rows(x), _pad_rows(z), _pad_rows(dz)
-
     def body(t, grads):
-        xb, zb, db = (jax.lax.dynamic_slice_in_dim(a, t * BLOCK, BLOCK) for a in (x, z, dz))
-        db = jnp.where(zb > 0, db, 0)  # rows behind `count` have z = 0
-        return grads[0] + xb.T @ db, grads[1] + jnp.sum(db, axis=0)
+        at, row = _block(t, x.shape[0])
+        # The last block overlaps the one before it: its first rows have been counted.
+        fresh = row[:, None] >= t * _block_size(x.shape[0])
+        # Rows behind `count` have z = 0.
+        db = jnp.where((_rows(z, at) > 0) & fresh, _rows(dz, at), 0)
+        return grads[0] + _rows(x, at).T @ db, grads[1] + jnp.sum(db, axis=0)
 
     start = jnp.zeros((x.shape[1], z.shape[1]), z.dtype), jnp.zeros(z.shape[1], z.dtype)
-    return jax.lax.fori_loop(0, -(-count // BLOCK), body, start)
+    return jax.lax.fori_loop(0, -(-count // _block_size(x.shape[0])), body, start)
+
+
+def _block_size(n_rows):
+    return min(BLOCK, n_rows)
+
+
+def _block(t, n_rows):
+    """Where block t begins, and the numbers of its rows; the last block ends with the rows."""
+    at = jnp.minimum(t * _block_size(n_rows), n_rows - _block_size(n_rows))
+    return at, at + jnp.arange(_block_size(n_rows))
+
+
+def _rows(x, at):
+    return jax.lax.dynamic_slice_in_dim(x, at, _block_size(x.shape[0]))
 
 
 def _relu_linear_forward(x, kernel, bias, count):
@@ -82,10 +94,6 @@ def _relu_linear_backward(saved, dz):
 
 
 relu_linear.defvjp(_relu_linear_forward, _relu_linear_backward)
-
-
-def _pad_rows(x):
-    return jnp.pad(x, ((0, -x.shape[0] % BLOCK), (0, 0)))
 
 
 # --- products at one chosen block of columns per agent -------------------------------------------
@@ -216,31 +224,47 @@ def needed_products(
     def run(z, kernel, needed):
         n_rows, n_agents, n_actions = needed.shape
         width, first = _bundles(n_actions, embed)
-        n_bundles = first.shape[0]
-        bundles = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
-        block = min(BLOCK, n_rows)
-        n_blocks = -(-n_rows // block)
-        pad = n_blocks * block - n_rows
-        order = jax.vmap(_by_pattern, in_axes=1)(bundles)  # [N, R]
-        # The last block is filled up with rows that are computed twice.
-        order = jnp.concatenate([order, order[:, n_rows - 1 :].repeat(pad, axis=1)], axis=1)
-        mine = jnp.take_along_axis(bundles, order.T[..., None], axis=0)  # [R', N, n_bundles]
-        use = jnp.any(mine.reshape(n_blocks, block, n_agents, n_bundles), axis=1)
-        todo, used = rows_first(use.transpose(1, 0, 2).reshape(-1))
+        size = _block_size(n_rows)
+        n_blocks = -(-n_rows // size)
+        wanted = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
+        # Rows that need nothing come first; the last block is filled up with the last row.
+        order = jax.vmap(_by_pattern, in_axes=1)(wanted)  # [N, R]
+        order = jnp.pad(order, ((0, 0), (0, n_blocks * size - n_rows)), mode="edge")
+        by_agent = jnp.take_along_axis(wanted.swapaxes(0, 1), order[..., None], axis=1)
+        wanted = jnp.any(by_agent.reshape(n_agents, n_blocks, size, -1), axis=2)
+        begin = jnp.argmax(jnp.any(wanted, axis=-1), axis=1)
+        end = jnp.where(jnp.any(wanted, axis=(1, 2)), n_blocks, 0)
+        todo = jnp.argsort(~wanted, axis=-1, stable=True)
+        count = jnp.sum(wanted, axis=-1)
+        whole = (count == first.shape[0]).astype(jnp.int32)
 
-        def body(t, out):
-            agent, rest = jnp.divmod(todo[t], n_blocks * n_bundles)
-            b, j = jnp.divmod(rest, n_bundles)
-            rows = jax.lax.dynamic_slice(order, (agent, b * block), (1, block))[0]
-            start = first[j] * embed
-            weights = jax.lax.dynamic_slice_in_dim(
-                kernel, agent * n_actions * embed + start, width * embed, axis=1
+        def agent(i, out):
+            mine = jax.lax.dynamic_slice_in_dim(
+                kernel, i * n_actions * embed, n_actions * embed, axis=1
             )
-            value = z.at[rows].get(mode="promise_in_bounds") @ weights
-            return jax.lax.dynamic_update_slice(out, value[None], (agent, b * block, start))
 
-        out = jnp.zeros((n_agents, n_blocks * block, n_actions * embed), z.dtype)
-        out = jax.lax.fori_loop(0, used, body, out)[:, :n_rows]
+            def block(b, out):
+                rows = jax.lax.dynamic_slice(order, (i, b * size), (1, size))[0]
+                zb = z.at[rows].get(mode="promise_in_bounds")
+
+                def bundle(t, out):
+                    at = first[todo[i, b, t]] * embed
+                    value = zb @ jax.lax.dynamic_slice_in_dim(mine, at, width * embed, axis=1)
+                    return jax.lax.dynamic_update_slice(out, value[None], (i, b * size, at))
+
+                def everything(_, out):
+                    return jax.lax.dynamic_update_slice(out, (zb @ mine)[None], (i, b * size, 0))
+
+                # Loops of no or one step instead of a conditional, which would copy `out`.
+                out = jax.lax.fori_loop(0, whole[i, b], everything, out)
+                return jax.lax.fori_loop(
+                    0, jnp.where(whole[i, b] == 1, 0, count[i, b]), bundle, out
+                )
+
+            return jax.lax.fori_loop(begin[i], end[i], block, out)
+
+        out = jnp.zeros((n_agents, n_blocks * size, n_actions * embed), z.dtype)
+        out = jax.lax.fori_loop(0, n_agents, agent, out)[:, :n_rows]
         return NeededProducts(order[:, :n_rows], out.reshape(n_agents, n_rows, n_actions, embed))
 
     return run(*map(jax.lax.stop_gradient, (z, kernel)), needed)

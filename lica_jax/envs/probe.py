@@ -19,6 +19,7 @@ _ABOUT = {
     "state": "reward equals the observed cue -1 or +1: the critic must read the state",
     "two_step": "reward 1 on the second step only: the first step is worth gamma",
     "match": "reward 1 iff both agents play the cue: the policies must coordinate",
+    "aim": "continuous: reward 1 - (mean action - cue / 2)^2 - (difference)^2 / 4",
 }
 NAMES = tuple(_ABOUT)
 
@@ -30,14 +31,17 @@ class ProbeState:
 
 
 class Probe:
-    """Two agents, two actions; both agents observe (cue as -1/+1, time)."""
+    """Two agents, two actions or one force; both agents observe (cue as -1/+1, time)."""
 
     def __init__(self, name: str, length: int, reward: Callable[..., Float[Array, ""]]):
+        continuous = name == "aim"
+        self._avail = jnp.ones((2, 1 if continuous else 2), bool)
         self._reward = reward
         self._length = length
         self.spec = TaskSpec(
-            name=f"probe/{name}", n_agents=2, n_actions=2, obs_size=2, state_size=2,
-            episode_limit=length, max_return=1.0, source="built in",
+            name=f"probe/{name}", n_agents=2, n_actions=self._avail.shape[1], obs_size=2,
+            state_size=2, episode_limit=length, max_return=1.0, continuous=continuous,
+            source="built in",
         )  # fmt: skip
 
     def _timestep(self, state: ProbeState, reward, *, first) -> TimeStep:
@@ -45,7 +49,7 @@ class Probe:
         return TimeStep(
             obs=jnp.broadcast_to(view, (2, 2)),
             state=view,
-            avail=jnp.ones((2, 2), bool),
+            avail=self._avail,
             reward=jnp.asarray(reward, view.dtype),
             terminated=state.t >= self._length,
             truncated=jnp.array(False),
@@ -65,6 +69,13 @@ class Probe:
         return state, self._timestep(state, reward, first=False)
 
 
+def _aim(cue, t, action):
+    """Both agents at half the cue earn 1; apart from it or from each other they earn less."""
+    del t
+    off = jnp.mean(action) - (cue - 0.5)
+    return 1.0 - jnp.square(off) - jnp.square(action[0, 0] - action[1, 0]) / 4
+
+
 def describe(name: str) -> str:
     return _ABOUT[name]
 
@@ -75,6 +86,7 @@ def make(name: str) -> Probe:
         "state": (1, lambda cue, t, action: 2.0 * cue - 1.0),
         "two_step": (2, lambda cue, t, action: 1.0 * t),
         "match": (1, lambda cue, t, action: 1.0 * jnp.all(action == cue)),
+        "aim": (1, _aim),
     }
     length, reward = rewards[name]
     return Probe(name, length, reward)

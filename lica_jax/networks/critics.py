@@ -166,7 +166,7 @@ def _value_and_slope(layers, used, u, state, w2, b1, b2):
 
     def value(u):
         mine = jnp.take_along_axis(u.swapaxes(0, 1), w1.order[..., None], axis=1)  # [N, R, A]
-        parts = jnp.sum(mine[..., None] * w1.products, axis=2)  # [N, R, E]
+        parts = jnp.einsum("nra,nrae->nre", mine, w1.products)
         mixed = jnp.zeros_like(parts[0]).at[w1.order].add(parts) + u.reshape(rows, -1) @ bias
         return _mix(mixed, w2, b1, b2)
 

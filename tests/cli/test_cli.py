@@ -79,6 +79,7 @@ def test_list_shows_everything(capsys):
         "mpe/simple_spread",
         "paper",
         "fast",
+        "straight_through",
     ):
         assert name in out
     assert main(["list", "presets"]) == 0
@@ -99,6 +100,21 @@ BAD = {
     "unknown task": (["train", "lica", "smax/3mm"], "did you mean smax/3m"),
     "unknown algorithm": (["train", "licca", "smax/3m"], "did you mean lica"),
     "unknown preset": (["train", "lica", "smax/3m", "--preset", "papper"], "did you mean paper"),
+    "unknown ablation": (
+        ["train", "lica", "smax/3m", "--preset", "fast+mlp"],
+        "did you mean mlp_critic",
+    ),
+    "relaxing continuous actions": (
+        [
+            *("train", "lica", "mpe/simple_spread_continuous"),
+            *("--algo.policy-input", "straight_through"),
+        ],
+        "has continuous actions",
+    ),
+    "monte carlo on segments": (
+        ["train", "lica", "probe/match", "--algo.targets", "monte_carlo"],
+        'needs collect.mode "episode"',
+    ),
     "unknown flag": (
         ["train", "lica", "probe/match", "--hp.entropy-coeff", "1"],
         "--hp.entropy-coef",

@@ -86,6 +86,17 @@ def test_both_agents_must_match(overrides):
     assert 0.15 < result.summary["random"]["return_mean"] < 0.35  # 1 in 4
 
 
+def test_continuous_actions_aim():
+    """Both agents must put the same force, of the sign that the cue tells."""
+    result = train("lica", "probe/aim", seeds=SEEDS, total_steps=40_000, display="none")
+    greedy = [f["greedy"]["return_mean"] for f in result.summary["final"]]
+    sampled = [f["sampled"]["return_mean"] for f in result.summary["final"]]
+    assert min(greedy) > 0.88, greedy
+    assert min(sampled) > 0.8, sampled
+    # Two uniform actions: 1 - (1/4 + 1/6) - 1/6.
+    assert 0.3 < result.summary["random"]["return_mean"] < 0.5
+
+
 def test_a_learning_rate_of_zero_learns_nothing():
     """The tests above can fail."""
     task = make_task("probe/match")
