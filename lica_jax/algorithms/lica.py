@@ -92,10 +92,8 @@ def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
     """The critic of a configuration, for states and joint actions of the given lengths."""
     width = joint * config.mixing_embed
     hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
-    grouped = config.critic_pass == "grouped" or (
-        config.critic_pass == "auto" and grouped_pays(hidden * width)
-    )
-    mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, grouped)
+    passes = grouped_passes(config.critic_pass, hidden * width)
+    mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, *passes)
     if config.critic == "mixing":
         return mixing
     if config.mlp_hidden != "matched":
@@ -106,16 +104,19 @@ def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
     return MLPCritic(joint, matched_hidden(state_size, joint, wanted))
 
 
-def grouped_pays(hyper_weights: int) -> bool:
-    """Whether the grouped pass is the faster one: measured on CPU only (docs/algorithms/lica.md).
+def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:
+    """Whether to group the critic's pass at actions, and its pass at policies.
 
-    Sorting and loops cost more than they save on narrow hypernetworks, and an accelerator prefers
-    one large product.
+    Measured on CPU: at actions it is the faster one at every width, at policies only where the
+    hypernetwork is wide. Accelerators get one large product.
     """
-    return jax.default_backend() == "cpu" and hyper_weights >= GROUPED_FROM
+    if critic_pass != "auto":
+        return critic_pass == "grouped", critic_pass == "grouped"
+    on_cpu = jax.default_backend() == "cpu"
+    return on_cpu, on_cpu and hyper_weights >= WIDE
 
 
-GROUPED_FROM = 2**21
+WIDE = 2**22  # numbers in the hypernetwork's last matrix
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:

@@ -75,14 +75,16 @@ class MixingCritic(JointCritic):
       layers: 1 or 2 linear layers in the hypernetworks of W1 and w2. The official code runs only
         with 2; with 1 its w2 has the wrong size, which is mended here.
       hyper_hidden: width of W1's hypernetwork; ``"full"`` is M * E as in the official code.
-      grouped: in ``at_actions`` and ``at_policies`` compute only the rows of W1(s) that are used
+      grouped_actions: in ``at_actions`` compute only the rows of W1(s) that are used
         (`core/grouped.py`) instead of all of them.
+      grouped_policies: the same in ``at_policies``.
     """
 
     embed: int = 64
     layers: int = 2
     hyper_hidden: int | str = 64
-    grouped: bool = False
+    grouped_actions: bool = False
+    grouped_policies: bool = False
 
     def setup(self):
         m, e, deep = self.n_inputs, self.embed, self.layers == 2
@@ -98,7 +100,7 @@ class MixingCritic(JointCritic):
         return _mix(jnp.einsum("...m,...me->...e", u, w1), *self._other_weights(state))
 
     def at_actions(self, state, action, needed):
-        if not self.grouped:
+        if not self.grouped_actions:
             return super().at_actions(state, action, needed)
         shape, n_agents = needed.shape, action.shape[-1]
         state, action = state.reshape(needed.size, -1), action.reshape(needed.size, n_agents)
@@ -114,7 +116,7 @@ class MixingCritic(JointCritic):
         return jnp.zeros_like(q).at[order].set(q).reshape(shape)
 
     def at_policies(self, state, probs, avail, needed):
-        if not self.grouped:
+        if not self.grouped_policies:
             return super().at_policies(state, probs, avail, needed)
         rows = needed.size
         state, u = state.reshape(rows, -1), probs.reshape(rows, *probs.shape[-2:])
@@ -130,7 +132,7 @@ class MixingCritic(JointCritic):
     def scratch_numbers(self, rows):
         full = self.n_inputs * self.embed
         hidden = full if self.hyper_hidden == "full" else self.hyper_hidden
-        pieces = min(rows * full, MAX_HYPER_WEIGHTS) if self.grouped else rows * full
+        pieces = min(rows * full, MAX_HYPER_WEIGHTS) if self.grouped_policies else rows * full
         return {
             "the critic's hyper-weights W1(s)": pieces,
             "the hidden layer of W1's hypernetwork": rows * hidden,

@@ -70,7 +70,7 @@ def test_critic(golden, name, layers, kind, critic_pass):
     """The critic as a function of any joint action, and the two ways in which training calls it."""
     g = golden(name)
     n, a, e = g.cfg("n_agents"), g.cfg("n_actions"), g.cfg("mixing_embed_dim")
-    critic = MixingCritic(n * a, e, layers, "full", critic_pass == "grouped")
+    critic = MixingCritic(n * a, e, layers, "full", *lica.grouped_passes(critic_pass, 0))
     params = mixing_critic(g.under(f"L{layers}.w."))
     state = jnp.asarray(g.shaped("state", None, None, g.cfg("state_dim")))
     action = jnp.asarray(g.shaped("act_" + kind, *state.shape[:2], n, a))

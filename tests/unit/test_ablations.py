@@ -265,9 +265,13 @@ def test_the_grouped_pass_is_chosen_by_size(monkeypatch):
         lica.make_networks(lica.Config(hypernet_hidden=w), SPEC).critic for w in ("full", 8)
     )
     on_cpu = jax.default_backend() == "cpu"
-    assert wide.grouped == on_cpu and not narrow.grouped
+    assert (wide.grouped_actions, wide.grouped_policies) == (on_cpu, on_cpu)
+    assert (narrow.grouped_actions, narrow.grouped_policies) == (on_cpu, False)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not lica.make_networks(lica.Config(), SPEC).critic.grouped
+    on_gpu = lica.make_networks(lica.Config(), SPEC).critic
+    assert not (on_gpu.grouped_actions or on_gpu.grouped_policies)
+    chosen = lica.make_networks(lica.Config(critic_pass="grouped"), SPEC).critic
+    assert chosen.grouped_actions and chosen.grouped_policies
 
 
 def test_collection_is_known_to_the_checks():

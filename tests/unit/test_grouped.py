@@ -29,7 +29,7 @@ def case(layers, hidden="full", seed=0):
     probs = jax.nn.softmax(jnp.where(avail, jax.random.normal(keys[2], avail.shape), -jnp.inf))
     action = jax.random.randint(keys[3], (T, B, N), 0, A)
     needed = jax.random.bernoulli(keys[4], 0.5, (T, B))
-    dense, fast = (MixingCritic(N * A, E, layers, hidden, kind) for kind in (False, True))
+    dense, fast = (MixingCritic(N * A, E, layers, hidden, on, on) for on in (False, True))
     params = dense.init(keys[5], state[0, 0], jnp.zeros(N * A))
     return dense, fast, params, state, action, probs, avail, needed
 
