@@ -1,7 +1,7 @@
 """Products with a wide hyper-weight matrix that compute only what is used.
 
-LICA's critic multiplies a hidden layer ``z [R, H]`` with a matrix ``kernel [H, M E]`` whose column
-block m (E wide) yields row m of ``W1(s)``. At actions that were taken, N of the M = N A blocks are
+LICA's critic multiplies a hidden layer ``z [R, H]`` with a matrix ``weight^T [H, M E]`` whose block
+m of E columns yields row m of ``W1(s)``. At actions that were taken, N of the M = N A blocks are
 used per row; at a policy's probabilities, those of the available actions. The functions below
 visit blocks of rows that need the same columns and skip the rest. They give the dense product's
 numbers up to the order of summation.
@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 # Rows per block: large enough for matrix products at full speed, small enough that groups of few
 # rows are not mostly padding.
-BLOCK = 256
+BLOCK = 128
 
 
 def rows_first(keep: Bool[Array, " R"]) -> tuple[Int[Array, " R"], Int[Array, ""]]:
@@ -134,56 +134,55 @@ def plan_blocks(group: Int[Array, "R N"], n_groups: int) -> Plan:
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def chosen_product(
-    z: Float[Array, "R H"], kernel: Float[Array, "H ME"], group: Int[Array, "R N"], embed: int
+    z: Float[Array, "R H"], weight: Float[Array, "ME H"], group: Int[Array, "R N"], embed: int
 ) -> Float[Array, "R E"]:
-    """``sum_i z kernel[:, group_i]``: the column blocks that each row's agents have chosen.
+    """``sum_i z weight[group_i]^T``: the blocks of W1(s) that each row's agents have chosen.
 
     Args:
       z: rows.
-      kernel: M column blocks of width E.
-      group: column block by row and agent, ``agent * A + action``; outside [0, M) for none.
+      weight: M blocks of E outputs.
+      group: block by row and agent, ``agent * A + action``; outside [0, M) for none.
       embed: E.
     """
-    return _chosen_product(embed, z, kernel, group)
+    return _chosen_product(embed, z, weight, group)
 
 
-def _chosen_product(embed, z, kernel, group):
+def _chosen_product(embed, z, weight, group):
     @sequential_vmap
-    def run(z, kernel, group):
-        plan = plan_blocks(group, kernel.shape[1] // embed)
+    def run(z, weight, group):
+        plan = plan_blocks(group, weight.shape[0] // embed)
 
         def body(t, out):
             rows = plan.rows[t]
-            block = z.at[rows].get(mode="clip") @ _columns(kernel, plan.group[t], embed)
+            block = z.at[rows].get(mode="clip") @ _outputs(weight, plan.group[t], embed).T
             return out.at[rows].add(block, mode="drop")
 
         out = jnp.zeros((z.shape[0], embed), z.dtype)
         return jax.lax.fori_loop(0, plan.used, body, out)
 
-    return run(z, kernel, group)
+    return run(z, weight, group)
 
 
-def _chosen_product_forward(z, kernel, group, embed):
-    return _chosen_product(embed, z, kernel, group), (z, kernel, group)
+def _chosen_product_forward(z, weight, group, embed):
+    return _chosen_product(embed, z, weight, group), (z, weight, group)
 
 
 def _chosen_product_backward(embed, saved, cotangent):
     @sequential_vmap
-    def run(z, kernel, group, cotangent):
-        plan = plan_blocks(group, kernel.shape[1] // embed)
+    def run(z, weight, group, cotangent):
+        plan = plan_blocks(group, weight.shape[0] // embed)
 
         def body(t, grads):
-            dz, dkernel = grads
+            dz, dweight = grads
             rows, m = plan.rows[t], plan.group[t]
             # Padded rows read a zero cotangent, so whatever z they read does not count.
             g = cotangent.at[rows].get(mode="fill", fill_value=0)
             zb = z.at[rows].get(mode="clip")
-            columns = _columns(kernel, m, embed)
-            dz = dz.at[rows].add(g @ columns.T, mode="drop")
-            mine = _columns(dkernel, m, embed) + (g.T @ zb).T
-            return dz, jax.lax.dynamic_update_slice_in_dim(dkernel, mine, m * embed, 1)
+            dz = dz.at[rows].add(g @ _outputs(weight, m, embed), mode="drop")
+            mine = _outputs(dweight, m, embed) + g.T @ zb
+            return dz, jax.lax.dynamic_update_slice_in_dim(dweight, mine, m * embed, 0)
 
-        return jax.lax.fori_loop(0, plan.used, body, (jnp.zeros_like(z), jnp.zeros_like(kernel)))
+        return jax.lax.fori_loop(0, plan.used, body, (jnp.zeros_like(z), jnp.zeros_like(weight)))
 
     return *run(*saved, cotangent), None
 
@@ -191,8 +190,8 @@ def _chosen_product_backward(embed, saved, cotangent):
 chosen_product.defvjp(_chosen_product_forward, _chosen_product_backward)
 
 
-def _columns(kernel, m, embed):
-    return jax.lax.dynamic_slice_in_dim(kernel, m * embed, embed, axis=1)
+def _outputs(weight, m, embed):
+    return jax.lax.dynamic_slice_in_dim(weight, m * embed, embed)
 
 
 # --- products at every needed block of columns ---------------------------------------------------
@@ -206,68 +205,86 @@ class NeededProducts(NamedTuple):
 
 
 def needed_products(
-    z: Float[Array, "R H"], kernel: Float[Array, "H ME"], needed: Bool[Array, "R N A"], embed: int
+    z: Float[Array, "R H"], weight: Float[Array, "ME H"], needed: Bool[Array, "R N A"]
 ) -> NeededProducts:
-    """``z kernel`` by agent and action, skipping blocks in which no row needs an action.
+    """``z weight^T`` by agent and action, skipping blocks in which no row needs an action.
 
     Each agent's rows are sorted by what they need, so that rows with equal needs share a block.
     Not differentiable: it serves passes in which state and critic are constants.
 
     Args:
       z: rows.
-      kernel: N A column blocks of width E, agent-major.
+      weight: N A blocks of E outputs, agent-major.
       needed: which products matter; where False the result is arbitrary but finite.
-      embed: E.
     """
 
     @sequential_vmap
-    def run(z, kernel, needed):
+    def run(z, weight, needed):
         n_rows, n_agents, n_actions = needed.shape
+        embed = weight.shape[0] // (n_agents * n_actions)
         width, first = _bundles(n_actions, embed)
         size = _block_size(n_rows)
         n_blocks = -(-n_rows // size)
         wanted = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
         # Rows that need nothing come first; the last block is filled up with the last row.
         order = jax.vmap(_by_pattern, in_axes=1)(wanted)  # [N, R]
-        order = jnp.pad(order, ((0, 0), (0, n_blocks * size - n_rows)), mode="edge")
+        order = jax.vmap(partial(_filled_up, size=size))(order)
         by_agent = jnp.take_along_axis(wanted.swapaxes(0, 1), order[..., None], axis=1)
         wanted = jnp.any(by_agent.reshape(n_agents, n_blocks, size, -1), axis=2)
-        begin = jnp.argmax(jnp.any(wanted, axis=-1), axis=1)
-        end = jnp.where(jnp.any(wanted, axis=(1, 2)), n_blocks, 0)
+        begin = jnp.argmax(jnp.any(wanted, axis=-1), axis=1).astype(jnp.int32)
+        end = n_blocks * jnp.any(wanted, axis=(1, 2)).astype(jnp.int32)
         todo = jnp.argsort(~wanted, axis=-1, stable=True)
-        count = jnp.sum(wanted, axis=-1)
+        count = jnp.sum(wanted, axis=-1, dtype=jnp.int32)
         whole = (count == first.shape[0]).astype(jnp.int32)
+        # An agent whose rows need everything: one product of all of them, in their own order.
+        plain = jnp.min(whole, axis=1)
+        order = jnp.where(plain[:, None] == 1, _filled_up(jnp.arange(n_rows), size), order)
 
+        # Loops of no or one step stand for conditionals, which would copy `out`.
         def agent(i, out):
-            mine = jax.lax.dynamic_slice_in_dim(
-                kernel, i * n_actions * embed, n_actions * embed, axis=1
-            )
+            mine = _outputs(weight, i, n_actions * embed)
+
+            def all_rows(t, out):
+                value = _filled_up(_within(t, z) @ mine.T, size)
+                return jax.lax.dynamic_update_slice_in_dim(out, value[None], i, 0)
 
             def block(b, out):
                 rows = jax.lax.dynamic_slice(order, (i, b * size), (1, size))[0]
                 zb = z.at[rows].get(mode="promise_in_bounds")
 
                 def bundle(t, out):
-                    at = first[todo[i, b, t]] * embed
-                    value = zb @ jax.lax.dynamic_slice_in_dim(mine, at, width * embed, axis=1)
-                    return jax.lax.dynamic_update_slice(out, value[None], (i, b * size, at))
+                    at = (first[todo[i, b, t]] * embed).astype(jnp.int32)
+                    part = jax.lax.dynamic_slice_in_dim(mine, at, width * embed)
+                    return jax.lax.dynamic_update_slice(out, (zb @ part.T)[None], (i, b * size, at))
 
-                def everything(_, out):
-                    return jax.lax.dynamic_update_slice(out, (zb @ mine)[None], (i, b * size, 0))
+                def everything(t, out):
+                    value = _within(t, zb) @ mine.T
+                    return jax.lax.dynamic_update_slice(
+                        out, value[None], (i, b * size, jnp.int32(0))
+                    )
 
-                # Loops of no or one step instead of a conditional, which would copy `out`.
                 out = jax.lax.fori_loop(0, whole[i, b], everything, out)
-                return jax.lax.fori_loop(
-                    0, jnp.where(whole[i, b] == 1, 0, count[i, b]), bundle, out
-                )
+                return jax.lax.fori_loop(0, (1 - whole[i, b]) * count[i, b], bundle, out)
 
-            return jax.lax.fori_loop(begin[i], end[i], block, out)
+            out = jax.lax.fori_loop(0, plain[i], all_rows, out)
+            return jax.lax.fori_loop(begin[i], (1 - plain[i]) * end[i], block, out)
 
         out = jnp.zeros((n_agents, n_blocks * size, n_actions * embed), z.dtype)
-        out = jax.lax.fori_loop(0, n_agents, agent, out)[:, :n_rows]
+        out = jax.lax.fori_loop(jnp.int32(0), jnp.int32(n_agents), agent, out)[:, :n_rows]
         return NeededProducts(order[:, :n_rows], out.reshape(n_agents, n_rows, n_actions, embed))
 
-    return run(*map(jax.lax.stop_gradient, (z, kernel)), needed)
+    return run(*map(jax.lax.stop_gradient, (z, weight)), needed)
+
+
+def _within(t, x):
+    """``x``, tied to a loop's counter: else the compiler moves its products out of the loop, where
+    they are computed whether the loop takes a step or not."""
+    return jax.lax.optimization_barrier((t, x))[1]
+
+
+def _filled_up(x, size):
+    """Rows up to a multiple of ``size``; the last one is repeated."""
+    return jnp.pad(x, ((0, -len(x) % size), *[(0, 0)] * (x.ndim - 1)), mode="edge")
 
 
 def _bundles(n_actions: int, embed: int) -> tuple[int, Int[Array, " K"]]:
@@ -276,7 +293,7 @@ def _bundles(n_actions: int, embed: int) -> tuple[int, Int[Array, " K"]]:
     Where the width does not divide A, the last bundle overlaps the one before.
     """
     width = min(n_actions, max(1, 256 // embed))
-    first = jnp.arange(0, n_actions, width)
+    first = jnp.arange(0, n_actions, width, dtype=jnp.int32)
     return width, jnp.minimum(first, n_actions - width)
 
 

@@ -89,7 +89,7 @@ class MixingCritic(JointCritic):
     def setup(self):
         m, e, deep = self.n_inputs, self.embed, self.layers == 2
         hidden = m * e if self.hyper_hidden == "full" else self.hyper_hidden
-        self.hyper_w_1 = MLP((hidden, m * e) if deep else (m * e,))
+        self.hyper_w_1 = MLP((hidden, m * e) if deep else (m * e,), last_by_output=True)
         self.hyper_w_final = MLP((e, e) if deep else (e,))
         self.hyper_b_1 = Linear(e)
         self.hyper_b_2 = MLP((e, 1))
@@ -109,8 +109,9 @@ class MixingCritic(JointCritic):
         state, action = state[order], action[order]
         block = jnp.arange(n_agents) * (self.n_inputs // n_agents) + action
         block = jnp.where(jnp.arange(needed.size)[:, None] < count, block, -1)
-        hidden, kernel, bias = _last_layer(self._w1_layers(), state, count)
-        mixed = chosen_product(hidden, kernel, block, self.embed)
+        *first, (weight, bias) = self._w1_layers()
+        hidden = relu_linear(state, *first[0], count) if first else state
+        mixed = chosen_product(hidden, weight, block, self.embed)
         mixed = mixed + jnp.sum(bias.reshape(self.n_inputs, -1)[block], axis=1)
         q = _mix(mixed, *self._other_weights(state))
         return jnp.zeros_like(q).at[order].set(q).reshape(shape)
@@ -139,9 +140,10 @@ class MixingCritic(JointCritic):
         }
 
     def _w1_layers(self):
-        """(kernel, bias) of W1's linear layers."""
+        """Kernel and bias of each of W1's linear layers; of the last one, weight and bias."""
         layers = self.hyper_w_1.variables["params"]
-        return [(layers[name]["kernel"], layers[name]["bias"]) for name in sorted(layers)]
+        *first, last = (layers[name] for name in sorted(layers))
+        return [(x["kernel"], x["bias"]) for x in first] + [(last["weight"], last["bias"])]
 
     def _other_weights(self, state):
         return self.hyper_w_final(state), self.hyper_b_1(state), self.hyper_b_2(state)[..., 0]
@@ -152,18 +154,12 @@ def _mix(mixed, w2, b1, b2):
     return jnp.sum(nn.relu(mixed + b1) * w2, axis=-1) + b2
 
 
-def _last_layer(layers, state, count):
-    """W1's last layer and what goes into it: ``(input, kernel, bias)``."""
-    if len(layers) == 1:
-        return state, *layers[0]
-    return relu_linear(state, *layers[0], count), *layers[1]
-
-
 def _value_and_slope(layers, used, u, state, w2, b1, b2):
     """Q at the rows' joint actions u [R, N, A] and its gradient to u."""
-    hidden, kernel, bias = _last_layer(layers, state, state.shape[0])
+    *first, (weight, bias) = layers
+    hidden = nn.relu(state @ first[0][0] + first[0][1]) if first else state
     rows, n_agents, n_actions = u.shape
-    w1 = needed_products(hidden, kernel, used, kernel.shape[1] // (n_agents * n_actions))
+    w1 = needed_products(hidden, weight, used)
     bias = bias.reshape(n_agents * n_actions, -1)
 
     def value(u):

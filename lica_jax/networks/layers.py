@@ -19,14 +19,25 @@ def uniform_fan(fan: int):
 
 
 class Linear(nn.Module):
-    """``y = x W + b`` with weights and bias ~ U(-1/sqrt(in), 1/sqrt(in)) (torch.nn.Linear)."""
+    """``y = x W + b`` with weights and bias ~ U(-1/sqrt(in), 1/sqrt(in)) (torch.nn.Linear).
+
+    Attributes:
+      features: length of y.
+      by_output: keep W^T ("weight", [features, in]) instead of W ("kernel"), so that the weights
+        of one output are neighbours in memory: for matrices that are used in parts.
+    """
 
     features: int
+    by_output: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... F"]:
         fan_in = x.shape[-1]
-        kernel = self.param("kernel", uniform_fan(fan_in), (fan_in, self.features))
+        init = uniform_fan(fan_in)
+        if self.by_output:
+            kernel = self.param("weight", init, (self.features, fan_in)).T
+        else:
+            kernel = self.param("kernel", init, (fan_in, self.features))
         bias = self.param("bias", uniform_fan(fan_in), (self.features,))
         # Rows are flattened so that the weight gradient is one plain matrix product: with several
         # leading axes XLA's CPU backend is over twice as slow.
@@ -35,14 +46,19 @@ class Linear(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers of the given widths with ReLU between them, none behind the last."""
+    """Linear layers of the given widths with ReLU between them, none behind the last.
+
+    ``last_by_output``: see ``Linear.by_output``.
+    """
 
     widths: tuple[int, ...]
+    last_by_output: bool = False
 
     @nn.compact
     def __call__(self, x):
         for i, width in enumerate(self.widths):
-            x = Linear(width, name=f"layer_{i}")(x if i == 0 else nn.relu(x))
+            by_output = self.last_by_output and i == len(self.widths) - 1
+            x = Linear(width, by_output, name=f"layer_{i}")(x if i == 0 else nn.relu(x))
         return x
 
 

@@ -85,10 +85,13 @@ def recurrent_agent(weights: Golden) -> dict[str, Any]:
 
 
 def mixing_critic(weights: Golden) -> dict[str, Any]:
-    """LICA's critic."""
+    """LICA's critic. The last layer of W1's hypernetwork is kept as in torch, [out, in]."""
+    w1 = stack(weights, "hyper_w_1")
+    last = max(w1)
+    w1[last] = {"weight": w1[last]["kernel"].T, "bias": w1[last]["bias"]}
     return {
         "params": {
-            "hyper_w_1": stack(weights, "hyper_w_1"),
+            "hyper_w_1": w1,
             "hyper_w_final": stack(weights, "hyper_w_final"),
             "hyper_b_1": linear(weights, "hyper_b_1"),
             "hyper_b_2": stack(weights, "hyper_b_2"),

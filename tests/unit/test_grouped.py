@@ -117,9 +117,9 @@ def test_the_plan_holds_every_pair_once():
 
 def test_what_nobody_needs_is_not_computed():
     """A block of rows in which no one needs an action is left at zero."""
-    z, kernel = jnp.ones((16, 3)), jnp.ones((3, 2 * 300 * 1))
+    z, weight = jnp.ones((16, 3)), jnp.ones((2 * 300 * 1, 3))
     needed = jnp.zeros((16, 2, 300), bool).at[3, 1, 299].set(True)
-    w1 = grouped.needed_products(z, kernel, needed, 1)
+    w1 = grouped.needed_products(z, weight, needed)
     touched = np.asarray(w1.products[..., 0] != 0)
     row = int(np.argwhere(np.asarray(w1.order[1]) == 3)[0, 0])
     assert touched[1, row, 299]

@@ -63,7 +63,8 @@ def test_mixing_critic_equation(x64, layers):
     def mlp(name, x):
         for i in range(len(p[name])):
             layer = p[name][f"layer_{i}"]
-            x = (x if i == 0 else np.maximum(x, 0)) @ layer["kernel"] + layer["bias"]
+            kernel = layer["kernel"] if "kernel" in layer else layer["weight"].T
+            x = (x if i == 0 else np.maximum(x, 0)) @ kernel + layer["bias"]
         return x
 
     s = np.asarray(state)
@@ -78,7 +79,7 @@ def test_full_width_is_the_official_size():
     shape = jax.eval_shape(
         MixingCritic(55, 64, 2, "full").init, jax.random.key(0), jnp.zeros(120), jnp.zeros(55)
     )
-    assert shape["params"]["hyper_w_1"]["layer_1"]["kernel"].shape == (3520, 3520)
+    assert shape["params"]["hyper_w_1"]["layer_1"]["weight"].shape == (3520, 3520)
     total = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shape))
     # W1: (120 + 1) 3520 + (3520 + 1) 3520; b1: 121 * 64; w2: 121 * 64 + 65 * 64; b2: 121 * 64 + 65
     assert total == 12_819_840 + 7_744 + 11_904 + 7_809
