@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import struct
 
-from lica_jax.evaluation import play_episodes, summarise
+from lica_jax.evaluation import evaluation_keys, play_episodes, summarise
 from lica_jax.rollout import learning_view, start_stream, unroll
 from lica_jax.types import TaskSpec, TimeStep
 
@@ -159,3 +159,12 @@ def test_figures_count_finished_episodes_only():
     assert figures["return_mean"] == pytest.approx(episodes.returns[0, :3].mean())
     none = summarise(episodes.replace(finished=np.zeros((1, 8), bool)), has_win=True, run=0)
     assert none["win_rate"] is None and none["episodes"] == 0
+
+
+def test_every_evaluation_has_keys_of_its_own():
+    """By seed, purpose and update; and apart from the key that training starts from."""
+    paths = [(purpose, update) for purpose in range(5) for update in (0, 1, 700)]
+    keys = [evaluation_keys((0, 1), *path) for path in paths]
+    keys.append(jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32)))
+    numbers = np.concatenate([jax.random.key_data(k) for k in keys])
+    assert len(np.unique(numbers, axis=0)) == len(numbers) == 2 * (len(paths) + 1)
