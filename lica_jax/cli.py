@@ -1,4 +1,4 @@
-"""The command line: ``lica-jax train | eval | list``.
+"""The command line: ``lica-jax train | eval | list | reproduce``.
 
 Flags are the fields of ``TrainConfig``, parsed by tyro over the preset's values, so that the shell
 and Python share one set of names. Bad input gives one message and exit code 2.
@@ -19,7 +19,8 @@ from lica_jax.errors import TrainingFailed, UserError, unknown
 COMMANDS = {
     "train": "train an algorithm on a task, or resume a run",
     "eval": "evaluate a trained policy",
-    "list": "show algorithms, tasks and presets",
+    "list": "show algorithms, tasks, presets and ablations",
+    "reproduce": "reproduce a figure of the paper",
 }
 TRAIN_USAGE = """\
 lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
@@ -54,7 +55,7 @@ def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print("lica-jax: LICA and its baselines in JAX\n\ncommands:")
         for name, text in COMMANDS.items():
-            print(f"  {name:8} {text}")
+            print(f"  {name:9} {text}")
         print("\n`lica-jax COMMAND --help` shows a command's settings")
         return 0
     if argv[0] == "--version":
@@ -62,7 +63,7 @@ def _dispatch(argv: list[str]) -> int:
 
         print(__version__)
         return 0
-    commands = {"train": _train, "eval": _eval, "list": _list}
+    commands = {"train": _train, "eval": _eval, "list": _list, "reproduce": _reproduce}
     if argv[0] not in commands:
         near = difflib.get_close_matches(argv[0], commands, n=1)
         raise UserError(
@@ -106,7 +107,9 @@ def _train(argv: list[str]) -> int:
         names.append(argv.pop(0))
     parser = _Parser(prog="lica-jax train", usage=TRAIN_USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument(
-        "--preset", help=f"one of {', '.join(preset_names())}; default {DEFAULT_PRESET}"
+        "--preset",
+        help=f"one of {', '.join(preset_names())}, with ablations as in paper+mlp_critic; "
+        f"default {DEFAULT_PRESET}",
     )
     parser.add_argument(
         "--run-dir", type=Path, help="where to write; default runs/ALGORITHM-TASK-TIME"
@@ -275,10 +278,10 @@ def _eval(argv: list[str]) -> int:
 
 def _list(argv: list[str]) -> int:
     parser = _Parser(prog="lica-jax list", allow_abbrev=False, description=COMMANDS["list"])
-    parser.add_argument("what", nargs="?", choices=("algorithms", "tasks", "presets"))
+    parser.add_argument("what", nargs="?", choices=("algorithms", "tasks", "presets", "ablations"))
     args = parser.parse_args(argv)
     from lica_jax.algorithms import REGISTRY
-    from lica_jax.config import DEFAULT_PRESET, preset_names
+    from lica_jax.config import DEFAULT_PRESET, ablation_names, preset_names
     from lica_jax.envs import describe_task, task_names
 
     if args.what in (None, "algorithms"):
@@ -294,4 +297,41 @@ def _list(argv: list[str]) -> int:
         print("presets")
         for name in preset_names():
             print(f"  {name}{' (default)' if name == DEFAULT_PRESET else ''}")
+    if args.what in (None, "ablations"):
+        print("ablations, on top of any preset: --preset paper+NAME")
+        for algorithm in REGISTRY:
+            for name, about in ablation_names(algorithm).items():
+                print(f"  {name:26} {about}")
     return 0
+
+
+# --- reproduce -----------------------------------------------------------------------------------
+
+
+def _reproduce(argv: list[str]) -> int:
+    from lica_jax.reproduce import FIGURES
+
+    parser = _Parser(
+        prog="lica-jax reproduce", allow_abbrev=False, description=COMMANDS["reproduce"]
+    )
+    parser.add_argument("figure", help=f"one of {', '.join(FIGURES)}")
+    parser.add_argument("--out", type=Path, required=True, help="the directory to write to")
+    parser.add_argument("--inits", type=count, default=20_000, help="random starts (20000)")
+    parser.add_argument("--iterations", type=count, default=60, help="updates of each (60)")
+    parser.add_argument("--seed", type=count, default=0, help="seed of everything random (0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run's files")
+    args = parser.parse_args(argv)
+    if args.figure not in FIGURES:
+        raise unknown("figure", args.figure, FIGURES, "`lica-jax reproduce --help` shows all")
+
+    import importlib
+
+    _use_compilation_cache()
+    settings = {name: value for name, value in vars(args).items() if name != "figure"}
+    importlib.import_module(FIGURES[args.figure]).reproduce(**settings)
+    return 0
+
+
+def count(word: str) -> int:
+    """An integer, also written as ``2e4``."""
+    return int(_plain_number(word))
