@@ -14,7 +14,7 @@ import numpy as np
 from lica_jax.errors import UserError
 
 PyTree = Any
-FORMAT = "lica_jax checkpoint 1"
+FORMAT = "lica_jax checkpoint 2"
 
 
 class Checkpointer:
@@ -92,6 +92,12 @@ class Checkpointer:
         except Exception as error:
             raise UserError(damaged(where, error)) from None
         if not isinstance(host, dict) or host.get("format") != FORMAT:
+            name = str(host.get("format")) if isinstance(host, dict) else ""
+            if name.startswith("lica_jax checkpoint"):
+                raise UserError(
+                    f"{where} was written by another version of lica_jax, as {name!r}; this one "
+                    f"reads {FORMAT!r} only. Resume it with the version that began it"
+                )
             raise UserError(f"{where} is not a lica_jax checkpoint")
         try:
             arrays = self._manager.restore(

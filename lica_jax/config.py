@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -207,7 +208,9 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
     folder = presets_dir() / preset
     merged: dict[str, Any] = {}
     found = False
-    for part in ("", *task.split("/")):
+    *parents, last = ("", *task.split("/"))
+    # A task of any number of agents takes what is written for its kind.
+    for part in (*parents, re.sub(r"_n\d+", "", last)):
         folder = folder / part
         path = folder / f"{algorithm}.yaml"
         if path.is_file():
@@ -215,10 +218,28 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
             _deep_update(merged, yaml.safe_load(path.read_text()) or {})
     if not found:
         raise UserError(f"preset {preset!r} has nothing for algorithm {algorithm!r} on {task!r}")
+    said: dict[str, tuple[Any, str]] = {}
     for change in changes:
-        path = presets_dir() / ABLATIONS / algorithm / f"{change}.yaml"
-        _deep_update(merged, yaml.safe_load(path.read_text()))
+        values = yaml.safe_load(
+            (presets_dir() / ABLATIONS / algorithm / f"{change}.yaml").read_text()
+        )
+        for name, value in _leaves(values):
+            before, other = said.setdefault(name, (value, change))
+            if before != value:
+                raise UserError(
+                    f"ablations {other} and {change} contradict each other: {name} would be "
+                    f"{before!r} and {value!r}"
+                )
+        _deep_update(merged, values)
     return merged
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
+    out = []
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        out += _leaves(value, f"{path}{name}.") if inner else [(path + name, value)]
+    return out
 
 
 def _deep_update(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -237,6 +258,8 @@ def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     hp, timeout = config.hp, config.timeout_is_terminal
     if hp.reward_scale is None:
         hp = dataclasses.replace(hp, reward_scale=spec.reward_scale)
+    if getattr(hp, "temperature_final", 0) is None:
+        hp = dataclasses.replace(hp, temperature_final=hp.temperature)
     if timeout is None:
         timeout = spec.timeout_is_terminal
     config = dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout)

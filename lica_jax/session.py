@@ -166,9 +166,8 @@ class Session:
             summaries = self._evaluate(params, self.config.eval.final_episodes, RANDOM)
             self._random = summaries[0]["sampled"]
         text = words.random_policy(self._random, self.spec)
-        self._display.say(
-            f"  uniformly random policy: {text} ({self._random['episodes']} episodes)"
-        )
+        kind = "nearly uniform" if self.spec.continuous else "uniformly random"
+        self._display.say(f"  {kind} policy: {text} ({self._random['episodes']} episodes)")
         if self.counters.slowest >= self._next_eval:
             self._evaluate_now()
         self._save()

@@ -7,6 +7,7 @@ an entropy bonus whose strength adapts to the entropy itself.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -84,6 +85,8 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
     # A policy enters the critic as its parameters: A probabilities, or D means and D log-stds.
     joint = spec.n_agents * spec.n_actions * (2 if spec.continuous else 1)
     memory = spec.n_agents * actor.head.n_encoded if config.state_last_action else 0
+    if spec.continuous:  # every row uses all of W1(s)
+        config = replace(config, critic_pass="dense")
     critic = make_critic(config, spec.state_size + memory, joint)
     return Networks(actor, critic, spec.state_size + memory, config, spec)
 
@@ -92,7 +95,8 @@ def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
     """The critic of a configuration, for states and joint actions of the given lengths."""
     width = joint * config.mixing_embed
     hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
-    passes = grouped_passes(config.critic_pass, hidden * width)
+    into_last = hidden if config.hypernet_layers == 2 else state_size
+    passes = grouped_passes(config.critic_pass, into_last * width)
     mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, *passes)
     if config.critic == "mixing":
         return mixing
@@ -139,7 +143,7 @@ def init(nets: Networks, key: Array) -> Learner:
     zeros = jnp.zeros(nets.state_size), jnp.zeros(nets.critic.n_inputs)
     critic = nets.critic.init(critic_key, *zeros)
     return new_learner(
-        nets.actor.init(actor_key), critic, critic if nets.config.target_critic else ()
+        nets.actor.init(actor_key), critic, critic if nets.config.keeps_target else ()
     )
 
 
@@ -243,17 +247,17 @@ def critic_targets(
 def critic_objective(
     params: PyTree, nets: Networks, batch: CriticBatch, target: Float[Array, "T B"]
 ) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
-    """The critic's loss (Eq. 2) and Q of what was done."""
+    """The critic's loss (Eq. 2), and Q at the actions taken."""
     values = taken_values(nets, params, batch, slice(-1), batch.valid)
     losses = [critic_loss(q, target, batch.mask) for q in values]
-    return sum(losses) / len(losses), values[-1]
+    return sum(losses) / len(losses), values[0]
 
 
 def update_critic(
     nets: Networks, learner: Learner, batch: CriticBatch, traj: Trajectory, hp: HParams
 ) -> tuple[Learner, dict[str, Array]]:
     """`critic_steps` Adam steps towards one set of targets, then a target copy if due."""
-    has_target = nets.config.target_critic
+    has_target = nets.config.keeps_target
     judge = learner.target_critic if has_target else learner.critic
     target = critic_targets(nets, judge, batch, traj, hp)
     gradient = jax.value_and_grad(critic_objective, has_aux=True)
@@ -302,9 +306,8 @@ def draw_relaxation(
     if nets.config.policy_input == "probs":
         return None
     shape = traj.steps.avail[:-1].shape
-    temperature = linear(
-        hp.temperature, hp.temperature_final, hp.temperature_steps, progress.env_steps
-    )
+    final = hp.temperature if hp.temperature_final is None else hp.temperature_final
+    temperature = linear(hp.temperature, final, hp.temperature_steps, progress.env_steps)
     return Relaxation(jax.random.uniform(key, shape, traj.steps.obs.dtype), temperature)
 
 
@@ -388,4 +391,6 @@ def update_actor(
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critic's largest temporaries: float32, the value and its cotangent."""
-    return {name: 2 * 4 * size for name, size in nets.critic.scratch_numbers(rows).items()}
+    inputs = 2 if nets.spec.continuous else 1  # of the critic's loss, see `taken_values`
+    sizes = nets.critic.scratch_numbers(inputs * rows)
+    return {name: 2 * 4 * size for name, size in sizes.items()}

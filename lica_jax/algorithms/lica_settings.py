@@ -71,6 +71,11 @@ class Config:
                 out.append(f"algo.{name} must be one of {list(allowed)}, got {value!r}")
         return out + self._contradictions(spec, collect)
 
+    @property
+    def keeps_target(self) -> bool:
+        """Whether there is a target critic: Monte-Carlo returns need none."""
+        return self.target_critic and self.targets != "monte_carlo"
+
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
         if spec.continuous and self.policy_input != "probs":
@@ -85,9 +90,14 @@ class Config:
                 "monte_carlo": "a segment that stops within an episode has no complete return",
             }.get(self.targets, "")
             out.append(f'algo.targets {self.targets!r} needs collect.mode "episode": {reason}')
-        if self.critic == "mlp" and self.critic_pass == "grouped":
+        if self.critic_pass == "grouped" and self.critic == "mlp":
             out.append(
                 'algo.critic_pass "grouped" is about the hypernetwork; algo.critic "mlp" has none'
+            )
+        if self.critic_pass == "grouped" and spec.continuous:
+            out.append(
+                f'algo.critic_pass "grouped" groups rows by chosen action; {spec.name} has '
+                "continuous actions"
             )
         return out
 
@@ -105,7 +115,7 @@ class HParams:
       grad_norm_clip: largest gradient norm, of actor and critic separately.
       target_interval: critic gradient steps between copies into the target critic.
       temperature: of Gumbel-Softmax samples, at the beginning.
-      temperature_final: the same, behind ``temperature_steps``.
+      temperature_final: the same, behind ``temperature_steps``; None keeps ``temperature``.
       temperature_steps: env steps over which the temperature goes there in a straight line.
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
@@ -118,6 +128,6 @@ class HParams:
     grad_norm_clip: float = 10.0
     target_interval: int = 200
     temperature: float = 1.0
-    temperature_final: float = 1.0
+    temperature_final: float | None = None
     temperature_steps: float = 0.0
     reward_scale: float | None = None

@@ -69,8 +69,8 @@ def entropy_bonus(
         weight = coef / jnp.maximum(jax.lax.stop_gradient(scale(per_agent)), MIN_ENTROPY)
         return jnp.mean(weight * per_agent), jnp.mean(weight)
     if mode == "sample":
-        counted = (choices >= 2).astype(entropy.dtype)
+        counted = mask[..., None] * (choices >= 2)
         floor = jnp.maximum(jax.lax.stop_gradient(scale(entropy)), MIN_ENTROPY)
-        weight = coef / floor * counted
-        return masked_mean(weight * entropy, mask), masked_mean(weight, mask)
+        weight = coef / floor
+        return masked_mean(weight * entropy, counted), masked_mean(weight, counted)
     raise ValueError(f"entropy mode {mode!r} is not one of {ENTROPY_MODES}")

@@ -107,12 +107,15 @@ class MixingCritic(JointCritic):
         # Needed rows to the front: the loops over blocks of rows stop behind them.
         order, count = rows_first(needed.reshape(-1))
         state, action = state[order], action[order]
-        block = jnp.arange(n_agents) * (self.n_inputs // n_agents) + action
-        block = jnp.where(jnp.arange(needed.size)[:, None] < count, block, -1)
+        n_actions = self.n_inputs // n_agents
+        block = jnp.arange(n_agents) * n_actions + action
+        real = (action >= 0) & (action < n_actions)  # others are zeros, as in `joint_one_hot`
+        block = jnp.where(real & (jnp.arange(needed.size)[:, None] < count), block, -1)
         *first, (weight, bias) = self._w1_layers()
         hidden = relu_linear(state, *first[0], count) if first else state
         mixed = chosen_product(hidden, weight, block, self.embed)
-        mixed = mixed + jnp.sum(bias.reshape(self.n_inputs, -1)[block], axis=1)
+        bias = jnp.where(block[..., None] >= 0, bias.reshape(self.n_inputs, -1)[block], 0)
+        mixed = mixed + jnp.sum(bias, axis=1)
         q = _mix(mixed, *self._other_weights(state))
         return jnp.zeros_like(q).at[order].set(q).reshape(shape)
 
@@ -133,6 +136,7 @@ class MixingCritic(JointCritic):
     def scratch_numbers(self, rows):
         full = self.n_inputs * self.embed
         hidden = full if self.hyper_hidden == "full" else self.hyper_hidden
+        hidden = hidden if self.layers == 2 else 0
         pieces = min(rows * full, MAX_HYPER_WEIGHTS) if self.grouped_policies else rows * full
         return {
             "the critic's hyper-weights W1(s)": pieces,
@@ -212,8 +216,8 @@ class MLPCritic(JointCritic):
 def matched_hidden(state_size: int, n_inputs: int, n_parameters: int) -> int:
     """The width at which ``MLPCritic`` has nearest to ``n_parameters`` parameters, at least 1.
 
-    ``2 h^2 + (S + M + 5) h + 1`` parameters.
+    ``2 h^2 + (S + M + 4) h + 1`` parameters.
     """
-    b = state_size + n_inputs + 5
+    b = state_size + n_inputs + 4
     width = (-b + math.sqrt(b * b + 8 * max(n_parameters - 1, 0))) / 4
     return max(1, round(width))

@@ -33,7 +33,11 @@ def test_every_ablation_is_a_preset(preset, name):
     assert config.preset == f"{preset}+{name}"
     assert ablation_names("lica")[name], "a first line that says what it is"
     # What the official code and the paper already do changes nothing there.
-    unchanged = {"xi_0.11", "hypernet_full"} if preset == "paper" else {"xi_0.06", "hypernet_64"}
+    unchanged = (
+        {"xi_0.11", "hypernet_full", "episodes"}
+        if preset == "paper"
+        else {"xi_0.06", "hypernet_64"}
+    )
     same = (config.algo, config.collect) == (base.algo, base.collect) and dataclasses.replace(
         config.hp, reward_scale=base.hp.reward_scale
     ) == base.hp
@@ -57,6 +61,10 @@ def test_ablations_add_up():
         ("fast+mlp_critc", "unknown ablation of lica 'mlp_critc'; did you mean mlp_critic"),
         ("ablations", "unknown preset 'ablations'"),
         ("+mlp_critic", "unknown preset ''"),
+        (
+            "fast+xi_0.06+beta_0.13",
+            "xi_0.06 and beta_0.13 contradict each other: algo.entropy_mode would be 'global'",
+        ),
     ],
 )
 def test_presets_that_do_not_exist(preset, match):
@@ -82,9 +90,10 @@ def test_combinations_that_make_no_sense(overrides, match):
 
 def test_continuous_actions_have_nothing_to_relax():
     spec = dataclasses.replace(SPEC, continuous=True)
-    config = load_config("lica", "mpe/simple_spread", algo={"policy_input": "straight_through"})
-    with pytest.raises(UserError, match=r"straight_through.*continuous actions"):
-        resolve(config, spec)
+    for name, value in (("policy_input", "straight_through"), ("critic_pass", "grouped")):
+        config = load_config("lica", "mpe/simple_spread", algo={name: value})
+        with pytest.raises(UserError, match=rf"{value}.*continuous actions"):
+            resolve(config, spec)
 
 
 @pytest.mark.parametrize("name", ["temperature", "temperature_final"])
@@ -108,6 +117,9 @@ def test_the_matched_mlp_has_the_mixing_critics_size():
     assert isinstance(mixing, MixingCritic) and isinstance(mlp, MLPCritic)
     assert full > 15_000_000
     assert abs(matched - full) < 1e-3 * full
+    for near in (mlp.hidden - 1, mlp.hidden + 1):
+        other, _ = size(lica.Config(critic="mlp", mlp_hidden=near))
+        assert abs(other - full) > abs(matched - full)
     # (98 + 1) 64 + (60 + 1) 64 + (128 + 1) 64 + 65
     assert small == 18_561
 
@@ -246,6 +258,18 @@ def test_without_a_target_critic(plain):
     learner, new, metrics = updated(target_critic=False)
     assert learner.target_critic == () and new.target_critic == ()
     assert float(metrics["target_mean"]) == pytest.approx(float(plain["target_mean"]), rel=1e-5)
+
+
+def test_a_temperature_alone_is_constant():
+    _, _, metrics = updated({"temperature": 0.5}, env_steps=9.0, policy_input="straight_through")
+    assert float(metrics["temperature"]) == 0.5
+    config = load_config("lica", "smax/3m", hp={"temperature": 0.5})
+    assert resolve(config, SPEC).hp.temperature_final == 0.5
+
+
+def test_monte_carlo_keeps_no_target_critic():
+    learner, new, _ = updated(targets="monte_carlo")
+    assert learner.target_critic == () and new.target_critic == ()
 
 
 def test_the_temperature_follows_its_schedule():

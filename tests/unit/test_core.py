@@ -91,7 +91,7 @@ def test_sample_mode_leaves_out_agents_without_a_choice():
     grad = jax.grad(lambda h: entropy_bonus(h, choices, ONE, 0.3, "sample")[0])(
         jnp.array([[[0.2, 0.0]]])
     )
-    np.testing.assert_allclose(grad[0, 0], [0.75, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(grad[0, 0], [0.3 / 0.2, 0.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ENTROPY_MODES)

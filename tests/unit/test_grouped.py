@@ -27,7 +27,7 @@ def case(layers, hidden="full", seed=0):
     state = jax.random.normal(keys[0], (T, B, S))
     avail = jax.random.bernoulli(keys[1], 0.4, (T, B, N, A)).at[..., 0].set(True)
     probs = jax.nn.softmax(jnp.where(avail, jax.random.normal(keys[2], avail.shape), -jnp.inf))
-    action = jax.random.randint(keys[3], (T, B, N), 0, A)
+    action = jax.random.randint(keys[3], (T, B, N), -1, A)  # -1: no action
     needed = jax.random.bernoulli(keys[4], 0.5, (T, B))
     dense, fast = (MixingCritic(N * A, E, layers, hidden, on, on) for on in (False, True))
     params = dense.init(keys[5], state[0, 0], jnp.zeros(N * A))
