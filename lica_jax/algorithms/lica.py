@@ -307,7 +307,9 @@ def draw_relaxation(
         return None
     shape = traj.steps.avail[:-1].shape
     final = hp.temperature if hp.temperature_final is None else hp.temperature_final
-    temperature = linear(hp.temperature, final, hp.temperature_steps, progress.env_steps)
+    steps = hp.temperature_steps
+    annealed = linear(hp.temperature, final, steps, progress.env_steps)
+    temperature = jnp.where(jnp.asarray(steps) > 0, annealed, hp.temperature)
     return Relaxation(jax.random.uniform(key, shape, traj.steps.obs.dtype), temperature)
 
 

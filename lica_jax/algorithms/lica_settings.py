@@ -116,7 +116,8 @@ class HParams:
       target_interval: critic gradient steps between copies into the target critic.
       temperature: of Gumbel-Softmax samples, at the beginning.
       temperature_final: the same, behind ``temperature_steps``; None keeps ``temperature``.
-      temperature_steps: env steps over which the temperature goes there in a straight line.
+      temperature_steps: env steps over which the temperature goes there in a straight line; 0 for a
+        constant temperature.
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
 
