@@ -35,7 +35,8 @@ class Linear(nn.Module):
         fan_in = x.shape[-1]
         init = uniform_fan(fan_in)
         if self.by_output:
-            kernel = self.param("weight", init, (self.features, fan_in)).T
+            # Drawn as a kernel is, so that a seed means the same numbers in both layouts.
+            kernel = self.param("weight", lambda k: init(k, (fan_in, self.features)).T).T
         else:
             kernel = self.param("kernel", init, (fan_in, self.features))
         bias = self.param("bias", uniform_fan(fan_in), (self.features,))

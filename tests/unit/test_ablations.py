@@ -28,7 +28,7 @@ NETS = lica.Config(hidden=8, mixing_embed=4, hypernet_hidden=8, mlp_hidden=8)
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 @pytest.mark.parametrize("name", sorted(ablation_names("lica")))
 def test_every_ablation_is_a_preset(preset, name):
-    base = load_config("lica", "smax/5m_vs_6m", preset=preset)
+    base = resolve(load_config("lica", "smax/5m_vs_6m", preset=preset), SPEC)
     config = resolve(load_config("lica", "smax/5m_vs_6m", preset=f"{preset}+{name}"), SPEC)
     assert config.preset == f"{preset}+{name}"
     assert ablation_names("lica")[name], "a first line that says what it is"
