@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lica_jax.algorithms import algorithm_module
+from lica_jax.envs import plain_name
 from lica_jax.errors import UserError, unknown
 from lica_jax.types import Collect, TaskSpec
 
@@ -208,7 +209,7 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
     folder = presets_dir() / preset
     merged: dict[str, Any] = {}
     found = False
-    *parents, last = ("", *task.split("/"))
+    *parents, last = ("", *plain_name(task).split("/"))
     # A task of any number of agents takes what is written for its kind.
     for part in (*parents, re.sub(r"_n\d+", "", last)):
         folder = folder / part

@@ -1,14 +1,19 @@
-"""Tasks: one family per module, resolved by name such as ``smax/3m`` or ``mpe/simple_spread``."""
+"""Tasks: one family per module, resolved by name such as ``smax/3m`` or ``mpe/simple_spread``.
+
+A family may offer options. They are part of the name, so that whatever keeps the name keeps them:
+``smax/2s3z:backend=jaxmarl,reward=smac``.
+"""
 
 from __future__ import annotations
 
 import importlib
 
-from lica_jax.errors import unknown
+from lica_jax.errors import UserError, unknown
 from lica_jax.types import Task
 
-# Each module offers `NAMES: tuple[str, ...]`, `describe(name) -> str` and `make(name) -> Task`,
-# and may accept further names through `match(name) -> bool` (simple_spread for any n).
+# Each module offers `NAMES: tuple[str, ...]`, `describe(name) -> str` and `make(name, **options)
+# -> Task`. It may accept further names through `match(name) -> bool` (simple_spread for any n),
+# and list its options in `OPTIONS: dict[str, tuple[str, ...]]`, each with its default first.
 FAMILIES: dict[str, str] = {
     "smax": "lica_jax.envs.smax.jaxmarl",
     "mpe": "lica_jax.envs.mpe.jaxmarl",
@@ -25,17 +30,54 @@ def task_names() -> list[str]:
     ]
 
 
-def make_task(name: str) -> Task:
-    """Builds the task ``name``; raises ``UserError`` with the nearest names for an unknown one."""
-    family, _, short = name.partition("/")
+def make_task(name: str, **options: str) -> Task:
+    """Builds the task ``name``, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
+
+    Args:
+      name: registered name, with or without options.
+      options: more options; they become part of the task's name.
+
+    Raises:
+      UserError: unknown name, option or value, with the nearest ones that exist.
+    """
+    plain, _, text = name.partition(":")
+    family, _, short = plain.partition("/")
     if family in FAMILIES and short:
         module = importlib.import_module(FAMILIES[family])
         if short in module.NAMES or getattr(module, "match", lambda _: False)(short):
-            return module.make(short)
-    raise unknown("task", name, task_names())
+            known = getattr(module, "OPTIONS", {})
+            return module.make(short, **_checked(plain, known, _parsed(name, text) | options))
+    raise unknown("task", plain, task_names())
+
+
+def plain_name(name: str) -> str:
+    """A task's name without its options."""
+    return name.partition(":")[0]
+
+
+def name_with(name: str, known: dict[str, tuple[str, ...]], options: dict[str, str]) -> str:
+    """A task's name with those of its options that are not the default, in the family's order."""
+    changed = {k: options[k] for k, v in known.items() if options.get(k, v[0]) != v[0]}
+    return name + (":" + ",".join(f"{k}={v}" for k, v in changed.items()) if changed else "")
 
 
 def describe_task(name: str) -> str:
     """One line about a registered task."""
     family, _, short = name.partition("/")
     return importlib.import_module(FAMILIES[family]).describe(short)
+
+
+def _parsed(name: str, text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(key and sep and value for key, sep, value in pairs):
+        raise UserError(f"task {name!r}: options are written as {name.partition(':')[0]}:a=x,b=y")
+    return {key: value for key, _, value in pairs}
+
+
+def _checked(name: str, known: dict[str, tuple[str, ...]], options: dict[str, str]):
+    for key, value in options.items():
+        if key not in known:
+            raise unknown(f"option of task {name}", key, known)
+        if value not in known[key]:
+            raise unknown(f"value of option {key} of task {name}", value, known[key])
+    return options
