@@ -16,7 +16,7 @@ from lica_jax.types import Task
 # and list its options in `OPTIONS: dict[str, tuple[str, ...]]`, each with its default first.
 FAMILIES: dict[str, str] = {
     "smax": "lica_jax.envs.smax.jaxmarl",
-    "mpe": "lica_jax.envs.mpe.jaxmarl",
+    "mpe": "lica_jax.envs.mpe",
     "probe": "lica_jax.envs.probe",
 }
 

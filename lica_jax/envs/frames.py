@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -48,3 +49,25 @@ class Scene:
     agent: tuple[int, ...]
     obstacles: tuple[tuple[float, float, float, float], ...] = ()
     frame_seconds: float = 0.1
+
+
+def disks(
+    position: Float[Array, "E 2"],
+    radius: Float[Array, " E"],
+    kind: Int[Array, " E"],
+    target: Int[Array, " E"] | None = None,
+) -> Frame:
+    """One moment (leading axis 1) of things without health that are always there."""
+    n, dtype = position.shape[0], position.dtype
+    return Frame(
+        position=position[None],
+        radius=jnp.asarray(radius, dtype)[None],
+        kind=jnp.asarray(kind, jnp.int32)[None],
+        alive=jnp.ones((1, n), bool),
+        health=jnp.ones((1, n), dtype),
+        energy=jnp.zeros((1, n), dtype),
+        target=jnp.full((1, n), NONE, jnp.int32)
+        if target is None
+        else target[None].astype(jnp.int32),
+        healing=jnp.zeros((1, n), bool),
+    )
