@@ -14,6 +14,7 @@ import re
 
 import jax.numpy as jnp
 
+from lica_jax.envs.frames import Frame, Scene, disks
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep
 
@@ -22,6 +23,14 @@ NAMES = (
     "simple_spread", "simple_spread_continuous", "simple_reference", "simple_speaker_listener",
 )  # fmt: skip
 _SPREAD = re.compile(r"simple_spread(?:_n(\d+))?(_continuous)?")
+# For a renderer: each agent's kind, and all kinds; then landmarks' by whose goal
+# they are.
+_KINDS = {
+    "simple_reference": (
+        (0, 0), ("agent", "landmark", "goal_of_agent_0", "goal_of_agent_1", "goal_of_both"),
+    ),
+    "simple_speaker_listener": ((0, 1), ("speaker", "listener", "landmark", "goal")),
+}  # fmt: skip
 
 
 def match(name: str) -> bool:
@@ -60,6 +69,12 @@ class JaxMarlMpe:
             obs_size=max(obs_sizes), state_size=sum(obs_sizes), episode_limit=LIMIT,
             max_return=0.0, continuous=continuous, source="JaxMARL MPE",
         )  # fmt: skip
+        n, m = len(self._agents), env.num_landmarks
+        self._roles, kinds = _KINDS.get(name, ((0,) * n, ("agent", "landmark")))
+        self.scene = Scene(
+            bounds=(-1.6, -1.6, 1.6, 1.6), kinds=kinds, team=(0,) * n + (-1,) * m,
+            agent=(*range(n), *(-1,) * m), frame_seconds=env.dt,
+        )  # fmt: skip
 
     def reset(self, key):
         obs, state = self.env.reset(key)
@@ -71,6 +86,16 @@ class JaxMarlMpe:
         actions = {agent: action[i] for i, agent in enumerate(self._agents)}
         obs, state, rewards, _, _ = self.env.step_env(key, state, actions)
         return state, self._timestep(obs, state, sum(rewards.values()), first=False)
+
+    def frames(self, key, state, action) -> Frame:
+        """The moment after ``step`` with the same arguments; leading axis 1."""
+        state, _ = self.step(key, state, action)
+        landmark = jnp.arange(self.env.num_landmarks)
+        # Bit i says that agent i (or the listener) shall go there.
+        goals = [] if state.goal is None else jnp.atleast_1d(state.goal)
+        marked = sum(((landmark == goal) << i for i, goal in enumerate(goals)), 0 * landmark)
+        kind = jnp.concatenate([jnp.array(self._roles), max(self._roles) + 1 + marked])
+        return disks(state.p_pos, self.env.rad, kind)
 
     def _timestep(self, obs, state, reward, *, first) -> TimeStep:
         parts = [obs[agent] for agent in self._agents]

@@ -72,8 +72,9 @@ def prey_weights(choice: Int[Array, ""], dtype) -> Float[Array, " 5"]:
 
 def catches(position: Float[Array, "N 2"], radius: Float[Array, " N"]) -> Bool[Array, " N-1"]:
     """Which predators touch the prey."""
-    reach = (jnp.asarray(radius[:-1]) + jnp.asarray(radius[-1])).astype(position.dtype)
-    return physics.touching(position[:-1], position[-1:], reach[:, None])[:, 0]
+    reach = [r + radius[-1] for r in radius[:-1]]
+    distance = physics.length(position[:-1] - position[-1])
+    return distance < jnp.asarray(reach, position.dtype)
 
 
 def predator_prey_reward(
@@ -112,9 +113,8 @@ def cooperative_navigation_reward(
     """
     n, dtype = position.shape[0], position.dtype
     distance = physics.length(physics.offsets(landmark, position))
-    reach = jnp.asarray(radius)[:, None] + jnp.asarray(radius)[None]
-    bumps = jnp.sum(physics.touching(position, position, reach).astype(dtype))
-    return -n * jnp.sum(jnp.min(distance, axis=0)) - bumps
+    touching = jnp.sum(physics.overlaps(position, radius).astype(dtype))
+    return -n * jnp.sum(jnp.min(distance, axis=0)) - n - 2 * touching
 
 
 def cooperative_navigation_obs(

@@ -79,43 +79,56 @@ def length(vector: Float[Array, "*B 2"]) -> Float[Array, "*B"]:
     return jnp.sqrt(jnp.sum(jnp.square(vector), axis=-1))
 
 
-def touching(
-    a: Float[Array, "N 2"], b: Float[Array, "K 2"], reach: Float[Array, "N K"]
-) -> Bool[Array, "N K"]:
-    """Whether two bodies are nearer than ``reach`` (the sum of their radii), strictly."""
-    return length(offsets(b, a)) < jnp.asarray(reach, a.dtype)
+def pairs(n: int) -> list[tuple[int, int]]:
+    """All pairs i < j of n bodies, in the order of every array with an axis P."""
+    return [(i, j) for i in range(n) for j in range(i + 1, n)]
 
 
-def _reach(a, b, dtype) -> Float[Array, "N K"]:
-    """Sums of radii."""
-    return jnp.asarray(a, dtype)[:, None] + jnp.asarray(b, dtype)[None]
+def pair_offsets(position: Float[Array, "N 2"]) -> Float[Array, "P 2"]:
+    """``x_i - x_j`` of every pair i < j."""
+    return jnp.stack([position[i] - position[j] for i, j in pairs(len(position))])
 
 
-def _repulsion(delta: Float[Array, "N K 2"], reach: Float[Array, "N K"], world: World):
-    """``k mu log(1 + exp(-(d - reach) / mu)) delta / d``: about k times the overlap, away."""
-    mu = world.contact_margin
+def overlaps(position: Float[Array, "N 2"], radius: Float[Array, " N"]) -> Bool[Array, " P"]:
+    """Which pairs of bodies are nearer than the sum of their radii."""
+    reach = [radius[i] + radius[j] for i, j in pairs(len(position))]
+    return length(pair_offsets(position)) < jnp.asarray(reach, position.dtype)
+
+
+def repulsion(
+    delta: Float[Array, "P 2"], reach: Float[Array, " P"], world: World
+) -> Float[Array, "P 2"]:
+    """``k mu log(1 + exp(-(d - reach) / mu)) delta / d``, about k times the overlap."""
     distance = length(delta)
-    push = world.contact_force * mu * jnp.logaddexp(-(distance - reach) / mu, 0)
+    x = (reach - distance) / world.contact_margin
+    # log(1 + exp(x)) without overflow; jnp.logaddexp's care for infinities costs twice the time.
+    soft = jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
     # Two bodies in one point have no direction; the reference divides by zero there.
-    return delta * (push / jnp.where(distance > 0, distance, 1))[..., None]
+    scale = world.contact_force * world.contact_margin / jnp.where(distance > 0, distance, 1)
+    return delta * (scale * soft)[:, None]
 
 
 def contact_force(
     position: Float[Array, "N 2"], landmark: Float[Array, "M 2"], world: World
 ) -> Float[Array, "N 2"]:
-    """The sum of all contact forces on each body; all bodies collide, and some landmarks do."""
+    """The sum of all contact forces on each body; all bodies collide, and some landmarks do.
+
+    Each pair is computed once, by slices that `vmap` turns into plain columns: several times faster
+    than the matrix of all bodies.
+    """
     n, dtype = position.shape[0], position.dtype
-    # Away from the others; a body has no offset from itself, hence no force.
-    apart = -offsets(position, position)
-    force = jnp.sum(_repulsion(apart, _reach(world.radius, world.radius, dtype), world), axis=1)
-    solid = [m for m, collides in enumerate(world.landmark_collides) if collides]
-    if solid:
-        radius = [world.landmark_radius[m] for m in solid]
-        rocks = jnp.stack([landmark[m] for m in solid])
-        reach = _reach(world.radius, radius, dtype)
-        force += jnp.sum(_repulsion(-offsets(rocks, position), reach, world), axis=1)
-    assert force.shape == (n, 2)
-    return force
+    bodies = pairs(n)
+    rocks = [(i, m) for m, hard in enumerate(world.landmark_collides) if hard for i in range(n)]
+    delta = [pair_offsets(position), *(position[i] - landmark[m] for i, m in rocks)]
+    reach = [world.radius[i] + world.radius[j] for i, j in bodies]
+    reach += [world.radius[i] + world.landmark_radius[m] for i, m in rocks]
+    push = repulsion(jnp.vstack(delta), jnp.asarray(reach, dtype), world)
+    total = [jnp.zeros(2, dtype)] * n
+    for p, (i, j) in enumerate(bodies):
+        total[i], total[j] = total[i] + push[p], total[j] - push[p]
+    for p, (i, _) in enumerate(rocks, start=len(bodies)):
+        total[i] = total[i] + push[p]
+    return jnp.stack(total)
 
 
 def integrate(
@@ -153,11 +166,10 @@ def contacts(
     position: Float[Array, "N 2"], landmark: Float[Array, "M 2"], world: World
 ) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """Overlapping pairs: of bodies, and of bodies with landmarks that collide."""
-    dtype = position.dtype
-    bodies = touching(position, position, _reach(world.radius, world.radius, dtype))
-    rocks = touching(position, landmark, _reach(world.radius, world.landmark_radius, dtype))
-    solid = jnp.asarray(world.landmark_collides, bool)
-    return jnp.sum(jnp.triu(bodies, 1)), jnp.sum(rocks & solid)
+    bodies = jnp.sum(overlaps(position, world.radius))
+    reach = jnp.asarray(world.radius)[:, None] + jnp.asarray(world.landmark_radius)
+    near = length(offsets(landmark, position)) < reach.astype(position.dtype)
+    return bodies, jnp.sum(near & jnp.asarray(world.landmark_collides, bool))
 
 
 def look(
