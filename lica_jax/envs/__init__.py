@@ -17,6 +17,7 @@ from lica_jax.types import Task
 FAMILIES: dict[str, str] = {
     "smax": "lica_jax.envs.smax.jaxmarl",
     "mpe": "lica_jax.envs.mpe",
+    "game": "lica_jax.envs.games",
     "probe": "lica_jax.envs.probe",
 }
 

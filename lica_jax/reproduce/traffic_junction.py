@@ -1,6 +1,7 @@
 """The one-step traffic junction (LICA paper, section 4.3.1 and Figure 5), as pure functions.
 
-Two agents choose to pass (1) or to wait (0), once; the team's reward is 1 if exactly one passes.
+Two agents choose to pass (1) or to wait (0), once; the team's reward is 1 if exactly one passes
+(the table is the task's, `lica_jax.envs.games.JUNCTION`).
 A shared policy gives each agent's probability of passing from the agent's number alone, a critic
 scores joint actions, and an iteration is k critic steps followed by one policy step. Everything is
 one initialisation, without a batch axis; ``vmap`` over keys gives the figure's 20,000.
@@ -20,13 +21,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lica_jax.core.optim import ADAM, adam_step
+from lica_jax.envs import games
 from lica_jax.networks.layers import MLP
 
 PyTree = Any
 
 # All joint actions (agent 1, agent 2) and their rewards; the order only numbers the rows below.
 JOINT = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])
-REWARD = np.array([0, 1, 1, 0])
+REWARD = np.array([games.JUNCTION[u][v] for u, v in JOINT])
 # Joint actions by the names of `statistics`; the two that are rewarded come first.
 OUTCOMES = {"1,0": (1, 0), "0,1": (0, 1), "0,0": (0, 0), "1,1": (1, 1)}
 ROWS = 16  # of the official COMA script's batch, one of which is left out of each step
@@ -233,8 +235,8 @@ def outcome(probs: Float[Array, "*B T 2"]) -> Int[Array, "*B 2"]:
 
 def expected_reward(prob: Float[Array, "*B 2"]) -> Float[Array, "*B"]:
     """The probability that exactly one agent passes."""
-    p, q = prob[..., 0], prob[..., 1]
-    return p * (1 - q) + q * (1 - p)
+    choice = jnp.stack([1 - prob, prob], axis=-1)  # [*B, agent, action]
+    return games.expected_reward(games.JUNCTION, choice[..., 0, :], choice[..., 1, :])
 
 
 def entropy(prob: Float[Array, "*B 2"]) -> Float[Array, "*B"]:

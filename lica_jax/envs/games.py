@@ -1,0 +1,136 @@
+"""One-step games of two agents: the team's reward is an entry of a table, and then it is over.
+
+* ``climbing`` and ``penalty`` (Claus and Boutilier, "The dynamics of reinforcement learning in
+  cooperative multiagent systems", AAAI 1998): the best joint action lies next to heavy punishment.
+  ``penalty`` takes an option ``k``, the reward of the two worst joint actions.
+* ``traffic_junction`` (LICA paper, section 4.3.1): wait (0) or pass (1); the reward is 1 if exactly
+  one of the two passes. `lica_jax.reproduce.traffic_junction` plays by the same table.
+
+There is nothing to see: every observation and the state are the constant 1. Agents that share one
+network need their index as an input (``algo.agent_id``, the default) to play differently.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from lica_jax.envs import name_with
+from lica_jax.envs.frames import Frame, Scene, disks
+from lica_jax.errors import UserError
+from lica_jax.types import TaskSpec, TimeStep
+
+Table = tuple[tuple[float, ...], ...]
+NAMES = ("climbing", "penalty", "traffic_junction")
+OPTIONS = {"k": ("-100", "-75", "-50", "-25", "0")}
+
+# Rewards by the first agent's action, then the second's.
+CLIMBING = ((11, -30, 0), (-30, 7, 0), (0, 6, 5))
+JUNCTION = ((0, 1), (1, 0))
+
+
+def penalty_table(k: float) -> Table:
+    """The penalty game: two best joint actions (10) that are ``k`` when mixed up, and a safe 2."""
+    return ((10, 0, k), (0, 2, 0), (k, 0, 10))
+
+
+def expected_reward(
+    table: Table, first: Float[Array, "*B A"], second: Float[Array, "*B A"]
+) -> Float[Array, "*B"]:
+    """``sum_uv p(u) q(v) table[u][v]``: with one-hot vectors the reward of a joint action.
+
+    Elementwise and in the type of the probabilities; nothing is gathered.
+    """
+    joint = first[..., :, None] * second[..., None, :]
+    return jnp.sum(joint * jnp.asarray(table, joint.dtype), axis=(-2, -1))
+
+
+def reward(table: Table, action: Int[Array, "*B 2"]) -> Float[Array, "*B"]:
+    """The team's reward of a joint action."""
+    one_hot = (action[..., None] == jnp.arange(len(table))).astype(float)
+    return expected_reward(table, one_hot[..., 0, :], one_hot[..., 1, :])
+
+
+@struct.dataclass
+class GameState:
+    t: Int[Array, ""]  # 0 before the joint action, 1 behind it
+
+
+class MatrixGame:
+    """Two agents choose once, at the same time."""
+
+    def __init__(self, name: str, table: Table, source: str):
+        self.table = table
+        self.spec = TaskSpec(
+            name=f"game/{name}", n_agents=2, n_actions=len(table), obs_size=1, state_size=1,
+            episode_limit=1, max_return=float(np.max(table)), source=source,
+        )  # fmt: skip
+
+    def _timestep(self, state: GameState, reward, *, first) -> TimeStep:
+        return TimeStep(
+            obs=jnp.ones((2, 1)),
+            state=jnp.ones(1),
+            avail=jnp.ones((2, len(self.table)), bool),
+            reward=reward,
+            terminated=state.t >= 1,
+            truncated=jnp.array(False),
+            first=jnp.array(first),
+            alive=jnp.ones(2, bool),
+            info={},
+        )
+
+    def reset(self, key):
+        del key  # nothing is random
+        state = GameState(t=jnp.int32(0))
+        return state, self._timestep(state, jnp.zeros(()), first=True)
+
+    def step(self, key, state, action):
+        del key
+        state = state.replace(t=state.t + 1)
+        return state, self._timestep(state, reward(self.table, action), first=False)
+
+
+# Where the vehicles of the junction are: they come from the west and from the south.
+_WAITING = ((-1.0, 0.0), (0.0, -1.0))
+_THROUGH = ((1.0, 0.0), (0.0, 1.0))
+_STUCK = ((-0.25, 0.0), (0.0, -0.25))  # both pass, so neither gets through
+
+
+class TrafficJunction(MatrixGame):
+    """The junction, which can be looked at."""
+
+    scene = Scene(
+        bounds=(-1.5, -1.5, 1.5, 1.5), kinds=("vehicle",), team=(0, 0), agent=(0, 1),
+        frame_seconds=1.0,
+    )  # fmt: skip
+
+    def frames(self, key, state, action) -> Frame:
+        """Where both vehicles are after the joint action; leading axis 1."""
+        del key, state
+        passes = (jnp.asarray(action) == 1)[:, None]
+        moved = jnp.where(jnp.all(passes), jnp.array(_STUCK), jnp.array(_THROUGH))
+        position = jnp.where(passes, moved, jnp.array(_WAITING))
+        return disks(position, (0.2, 0.2), (0, 0))
+
+
+def describe(name: str) -> str:
+    return {
+        "climbing": "the climbing game: 11 for (0, 0), next to -30",
+        "penalty": "the penalty game: 10 for (0, 0) or (2, 2), k when mixed up; k=-100",
+        "traffic_junction": "reward 1 iff exactly one of two agents passes",
+    }[name] + ", one step"
+
+
+def make(name: str, **options: str) -> MatrixGame:
+    if name == "penalty":
+        k = options.get("k", OPTIONS["k"][0])
+        return MatrixGame(
+            name_with(name, OPTIONS, options), penalty_table(float(k)), "Claus & Boutilier 1998"
+        )
+    if options:
+        raise UserError(f"game/{name}: only penalty takes the option {next(iter(options))}")
+    if name == "climbing":
+        return MatrixGame(name, CLIMBING, "Claus & Boutilier 1998")
+    return TrafficJunction(name, JUNCTION, "LICA paper 4.3.1")
