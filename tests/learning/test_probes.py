@@ -9,6 +9,7 @@ from lica_jax import train
 from lica_jax.algorithms import lica, make_algorithm
 from lica_jax.config import load_config
 from lica_jax.envs import make_task
+from lica_jax.envs.probe import Probe
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
 from lica_jax.session import Session
 
@@ -95,6 +96,44 @@ def test_continuous_actions_aim():
     assert min(sampled) > 0.8, sampled
     # Two uniform actions: 1 - (1/4 + 1/6) - 1/6.
     assert 0.3 < result.summary["random"]["return_mean"] < 0.5
+
+
+def returns(session, mode="greedy"):
+    return [f[mode]["return_mean"] for f in session.summary["final"]]
+
+
+def test_recurrent_agents_remember():
+    """The cue of step 1 is played at step 3; the agent's own last actions cannot hold it for it."""
+    session = trained("probe/memory", 30_000, algo={"last_action": False})
+    assert min(returns(session)) >= 0.95, returns(session)
+    assert min(returns(session, "sampled")) >= 0.85
+    assert 0.45 < session.summary["random"]["return_mean"] < 0.55
+
+
+def test_agents_without_memory_forget():
+    session = trained("probe/memory", 30_000, algo={"actor": "mlp", "last_action": False})
+    assert max(returns(session)) < 0.6, returns(session)
+
+
+def test_private_bits_are_credited_by_the_state():
+    """Each agent plays the bit that only it sees."""
+    session = trained("probe/private", 30_000)
+    assert min(returns(session)) >= 0.98, returns(session)
+    assert min(returns(session, "sampled")) >= 0.85
+    assert 0.15 < session.summary["random"]["return_mean"] < 0.35  # 1 in 4
+
+
+def test_private_bits_stay_unlearned_where_the_state_hides_them(monkeypatch):
+    """What the probe is for: the same game, agents and observations, but a critic that is blind."""
+    shown = Probe._timestep
+
+    def blind(self, *args, **kwargs):
+        ts = shown(self, *args, **kwargs)
+        return ts.replace(state=jnp.zeros_like(ts.state))
+
+    monkeypatch.setattr(Probe, "_timestep", blind)
+    session = trained("probe/private", 30_000)
+    assert max(returns(session)) < 0.6, returns(session)
 
 
 def test_a_learning_rate_of_zero_learns_nothing():

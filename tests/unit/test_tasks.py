@@ -105,7 +105,7 @@ def test_conformance(name):
     close(plain, jax.tree.map(lambda x: x[0, 1], steps))
     # vmap gives each environment its own episode.
     if np.ptp(np.asarray(start.obs), axis=0).max() > 0:
-        assert not np.array_equal(steps.obs[0, 0], steps.obs[0, 1])
+        assert not np.array_equal(steps.state[0, 0], steps.state[0, 1])
 
 
 def test_every_smax_scenario_of_jaxmarl_is_registered():
