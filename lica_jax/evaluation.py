@@ -13,7 +13,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from lica_jax.loop import bound_act
-from lica_jax.rollout import is_over, reset_batch, select, step_batch
+from lica_jax.rollout import is_over, reset_batch, select_env, step_batch
 from lica_jax.types import Algorithm, Progress, Task, TaskSpec
 
 PyTree = Any
@@ -48,7 +48,7 @@ def play_episodes(task: Task, act, carry: PyTree, key: PRNGKeyArray, batch: int)
         carry, action, _ = act(carry, ts, act_key)
         env_next, ts_next = step_batch(task, env_key, env, action)
         playing = ~eps.finished
-        env, ts = select(playing, (env_next, ts_next), (env, ts))
+        env, ts = select_env(task, playing, (env_next, ts_next), (env, ts))
         ends = playing & is_over(ts)
         won = ts.info["won"] if task.spec.has_win else False
         eps = Episodes(

@@ -32,13 +32,35 @@ def step_batch(
     return batched(keys, env, action) if batched else jax.vmap(task.step)(keys, env, action)
 
 
-def select(where: Bool[Array, " B"], x: PyTree, y: PyTree) -> PyTree:
-    """``x`` where the environment's flag is True, else ``y``, leaf by leaf."""
+def select(where: Bool[Array, " B"], x: PyTree, y: PyTree, axis: int = 0) -> PyTree:
+    """``x`` where the environment's flag is True, else ``y``, leaf by leaf; B is ``axis``, 0 or
+    -1, of every leaf."""
 
     def pick(a, b):
-        return jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 1)), a, b)
+        return jnp.where(where if axis else where.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
     return jax.tree.map(pick, x, y)
+
+
+def select_env(
+    task: Task, where: Bool[Array, " B"], x: tuple[PyTree, TimeStep], y: tuple[PyTree, TimeStep]
+) -> tuple[PyTree, TimeStep]:
+    """`select` of batches of (state, time step)."""
+    axis = getattr(task, "batch_axis", 0)
+    return select(where, x[0], y[0], axis), select(where, x[1], y[1])
+
+
+def step_or_reset(
+    task: Task, key: PRNGKeyArray, reset_key: PRNGKeyArray, over: Bool[Array, " B"],
+    env: PyTree, action: Array,
+) -> tuple[PyTree, TimeStep]:  # fmt: skip
+    """Steps B environments; those which are ``over`` start a new episode instead."""
+    batched = getattr(task, "step_or_reset_batch", None)
+    if batched:
+        keys = [jax.random.split(k, over.shape[0]) for k in (key, reset_key)]
+        return batched(*keys, over, env, action)
+    fresh = reset_batch(task, reset_key, over.shape[0])
+    return select_env(task, over, fresh, step_batch(task, key, env, action))
 
 
 def start_stream(task: Task, carry: PyTree, key: PRNGKeyArray, batch: int) -> EnvStream:
@@ -77,12 +99,11 @@ def unroll(
         act_key, env_key, reset_key = jax.random.split(key, 3)
         over = is_over(stream.ts)
         carry, action, extras = act(stream.carry, stream.ts, act_key)
-        env, ts = step_batch(task, env_key, stream.env, action)
         if restart:
-            idle = reset_batch(task, reset_key, over.shape[0])
+            env, ts = step_or_reset(task, env_key, reset_key, over, stream.env, action)
         else:
-            idle = (stream.env, stream.ts)
-        env, ts = select(over, idle, (env, ts))
+            after = step_batch(task, env_key, stream.env, action)
+            env, ts = select_env(task, over, (stream.env, stream.ts), after)
         played = ~over
         total = jnp.where(played, stream.episode_return + ts.reward, 0)
         steps = jnp.where(played, stream.episode_length + 1, 0)

@@ -69,8 +69,10 @@ class TimeStep:
 class Task(Protocol):
     """A pure, jittable, unbatched environment that never resets itself.
 
-    A task whose natural layout is batched may also offer ``reset_batch`` and ``step_batch`` with a
-    leading axis B on every argument; ``rollout`` uses them when present.
+    A task whose natural layout is batched may also offer ``reset_batch``, ``step_batch`` and
+    ``step_or_reset_batch`` with a leading axis B on every argument, and say in ``batch_axis`` (0 or
+    -1) where B is in the leaves of its state; ``rollout`` uses them when present. A task that can
+    be looked at has ``scene`` and ``frames`` (`envs/frames.py`).
     """
 
     spec: TaskSpec

@@ -15,7 +15,7 @@ from lica_jax.types import Task
 # -> Task`. It may accept further names through `match(name) -> bool` (simple_spread for any n),
 # and list its options in `OPTIONS: dict[str, tuple[str, ...]]`, each with its default first.
 FAMILIES: dict[str, str] = {
-    "smax": "lica_jax.envs.smax.jaxmarl",
+    "smax": "lica_jax.envs.smax",
     "mpe": "lica_jax.envs.mpe",
     "game": "lica_jax.envs.games",
     "probe": "lica_jax.envs.probe",

@@ -33,3 +33,7 @@ with _silent_stdout():
     import jaxmarl  # noqa: F401
     from jaxmarl.environments.smax import HeuristicEnemySMAX  # noqa: F401
     from jaxmarl.environments.smax.smax_env import Scenario as JaxMarlScenario  # noqa: F401
+    from jaxmarl.environments.smax.distributions import (  # noqa: F401
+        SurroundAndReflectPositionDistribution,
+        UniformUnitTypeDistribution,
+    )

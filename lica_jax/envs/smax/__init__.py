@@ -1,1 +1,48 @@
-"""SMAX: StarCraft-like micromanagement in JAX."""
+"""SMAX: StarCraft-like micromanagement in JAX.
+
+Options: ``backend`` "native" (default: our batched simulation) or "jaxmarl" (JaxMARL's own, on its
+maps); ``stats`` "jaxmarl" (default) or "sc2"; ``reward`` "smax" (default, at most 2 per episode
+where nobody heals) or "smac" (at most 20).
+"""
+
+from __future__ import annotations
+
+from lica_jax.envs.smax.scenarios import SCENARIOS, check_scenario
+from lica_jax.errors import UserError
+
+NAMES = tuple(SCENARIOS)
+OPTIONS = {
+    "backend": ("native", "jaxmarl"),
+    "stats": ("jaxmarl", "sc2"),
+    "reward": ("smax", "smac"),
+}
+
+
+def match(name: str) -> bool:
+    return name in SCENARIOS  # maps registered since
+
+
+def describe(name: str) -> str:
+    s = SCENARIOS[name]
+    kind = "random units" if s.random else "fixed units"
+    extended = ", SMAX-extended" if s.source == "extended" else ""
+    return f"{len(s.allies)} vs {len(s.enemies)}, {kind}, limit {s.limit}{extended}"
+
+
+def make(name: str, **options: str):
+    from lica_jax.envs import name_with
+
+    full, scenario = name_with(f"smax/{name}", OPTIONS, options), SCENARIOS[name]
+    check_scenario(name, scenario)
+    stats, reward = (options.get(k, OPTIONS[k][0]) for k in ("stats", "reward"))
+    if options.get("backend") == "jaxmarl":
+        if not scenario.on_jaxmarl:
+            raise UserError(f"smax/{name}: JaxMARL cannot play this map; leave out backend=jaxmarl")
+        if (stats, reward) != ("jaxmarl", "smax"):
+            raise UserError(f"smax/{name}: backend=jaxmarl has its own stats and reward only")
+        from lica_jax.envs.smax.jaxmarl import JaxMarlSmax
+
+        return JaxMarlSmax(full, scenario)
+    from lica_jax.envs.smax.native import Smax
+
+    return Smax(full, scenario, stats, reward)

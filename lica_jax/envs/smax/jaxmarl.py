@@ -15,16 +15,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lica_jax.envs.smax.scenarios import SCENARIOS, Scenario
+from lica_jax.envs.smax.scenarios import Scenario
 from lica_jax.types import TaskSpec, TimeStep
-
-NAMES = tuple(SCENARIOS)
-
-
-def describe(name: str) -> str:
-    s = SCENARIOS[name]
-    kind = "random units" if s.random else "fixed units"
-    return f"{len(s.allies)} vs {len(s.enemies)}, {kind}, limit {s.limit}"
 
 
 class JaxMarlSmax:
@@ -45,7 +37,7 @@ class JaxMarlSmax:
         )  # fmt: skip
         per_unit = 5 + (self.env.unit_type_bits if scenario.random else 0)
         self.spec = TaskSpec(
-            name=f"smax/{name}",
+            name=name,
             n_agents=self._n,
             n_actions=self.env.num_ally_actions,
             obs_size=self.env.obs_size,
@@ -105,7 +97,3 @@ class JaxMarlSmax:
         return jnp.concatenate([f.astype(s.unit_health.dtype) for f in features], axis=-1).reshape(
             -1
         )
-
-
-def make(name: str) -> JaxMarlSmax:
-    return JaxMarlSmax(name, SCENARIOS[name])

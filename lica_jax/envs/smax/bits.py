@@ -1,0 +1,67 @@
+"""Random bits for batches laid out with the batch last: the same ones as ``jax.random``'s.
+
+`jax.random` on CPU runs threefry's rounds as a loop over short arrays. Here they are unrolled and
+element-wise, about four times as fast, and keys of every shape need no `vmap`. For threefry keys
+(with jax_threefry_partitionable, the default) ``split(key, i)`` is ``jax.random.split(key, n)[i]``
+and ``uniform`` draws what ``jax.random.uniform`` draws, to the bit on [0, 1). Of keys of another
+kind the first two words are used.
+
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+
+
+class Key(NamedTuple):
+    """Two words of a key, arrays of one shape."""
+
+    high: UInt32[Array, ...]
+    low: UInt32[Array, ...]
+
+
+def as_key(keys: PRNGKeyArray) -> Key:
+    """The words of keys ``[...]``, new style or old."""
+    typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    words = jax.random.key_data(keys) if typed else keys
+    return Key(words[..., 0], words[..., 1])
+
+
+def split(key: Key, i) -> Key:
+    """Entry ``i`` of ``jax.random.split(key, n)``, for any n > i; i broadcasts against the key."""
+    return _held(Key(*_threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))))
+
+
+def uniform(key: Key, i, low: float, high: float) -> Float[Array, ...]:
+    """Entry ``i`` (C order) of ``jax.random.uniform(key, shape, minval=low, maxval=high)``."""
+    a, b = _threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))
+    one_to_two = ((a ^ b) >> np.uint32(9)) | np.uint32(0x3F800000)
+    unit = jax.lax.bitcast_convert_type(one_to_two, jnp.float32) - np.float32(1)
+    low, high = np.float32(low), np.float32(high)
+    return _held(jnp.maximum(low, unit * (high - low) + low))
+
+
+def _threefry(key: Key, x0, x1):
+    words = (key.high, key.low, key.high ^ key.low ^ _PARITY)
+    x0, x1 = x0 + words[0], x1 + words[1]
+    for i in range(5):
+        for r in _ROTATIONS[i % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint32(r)) | (x1 >> np.uint32(32 - r))
+            x1 = x0 ^ x1
+        x0, x1 = x0 + words[(i + 1) % 3], x1 + words[(i + 2) % 3] + np.uint32(i + 1)
+    return x0, x1
+
+
+def _held(x):
+    """Computed once: the CPU compiler would repeat the rounds in every use it can fuse."""
+    return jax.lax.optimization_barrier(x)

@@ -1,0 +1,167 @@
+"""SMAX as batched arrays: the simulation of JaxMARL's ``HeuristicEnemySMAX``, several times faster
+on a CPU, and with the units and maps of SMAC that JaxMARL does not have.
+
+From the same state and key a step gives JaxMARL's results to float rounding
+(tests/reference/test_smax.py). Results on maps with other units are "SMAX-extended": they are no
+more comparable with StarCraft II than SMAX's own.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lica_jax.envs.frames import NONE, Frame, Scene
+from lica_jax.envs.smax import bits, simulation
+from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, SIZE, Battle, State, outcome
+from lica_jax.envs.smax.fight import MAX_ENERGY
+from lica_jax.envs.smax.observe import critic_state, observe
+from lica_jax.envs.smax.scenarios import Scenario
+from lica_jax.envs.smax.spawn import start
+from lica_jax.types import TaskSpec, TimeStep
+
+
+class Smax:
+    """One map. The batch is the last axis of the state's leaves."""
+
+    batch_axis = -1
+
+    def __init__(self, name: str, scenario: Scenario, stats: str = "jaxmarl", reward: str = "smax"):
+        self.battle = battle = Battle(scenario, stats)
+        self._reward = reward
+        heals = bool(battle.healers(ENEMIES)) if not scenario.random else False
+        smac = reward == "smac"
+        sources = {"jaxmarl": "SMAX", "extended": "SMAX-extended", "lica_jax": "SMAX, our map"}
+        self.spec = TaskSpec(
+            name=name,
+            n_agents=battle.n,
+            n_actions=battle.n_actions,
+            obs_size=battle.obs_size,
+            state_size=battle.state_size,
+            episode_limit=scenario.limit,
+            # SMAX returns at most 2 (damage 1 + win 1), SMAC 20: entropy coefficients and gradient
+            # clipping tuned on SMAC need the factor 10.
+            reward_scale=1.0 if smac else 10.0,
+            timeout_is_terminal=True,
+            # What an enemy healer heals can be shot away again.
+            max_return=None if heals else 20.0 if smac else 2.0,
+            has_win=True,
+            source=sources[scenario.source],
+        )
+        self.scene = Scene(
+            bounds=(0.0, 0.0, SIZE, SIZE),
+            kinds=tuple(k.name for k in battle.kinds),
+            team=(ALLIES,) * battle.n + (ENEMIES,) * battle.m,
+            agent=(*range(battle.n), *(NONE,) * battle.m),
+            obstacles=scenario.obstacles,
+            frame_seconds=DT,
+        )
+
+    # --- a batch ---------------------------------------------------------------------------------
+
+    def reset_batch(self, keys):
+        state = start(self.battle, keys)
+        return state, self._timestep(state, jnp.zeros_like(state.x[0]), first=True)
+
+    def step_batch(self, keys, state, action):
+        after, reward = self._advance(keys, state, action)
+        return after, self._timestep(after, reward, first=False)
+
+    def step_or_reset_batch(self, keys, reset_keys, over, state, action):
+        """A step where not ``over`` [B], else the start of a new battle; observed once."""
+        after, reward = self._advance(keys, state, action)
+        fresh = jax.lax.cond(jnp.any(over), lambda: start(self.battle, reset_keys), lambda: after)
+        state = jax.tree.map(lambda a, b: jnp.where(over, a, b), fresh, after)
+        return state, self._timestep(state, jnp.where(over, 0, reward), first=over)
+
+    def _advance(self, keys, state, action):
+        units = self.battle.units(state.kind)
+        key = bits.as_key(keys)
+        after = simulation.advance(self.battle, units, state, key, jnp.moveaxis(action, 0, -1))
+        return after, simulation.reward(self.battle, units, state, after, self._reward)
+
+    def _timestep(self, state: State, reward, *, first) -> TimeStep:
+        battle = self.battle
+        state = jax.lax.optimization_barrier(state)
+        units = battle.units(state.kind)
+        obs, avail = observe(battle, units, state)
+        won, over = outcome(battle, state.alive)
+        first = jnp.broadcast_to(first, over.shape)
+        return TimeStep(
+            obs=obs,
+            state=critic_state(battle, units, state),
+            avail=avail,
+            reward=reward,
+            terminated=over,
+            truncated=(state.step >= battle.scenario.limit) & ~over,
+            first=first,
+            alive=jnp.moveaxis(state.alive[: battle.n], -1, 0),
+            info={"won": won},
+        )
+
+    # --- one environment -------------------------------------------------------------------------
+
+    # Compiled as a whole also when called on their own: operation by operation they take seconds.
+
+    @partial(jax.jit, static_argnums=0)
+    def reset(self, key):
+        return _alone(self.reset_batch(key[None]))
+
+    @partial(jax.jit, static_argnums=0)
+    def step(self, key, state, action):
+        return _alone(self.step_batch(key[None], _batch_of_one(state), action[None]))
+
+    @partial(jax.jit, static_argnums=0)
+    def frames(self, key, state, action) -> Frame:
+        """The eight world ticks of a step."""
+        battle, state = self.battle, _batch_of_one(state)
+        units = battle.units(state.kind)
+        enemy_key, world_key = simulation.step_keys(bits.as_key(key[None]))
+        noted, aim = simulation.orders(battle, units, state, enemy_key, action[:, None])
+        _, (x, y, health, cooldown) = simulation.ticks(
+            battle, units, aim, noted, world_key, keep=True
+        )
+        x, y, health, cooldown = (v[..., 0] for v in (x, y, health, cooldown))  # [K, U]
+        before = jnp.concatenate([state.cooldown[None, :, 0], cooldown[:-1]])
+        target, heals = _targets(battle, noted.attack[:, 0])
+        # Whoever attacked in a tick waits longer after it; who healed has lost energy.
+        acted = jnp.where(heals, cooldown < before, cooldown > before) & (target >= 0)
+        healer = np.array([t.heals for t in battle.types]) & (not battle.scenario.random)
+        full = jnp.broadcast_to(units.health, noted.x.shape)[:, 0]
+        radius = jnp.broadcast_to(units.radius, noted.x.shape)[:, 0]
+        kind = jnp.argmax(jnp.broadcast_to(units.bits, (*units.bits.shape[:2], 1))[..., 0], axis=1)
+        every = x.shape
+        return Frame(
+            position=jnp.stack([x, y], axis=-1),
+            radius=jnp.broadcast_to(radius, every),
+            kind=jnp.broadcast_to(kind, every),
+            alive=health > 0,
+            health=health / full,
+            energy=jnp.where(healer, cooldown / MAX_ENERGY, 0),
+            target=jnp.where(acted, target, NONE),
+            healing=acted & heals,
+        )
+
+
+def _targets(battle, attack):
+    """``(index of the unit that an action is aimed at, whether it heals)``, [U]; -1 for none."""
+    slot, n = attack - MOVES, battle.n
+    ally = np.arange(battle.u) < n
+    target = jnp.where(ally, n + slot, n - 1 - slot)
+    heals = np.zeros(battle.u, bool)
+    if not battle.scenario.random:
+        heals = np.array([t.heals for t in battle.types])
+        target = jnp.where(heals, jnp.where(ally, slot, n + slot), target)
+    return jnp.where(slot >= 0, target, NONE), jnp.asarray(heals)
+
+
+def _batch_of_one(state):
+    return jax.tree.map(lambda x: x[..., None], state)
+
+
+def _alone(result):
+    state, ts = result
+    return jax.tree.map(lambda x: x[..., 0], state), jax.tree.map(lambda x: x[0], ts)
