@@ -8,39 +8,46 @@ import pytest
 from lica_jax.envs import describe_task, make_task, task_names
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.errors import UserError
+from lica_jax.rollout import reset_batch, step_batch
 
 ENVS = 3
-NAMES = [*task_names(), "mpe/simple_spread_n5"]
+VARIANTS = ("mpe/simple_spread_n5", "smax/2s3z:backend=jaxmarl", "smax/MMM2:stats=sc2,reward=smac")
+QUICK_MAPS = ("2s3z", "4m_vs_3m", "MMM2", "2c_vs_64zg", "smacv2_5_units", "so_many_baneling")
+NAMES = [
+    pytest.param(n, marks=pytest.mark.slow)
+    if n.startswith("smax/") and n.partition("/")[2] not in QUICK_MAPS
+    else n
+    for n in task_names()
+] + list(VARIANTS)
 
 
 def play_out(task):
-    """Legal random play of ENVS episodes to their limit, as one program. Leaves [T, ENVS, ...]."""
+    """Legal random play of ENVS episodes to their limit, through the functions training uses:
+    ``key -> (start, actions, steps)`` with leaves [ENVS, ...] and [T, ENVS, ...]."""
 
-    def one(key):
-        reset_key, key = jax.random.split(key)
-        state, ts = task.reset(reset_key)
+    def step(carry, key):
+        env, ts = carry
+        act_key, step_key = jax.random.split(key)
+        if task.spec.continuous:
+            action = jax.random.uniform(act_key, ts.avail.shape, minval=-1.0)
+        else:
+            action = jax.random.categorical(act_key, jnp.where(ts.avail, 0.0, -jnp.inf))
+        env, ts = step_batch(task, step_key, env, action)
+        return (env, ts), (action, ts)
 
-        def step(carry, key):
-            state, ts = carry
-            act_key, step_key = jax.random.split(key)
-            if task.spec.continuous:
-                action = jax.random.uniform(act_key, ts.avail.shape, minval=-1.0)
-            else:
-                action = jax.random.categorical(act_key, jnp.where(ts.avail, 0.0, -jnp.inf))
-            state, ts = task.step(step_key, state, action)
-            return (state, ts), (action, ts)
-
+    def run(key):
+        env, ts = reset_batch(task, key, ENVS)
         keys = jax.random.split(key, task.spec.episode_limit)
-        _, (actions, steps) = jax.lax.scan(step, (state, ts), keys)
+        _, (actions, steps) = jax.lax.scan(step, (env, ts), keys)
         return ts, actions, steps
 
-    return jax.jit(jax.vmap(one, out_axes=(0, 1, 1)))
+    return jax.jit(run)
 
 
-def first_keys(key, limit):
-    """The reset key and the first step's key of one environment in `play_out`."""
-    reset_key, key = jax.random.split(key)
-    return reset_key, jax.random.split(jax.random.split(key, limit)[0])[1]
+def first_keys(key, env, limit):
+    """The reset key and the first step's key of an environment in `play_out`."""
+    step_key = jax.random.split(jax.random.split(key, limit)[0])[1]
+    return jax.random.split(key, ENVS)[env], jax.random.split(step_key, ENVS)[env]
 
 
 def close(a, b):
@@ -53,8 +60,8 @@ def test_conformance(name):
     spec = task.spec
     assert spec.name == name
     run = play_out(task)
-    keys = jax.random.split(jax.random.key(0), ENVS)
-    start, actions, steps = run(keys)
+    key = jax.random.key(0)
+    start, actions, steps = run(key)
 
     # Shapes and types.
     expected = {
@@ -95,15 +102,14 @@ def test_conformance(name):
             total = float(np.asarray(steps.reward)[: ends[env] + 1, env].sum())
             assert total <= spec.max_return + 1e-4
 
-    # Determinism; and neither jit nor vmap changes anything: the first step again, without them.
-    again = run(keys)
-    jax.tree.map(np.testing.assert_array_equal, (start, actions, steps), again)
-    reset_key, step_key = first_keys(keys[1], spec.episode_limit)
-    state, plain = task.reset(reset_key)
-    close(plain, jax.tree.map(lambda x: x[1], start))
-    _, plain = task.step(step_key, state, actions[0, 1])
-    close(plain, jax.tree.map(lambda x: x[0, 1], steps))
-    # vmap gives each environment its own episode.
+    # Determinism; and an environment alone does what it does in a batch.
+    jax.tree.map(np.testing.assert_array_equal, (start, actions, steps), run(key))
+    reset_key, step_key = first_keys(key, 1, spec.episode_limit)
+    state, alone = task.reset(reset_key)
+    close(alone, jax.tree.map(lambda x: x[1], start))
+    _, alone = task.step(step_key, state, actions[0, 1])
+    close(alone, jax.tree.map(lambda x: x[0, 1], steps))
+    # Each environment has its own episode.
     if np.ptp(np.asarray(start.obs), axis=0).max() > 0:
         assert not np.array_equal(steps.state[0, 0], steps.state[0, 1])
 
@@ -124,7 +130,8 @@ def test_every_smax_scenario_of_jaxmarl_is_registered():
 
 @pytest.fixture(scope="module")
 def small_map():
-    return make_task("smax/4m_vs_3m")
+    """The adapter; tests/unit/test_smax.py is about our own simulation."""
+    return make_task("smax/4m_vs_3m:backend=jaxmarl")
 
 
 def with_units(task, state, **changes):
