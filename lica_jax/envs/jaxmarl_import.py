@@ -32,8 +32,8 @@ def _silent_stdout():
 with _silent_stdout():
     import jaxmarl  # noqa: F401
     from jaxmarl.environments.smax import HeuristicEnemySMAX  # noqa: F401
-    from jaxmarl.environments.smax.smax_env import Scenario as JaxMarlScenario  # noqa: F401
     from jaxmarl.environments.smax.distributions import (  # noqa: F401
         SurroundAndReflectPositionDistribution,
         UniformUnitTypeDistribution,
     )
+    from jaxmarl.environments.smax.smax_env import Scenario as JaxMarlScenario  # noqa: F401

@@ -14,7 +14,7 @@ import pytest
 
 from lica_jax.envs import make_task
 from lica_jax.envs.smax import bits
-from lica_jax.envs.smax.battle import Memory, State
+from lica_jax.envs.smax.jaxmarl import native_state
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.rollout import select
 
@@ -32,25 +32,10 @@ def _float64():
     """JaxMARL's SMAX is a float32 program: none of this directory's float64."""
 
 
-def native_state(task, theirs) -> State:
-    """JaxMARL's state, a batch of them, as ours."""
-    s, memory = theirs.state, theirs.enemy_policy_state
-
-    def last(x):
-        return jnp.moveaxis(x, 0, -1)
-
-    return State(
-        x=last(s.unit_positions[..., 0]), y=last(s.unit_positions[..., 1]),
-        health=last(s.unit_health), cooldown=last(s.unit_weapon_cooldowns),
-        move_x=last(s.prev_movement_actions[..., 0]), move_y=last(s.prev_movement_actions[..., 1]),
-        attack=last(s.prev_attack_actions),
-        kind=last(s.unit_types).astype(jnp.int32) if task.battle.scenario.random else None,
-        enemy=Memory(
-            goal_x=last(memory.default_target[..., 0]), goal_y=last(memory.default_target[..., 1]),
-            last_target=last(memory.last_attacked_enemy),
-        ),
-        step=s.step,
-    )  # fmt: skip
+def batched(task, theirs):
+    """JaxMARL's states, a batch of them, as ours: the batch last."""
+    mine = native_state(theirs, task.battle.scenario.random)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), mine)
 
 
 def apart(a, b):
@@ -94,9 +79,9 @@ def compare(name):
         action = bold(ts.avail, act_key)
         keys = jax.random.split(step_key, ENVS)
         after, ts = jax.vmap(theirs.step)(keys, state, action)
-        before = native_state(ours, state)
+        before = batched(ours, state)
         mine, my_ts = ours.step_batch(keys, before, action)
-        expected = native_state(ours, after)
+        expected = batched(ours, after)
         out = {
             "state": apart(batch_first(mine), batch_first(expected)),
             "ts": apart(my_ts, ts),
@@ -112,7 +97,7 @@ def compare(name):
         keys = jax.random.split(reset_key, ENVS)
         state, ts = jax.vmap(theirs.reset)(keys)
         mine, my_ts = ours.reset_batch(keys)
-        start = apart(batch_first(mine), batch_first(native_state(ours, state))), apart(my_ts, ts)
+        start = apart(batch_first(mine), batch_first(batched(ours, state))), apart(my_ts, ts)
         _, out = jax.lax.scan(step, (state, ts), jax.random.split(key, STEPS))
         return start, out
 

@@ -574,6 +574,16 @@ def test_frames_are_the_ticks_of_the_step():
     np.testing.assert_allclose(frames.energy[0, [0, 10]], 0.25, atol=0.01)
 
 
+def test_frames_of_the_jaxmarl_backend():
+    task = make_task("smax/4m_vs_3m:backend=jaxmarl")
+    state, ts = task.reset(KEY)
+    action = jnp.argmax(ts.avail, axis=-1)
+    frames = task.frames(KEY, state, action)
+    after, _ = jax.jit(task.step)(KEY, state, action)
+    np.testing.assert_allclose(frames.position[-1], after.state.unit_positions, atol=2e-5)
+    assert task.scene.kinds[0] == "marine"
+
+
 def test_frames_show_shots_and_heals():
     task, state = scene_of_shots()
     alone = jax.tree.map(lambda x: x[..., 0], state)

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from lica_jax.envs.smax.battle import Memory, State
+from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.scenarios import Scenario
 from lica_jax.types import TaskSpec, TimeStep
 
@@ -35,6 +37,7 @@ class JaxMarlSmax:
             ),
             max_steps=scenario.limit - 1,
         )  # fmt: skip
+        self._native = Smax(name, scenario)
         per_unit = 5 + (self.env.unit_type_bits if scenario.random else 0)
         self.spec = TaskSpec(
             name=name,
@@ -62,6 +65,14 @@ class JaxMarlSmax:
         actions = {agent: action[i] for i, agent in enumerate(self.env.agents)}
         obs, state, rewards, _, _ = self.env.step_env(key, state, actions)
         return state, self._timestep(obs, state, rewards[self.env.agents[0]], first=False)
+
+    @property
+    def scene(self):
+        return self._native.scene
+
+    def frames(self, key, state, action):
+        """The eight world ticks of a step, as our own simulation makes them from this state."""
+        return self._native.frames(key, native_state(state, self._random_types), action)
 
     def _timestep(self, obs, state, reward, *, first) -> TimeStep:
         unit_alive = state.state.unit_alive
@@ -97,3 +108,19 @@ class JaxMarlSmax:
         return jnp.concatenate([f.astype(s.unit_health.dtype) for f in features], axis=-1).reshape(
             -1
         )
+
+
+def native_state(theirs, random_types: bool) -> State:
+    """JaxMARL's state as that of our own simulation; leaves as theirs, ``[U]`` or ``[B, U]``."""
+    s, memory = theirs.state, theirs.enemy_policy_state
+    return State(
+        x=s.unit_positions[..., 0], y=s.unit_positions[..., 1], health=s.unit_health,
+        cooldown=s.unit_weapon_cooldowns, move_x=s.prev_movement_actions[..., 0],
+        move_y=s.prev_movement_actions[..., 1], attack=s.prev_attack_actions,
+        kind=s.unit_types.astype(jnp.int32) if random_types else None,
+        enemy=Memory(
+            goal_x=memory.default_target[..., 0], goal_y=memory.default_target[..., 1],
+            last_target=memory.last_attacked_enemy,
+        ),
+        step=s.step,
+    )  # fmt: skip

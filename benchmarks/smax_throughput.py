@@ -1,0 +1,180 @@
+"""Env steps per second of SMAX under a random policy: our simulation beside JaxMARL's.
+
+Both sides run a jitted scan of stepping with automatic reset, legal random actions from the same
+sampler, and use every output (observations, masks, rewards, ends; ours also the normalised critic
+state, JaxMARL's its world state). Calls of the sides alternate, so that a busy machine slows both;
+medians count. A row per map and number of environments; the ratio is of the medians of that row.
+
+``--split`` adds where our step's time goes, in microseconds per batched step, each part compiled
+alone.
+
+    python benchmarks/smax_throughput.py --maps 2s3z 5m_vs_6m 3s5z_vs_3s6z --envs 256
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lica_jax.envs import make_task
+from lica_jax.envs.smax import bits, simulation
+from lica_jax.envs.smax.observe import critic_state, observe
+from lica_jax.envs.smax.scenarios import SCENARIOS
+from lica_jax.errors import UserError
+from lica_jax.run_dir import versions
+
+MAPS = ("2s3z", "5m_vs_6m", "3s5z_vs_3s6z")
+
+
+def random_actions(avail, key):
+    """Uniform among the available actions [..., A]; cheap, to leave the time to the simulation."""
+    index = np.arange(avail.size, dtype=np.uint32).reshape(avail.shape)
+    noise = bits.uniform(bits.as_key(key), index, 0, 1)
+    return jnp.argmax(jnp.where(avail, noise, -1), axis=-1).astype(jnp.int32)
+
+
+def used(tree):
+    """A number that every output takes part in."""
+    return sum(jnp.sum(x, dtype=jnp.float32) for x in jax.tree.leaves(tree))
+
+
+def our_loop(task, envs, length):
+    def step(carry, key):
+        state, ts = carry
+        act_key, step_key, reset_key = jax.random.split(key, 3)
+        action = random_actions(ts.avail, act_key)
+        keys, reset_keys = (jax.random.split(k, envs) for k in (step_key, reset_key))
+        over = ts.terminated | ts.truncated
+        state, ts = task.step_or_reset_batch(keys, reset_keys, over, state, action)
+        return (state, ts), (used(ts), envs - jnp.sum(over))
+
+    start = jax.jit(task.reset_batch)(jax.random.split(jax.random.key(0), envs))
+    return jax.jit(lambda c, k: jax.lax.scan(step, c, jax.random.split(k, length))), start
+
+
+def jaxmarl_loop(task, envs, length):
+    """JaxMARL's own stepping as its documentation shows it: `step`, and ask for the masks."""
+    env = task.env
+
+    def step(carry, key):
+        obs, state = carry
+        act_key, step_key = jax.random.split(key)
+        masks = jax.vmap(env.get_avail_actions)(state)
+        action = random_actions(jnp.stack([masks[a] for a in env.agents], axis=1) > 0, act_key)
+        actions = {a: action[:, i] for i, a in enumerate(env.agents)}
+        keys = jax.random.split(step_key, envs)
+        obs, state, reward, done, _ = jax.vmap(env.step)(keys, state, actions)
+        return (obs, state), (used((obs, reward, done)), jnp.asarray(envs))
+
+    start = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), envs))
+    return jax.jit(lambda c, k: jax.lax.scan(step, c, jax.random.split(k, length))), start
+
+
+def rates(loops, seconds):
+    """Name -> transitions per second of every timed call, alternating; and first-call seconds."""
+    carry = {name: start for name, (_, start) in loops.items()}
+    out, first = {name: [] for name in loops}, {}
+
+    def call(name, i):
+        begin = time.perf_counter()
+        key = jax.random.key(i)
+        carry[name], (_, count) = jax.block_until_ready(loops[name][0](carry[name], key))
+        spent = time.perf_counter() - begin
+        return float(jnp.sum(count)) / spent, spent
+
+    for name in loops:
+        first[name] = call(name, 0)[1]
+        call(name, 1)
+    begin, i = time.perf_counter(), 2
+    while time.perf_counter() - begin < seconds or i < 5:
+        for name in loops:
+            out[name].append(call(name, i)[0])
+        i += 1
+    return out, first
+
+
+def split(task, envs):
+    """Microseconds of the parts of one batched step."""
+    battle = task.battle
+    keys = jax.random.split(jax.random.key(0), envs)
+    state, ts = jax.jit(task.reset_batch)(keys)
+    action, key = random_actions(ts.avail, jax.random.key(1)), bits.as_key(keys)
+
+    def units(state):
+        return battle.units(state.kind)
+
+    @jax.jit
+    def orders(state, key, action):
+        return simulation.orders(battle, units(state), state, key, action)
+
+    noted, aim = orders(state, key, action.T)
+    parts = {
+        "orders of both teams": (orders, state, key, action.T),
+        "eight world ticks": (
+            lambda s, aim, k: simulation.ticks(battle, units(s), aim, s, k), noted, aim, key,
+        ),
+        "observations and masks": (lambda s: observe(battle, units(s), s), noted),
+        "critic state": (lambda s: critic_state(battle, units(s), s), noted),
+        "whole step": (task.step_batch, keys, state, action),
+    }  # fmt: skip
+    out = {}
+    for name, (function, *args) in parts.items():
+        jitted, taken = jax.jit(function), []
+        for _ in range(30):
+            begin = time.perf_counter()
+            jax.block_until_ready(jitted(*args))
+            taken.append(time.perf_counter() - begin)
+        out[name] = round(1e6 * statistics.median(taken[5:]))
+    return out
+
+
+def measure(name, envs, args):
+    task = make_task(f"smax/{name}")
+    loops = {"ours": our_loop(task, envs, args.length)}
+    if SCENARIOS[name].on_jaxmarl:
+        theirs = make_task(f"smax/{name}", backend="jaxmarl")
+        loops["jaxmarl"] = jaxmarl_loop(theirs, envs, args.length)
+    taken, first = rates(loops, args.seconds)
+    median = {side: statistics.median(r) for side, r in taken.items()}
+    row = {
+        "map": name, "envs": envs,
+        "env_steps_per_second": {side: round(r) for side, r in median.items()},
+        "fastest": {side: round(max(r)) for side, r in taken.items()},
+        "calls": len(taken["ours"]),
+        "first_call_seconds": {side: round(s, 1) for side, s in first.items()},
+    }  # fmt: skip
+    if "jaxmarl" in median:
+        row["ratio"] = round(median["ours"] / median["jaxmarl"], 1)
+    if args.split:
+        row["microseconds"] = split(task, envs)
+    return row
+
+
+def main():
+    formatter = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--maps", nargs="+", choices=SCENARIOS, default=MAPS, metavar="MAP")
+    parser.add_argument("--envs", nargs="+", type=int, default=(256,))
+    parser.add_argument("--length", type=int, default=32, help="batched steps per call")
+    parser.add_argument("--seconds", type=float, default=15.0, help="per row")
+    parser.add_argument("--split", action="store_true", help="where the time goes")
+    args = parser.parse_args()
+    if min(*args.envs, args.length, 10**9) < 1 or args.seconds <= 0:
+        parser.error("--envs, --length and --seconds must be positive")
+    print(json.dumps({"machine": versions()}), flush=True)
+    try:
+        for name in args.maps:
+            for envs in args.envs:
+                print(json.dumps(measure(name, envs, args)), flush=True)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
