@@ -6,7 +6,8 @@ of them, and the median call counts.
 
 * ``jaxmarl``: JaxMARL's ``env.step`` (with its automatic reset) under a random policy: the peer.
 * ``raw``: this package's task under the same random policy, with its next-step reset and its
-  normalised critic state; ``ratio_to_jaxmarl`` compares the two of one run.
+  normalised critic state; ``ratio_to_jaxmarl`` compares the two of one run. A good part of it is
+  the policy's `jax.random.categorical`: `smax_throughput.py` measures the simulation.
 * ``rollout``: the same with LICA's recurrent actor choosing the actions.
 * ``train``: collecting and learning with the ``fast`` preset's settings (4 critic steps and one
   actor step per segment), and its share of raw speed.
@@ -44,6 +45,8 @@ def random_actions(avail, key):
 
 def jaxmarl_loop(task, envs):
     """JaxMARL's own stepping as its documentation shows it: `step`, and ask for the masks."""
+    if task.spec.name.startswith("smax/"):
+        task = make_task(task.spec.name, backend="jaxmarl")
     env = task.env
 
     def avail_of(state):

@@ -231,7 +231,7 @@ def default_run_dir(algorithm: str, task: str) -> Path:
 
     now = datetime.datetime.now()
     stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
-    return Path("runs") / f"{algorithm}-{task.replace('/', '-')}-{stamp}"
+    return Path("runs") / f"{algorithm}-{re.sub('[^A-Za-z0-9_.]+', '-', task)}-{stamp}"
 
 
 # --- eval ----------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def _list(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     from lica_jax.algorithms import REGISTRY
     from lica_jax.config import DEFAULT_PRESET, ablation_names, preset_names
-    from lica_jax.envs import describe_task, task_names
+    from lica_jax.envs import describe_task, task_names, task_options
 
     if args.what in (None, "algorithms"):
         print("algorithms")
@@ -293,6 +293,10 @@ def _list(argv: list[str]) -> int:
         print("tasks")
         for name in task_names():
             print(f"  {name:30} {describe_task(name)}")
+        print("task options, default first, as in smax/2s3z:reward=smac,stats=sc2")
+        for name, options in task_options().items():
+            for option, values in options.items():
+                print(f"  {name:30} {option}={'|'.join(values)}")
     if args.what in (None, "presets"):
         print("presets")
         for name in preset_names():

@@ -13,7 +13,8 @@ from lica_jax.types import Task
 
 # Each module offers `NAMES: tuple[str, ...]`, `describe(name) -> str` and `make(name, **options)
 # -> Task`. It may accept further names through `match(name) -> bool` (simple_spread for any n),
-# and list its options in `OPTIONS: dict[str, tuple[str, ...]]`, each with its default first.
+# and list its options in `OPTIONS: dict[str, tuple[str, ...]]`, each with its default first;
+# `OPTIONS_OF` names the one task that takes them, where not all do.
 FAMILIES: dict[str, str] = {
     "smax": "lica_jax.envs.smax",
     "mpe": "lica_jax.envs.mpe",
@@ -29,6 +30,16 @@ def task_names() -> list[str]:
         for family, module in FAMILIES.items()
         for name in importlib.import_module(module).NAMES
     ]
+
+
+def task_options() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Options by the tasks that take them; of each option the values, the default first."""
+    out = {}
+    for family, path in FAMILIES.items():
+        module = importlib.import_module(path)
+        if options := getattr(module, "OPTIONS", {}):
+            out[f"{family}/{getattr(module, 'OPTIONS_OF', '*')}"] = options
+    return out
 
 
 def make_task(name: str, **options: str) -> Task:

@@ -24,6 +24,7 @@ from lica_jax.types import TaskSpec, TimeStep
 
 Table = tuple[tuple[float, ...], ...]
 NAMES = ("climbing", "penalty", "traffic_junction")
+OPTIONS_OF = "penalty"
 OPTIONS = {"k": ("-100", "-75", "-50", "-25", "0")}
 
 # Rewards by the first agent's action, then the second's.

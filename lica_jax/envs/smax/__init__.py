@@ -8,6 +8,7 @@ where nobody heals) or "smac" (at most 20).
 from __future__ import annotations
 
 from lica_jax.envs.smax.scenarios import SCENARIOS, check_scenario
+from lica_jax.envs.smax.units import JAXMARL
 from lica_jax.errors import UserError
 
 NAMES = tuple(SCENARIOS)
@@ -24,9 +25,16 @@ def match(name: str) -> bool:
 
 def describe(name: str) -> str:
     s = SCENARIOS[name]
-    kind = "random units" if s.random else "fixed units"
-    extended = ", SMAX-extended" if s.source == "extended" else ""
-    return f"{len(s.allies)} vs {len(s.enemies)}, {kind}, limit {s.limit}{extended}"
+    if s.random:
+        teams = f"{len(s.allies)} vs {len(s.enemies)} random units"
+    else:
+        teams = " vs ".join(map(_team, (s.allies, s.enemies)))
+    return f"{teams}, limit {s.limit}" + (", SMAX-extended" if s.source == "extended" else "")
+
+
+def _team(ids: tuple[int, ...]) -> str:
+    """``1 medivac, 2 marauder, 7 marine``."""
+    return ", ".join(f"{ids.count(i)} {JAXMARL[i].name}" for i in dict.fromkeys(ids))
 
 
 def make(name: str, **options: str):
