@@ -15,7 +15,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from lica_jax.envs.smax.scenarios import SIZE, Scenario, fewest_actions
+from lica_jax.envs.smax.scenarios import Scenario, fewest_actions
 from lica_jax.envs.smax.units import N_JAXMARL, STATS, UnitType, can_target, damage
 
 ALLIES, ENEMIES = 0, 1
@@ -204,6 +204,3 @@ def outcome(battle: Battle, alive: Bool[Array, "U B"]) -> tuple[Bool[Array, " B"
     alive = alive & battle.fighter
     allies, enemies = (any_unit(alive[battle.team(t)]) for t in (ALLIES, ENEMIES))
     return allies & ~enemies, ~allies | ~enemies
-
-
-__all__ = ["SIZE", "Battle", "Memory", "State", "Units", "any_unit", "outcome"]

@@ -20,16 +20,15 @@ from jaxtyping import Array, Float, Int
 
 from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.battle import (
-    ALLIES,
     ENEMIES,
     MOVES,
-    SIZE,
     STOP,
     Battle,
     Memory,
     State,
     Units,
 )
+from lica_jax.envs.smax.scenarios import SIZE
 
 HEAL_SIGHT = 9.0
 FOLLOW = 3.0  # how near a healer without a patient stays to the others
@@ -215,6 +214,3 @@ def _crosses(box, at, to):
             jnp.minimum(leave, jnp.maximum(t0, t1)),
         )
     return enter < leave
-
-
-__all__ = ["ALLIES", "ENEMIES", "direction", "heuristic", "initial_memory"]

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from lica_jax.envs.smax.battle import SIZE, Battle, Units
+from lica_jax.envs.smax.battle import Battle, Units
+from lica_jax.envs.smax.scenarios import SIZE
 
 UNROLLED = 24  # above so many units, loops over them are loops of the program
 held = jax.lax.optimization_barrier

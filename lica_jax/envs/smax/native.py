@@ -16,10 +16,10 @@ import numpy as np
 
 from lica_jax.envs.frames import NONE, Frame, Scene
 from lica_jax.envs.smax import bits, simulation
-from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, SIZE, Battle, State, outcome
+from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, Battle, State, outcome
 from lica_jax.envs.smax.fight import MAX_ENERGY
 from lica_jax.envs.smax.observe import critic_state, observe
-from lica_jax.envs.smax.scenarios import Scenario
+from lica_jax.envs.smax.scenarios import SIZE, Scenario
 from lica_jax.envs.smax.spawn import start
 from lica_jax.types import TaskSpec, TimeStep
 

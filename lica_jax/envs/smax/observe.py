@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from lica_jax.envs.smax.battle import ALLIES, MOVES, SIZE, STOP, Battle, State, Units
+from lica_jax.envs.smax.battle import ALLIES, MOVES, STOP, Battle, State, Units
+from lica_jax.envs.smax.scenarios import SIZE
 
 held = jax.lax.optimization_barrier
 
