@@ -328,4 +328,6 @@ def hparam_problems(hp: Any) -> list[str]:
         elif value < low or (high is not None and value > high):
             wanted = f"within {low} and {high}" if high is not None else f"at least {low:g}"
             out.append(f"hp.{f.name} must be {wanted}, got {value}")
+    if getattr(hp, "temperature_steps", 1) == 0 and hp.temperature_final != hp.temperature:
+        out.append("hp.temperature_final needs hp.temperature_steps, over which to go there")
     return out

@@ -272,6 +272,12 @@ def test_monte_carlo_keeps_no_target_critic():
     assert learner.target_critic == () and new.target_critic == ()
 
 
+def test_a_final_temperature_needs_a_time():
+    config = load_config("lica", "smax/3m", hp={"temperature": 0.5, "temperature_final": 0.3})
+    with pytest.raises(UserError, match="temperature_final needs"):
+        resolve(config, SPEC)
+
+
 def test_the_temperature_follows_its_schedule():
     hp = {"temperature": 2.0, "temperature_final": 1.0, "temperature_steps": 100.0}
     _, _, metrics = updated(hp, env_steps=50.0, policy_input="straight_through")
