@@ -73,8 +73,7 @@ class Smax:
     def step_or_reset_batch(self, keys, reset_keys, over, state, action):
         """A step where not ``over`` [B], else the start of a new battle; observed once."""
         after, reward = self._advance(keys, state, action)
-        fresh = jax.lax.cond(jnp.any(over), lambda: start(self.battle, reset_keys), lambda: after)
-        state = jax.tree.map(lambda a, b: jnp.where(over, a, b), fresh, after)
+        state = self._restarted(reset_keys, over, after)
         return state, self._timestep(state, jnp.where(over, 0, reward), first=over)
 
     def _advance(self, keys, state, action):
@@ -82,6 +81,25 @@ class Smax:
         key = bits.as_key(keys)
         after = simulation.advance(self.battle, units, state, key, jnp.moveaxis(action, 0, -1))
         return after, simulation.reward(self.battle, units, state, after, self._reward)
+
+    def _restarted(self, keys, over, state):
+        """``state`` with new battles where ``over``; few are at a time, so they are made in groups
+        and only as many as are needed."""
+        batch = over.shape[0]
+        size = min(batch, max(8, batch // 16))
+        groups = -(-batch // size)
+        which = jnp.nonzero(over, size=groups * size, fill_value=batch)[0]
+
+        def put(i, state):
+            at = jax.lax.dynamic_slice_in_dim(which, i * size, size)
+            fresh = start(self.battle, keys[at])  # of the fill value: somebody's, and not used
+
+            def into(old, new):
+                return old.at[..., at].set(new, mode="drop")
+
+            return jax.tree.map(into, state, fresh)
+
+        return jax.lax.fori_loop(0, -(-jnp.sum(over) // size), put, state)
 
     def _timestep(self, state: State, reward, *, first) -> TimeStep:
         battle = self.battle

@@ -46,16 +46,18 @@ def observe(
     per_unit = [others(v) for v in (share, state.move_x, state.move_y, attack, cooldown)]
     features = [per_unit[0], dx / sight, dy / sight, *per_unit[1:]]
     rows = jnp.stack([jnp.where(seen, f, 0) for f in features], axis=2)
-    types = jnp.where(seen[:, :, None], others(units.bits), 0)
-    rows = jnp.concatenate([rows, types], axis=2)
     own = jnp.stack([share[:n], state.x[:n] / SIZE, state.y[:n] / SIZE, cooldown[:n]], axis=1)
     bits = jnp.broadcast_to(units.bits[:n], (n, units.bits.shape[1], alive.shape[-1]))
     own = jnp.where(alive[:n, None], jnp.concatenate([own, bits], axis=1), 0)
-    obs = jnp.concatenate([rows.reshape(n, -1, alive.shape[-1]), own], axis=1)
-    # The last n - 1 + ... columns of `distance` belong to the enemies.
+    # Batch first. Types are put in behind the transposition: constants need none.
+    rows, own, seen_first = (jnp.moveaxis(held(v), -1, 0) for v in (rows, own, seen))
+    types = jnp.where(seen_first[..., None], jnp.moveaxis(others(units.bits), -1, 0), 0)
+    rows = jnp.concatenate([rows, types], axis=-1).reshape(*own.shape[:2], -1)
+    obs = jnp.concatenate([rows, own], axis=-1)
+    # Behind the n - 1 team-mates come the enemies.
     reach = (distance < units.range[:n, None])[:, n - 1 :] & both[:, n - 1 :]
     avail = _available(battle, units, state, reach)
-    return jnp.moveaxis(held(obs), -1, 0), jnp.moveaxis(avail, -1, 0)
+    return obs, jnp.moveaxis(avail, -1, 0)
 
 
 def _shares(units, state):
