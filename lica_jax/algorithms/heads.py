@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lica_jax.core import gaussian
 from lica_jax.core.masking import mask_logits
@@ -60,10 +60,25 @@ def _choose_index(
     explore: Bool[Array, " B"],
 ) -> Array:  # fmt: skip
     logits = mask_logits(outputs, avail)
-    # Gumbel-max on the masked logits, as the official selector does in training.
-    sampled = jax.random.categorical(key, logits)
+    sampled = sample_index(logits, key)
     greedy = jnp.argmax(logits, axis=-1)
     return jnp.where(explore[:, None], sampled, greedy).astype(jnp.int32)
+
+
+def sample_index(logits: Float[Array, "*B A"], key: Array) -> Int[Array, "*B"]:
+    """A draw from the softmax, by inverting the cumulated probabilities.
+
+    One random number per row instead of one per action as `jax.random.categorical` takes, which
+    was a third of a rollout step on CPU. Actions of weight 0 (masked ones) are never drawn, however
+    the sums are rounded.
+    """
+    weight = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    below = jnp.cumsum(weight, axis=-1)
+    at = jax.random.uniform(key, (*logits.shape[:-1], 1), logits.dtype) * below[..., -1:]
+    reached = (below > at) & (weight > 0)
+    # The product may round up to the sum of all: then none is reached, and any will do.
+    first = jnp.argmax(reached, axis=-1)
+    return jnp.where(jnp.any(reached, axis=-1), first, jnp.argmax(logits, axis=-1))
 
 
 def _choose_point(outputs, avail, key, explore):
