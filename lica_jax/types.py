@@ -70,9 +70,9 @@ class Task(Protocol):
     """A pure, jittable, unbatched environment that never resets itself.
 
     A task whose natural layout is batched may also offer ``reset_batch``, ``step_batch`` and
-    ``step_or_reset_batch`` with a leading axis B on every argument, and say in ``batch_axis`` (0 or
-    -1) where B is in the leaves of its state; ``rollout`` uses them when present. A task that can
-    be looked at has ``scene`` and ``frames`` (`envs/frames.py`).
+    ``step_or_reset_batch`` with a leading axis B on every argument but the state, and say in
+    ``batch_axis`` (0 or -1) where B is in the leaves of the state; ``rollout`` uses them when
+    present. A task that can be looked at has ``scene`` and ``frames`` (`envs/frames.py`).
     """
 
     spec: TaskSpec

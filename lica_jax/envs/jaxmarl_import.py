@@ -9,6 +9,8 @@ import contextlib
 import os
 import sys
 
+import jax
+
 
 @contextlib.contextmanager
 def _silent_stdout():
@@ -29,7 +31,8 @@ def _silent_stdout():
         os.close(nowhere)
 
 
-with _silent_stdout():
+# JaxMARL makes arrays while it is imported; inside a traced function they would be tracers.
+with _silent_stdout(), jax.ensure_compile_time_eval():
     import jaxmarl  # noqa: F401
     from jaxmarl.environments.smax import HeuristicEnemySMAX  # noqa: F401
     from jaxmarl.environments.smax.distributions import (  # noqa: F401

@@ -80,6 +80,9 @@ def test_list_shows_everything(capsys):
         "paper",
         "fast",
         "straight_through",
+        "smax/2c_vs_64zg",
+        "2 colossus vs 64 zergling",
+        "backend=native|jaxmarl",
     ):
         assert name in out
     assert main(["list", "presets"]) == 0
@@ -98,6 +101,10 @@ def test_help_shows_the_settings(capsys):
 
 BAD = {
     "unknown task": (["train", "lica", "smax/3mm"], "did you mean smax/3m"),
+    "unknown map": (["train", "lica", "smax/MMM3"], "did you mean smax/MMM"),
+    "unknown option": (["train", "lica", "smax/3m:backnd=jaxmarl"], "did you mean backend"),
+    "unknown option value": (["train", "lica", "smax/3m:reward=smax2"], "did you mean smax"),
+    "a map JaxMARL lacks": (["train", "lica", "smax/MMM:backend=jaxmarl"], "cannot play"),
     "unknown algorithm": (["train", "licca", "smax/3m"], "did you mean lica"),
     "unknown preset": (["train", "lica", "smax/3m", "--preset", "papper"], "did you mean paper"),
     "unknown ablation": (

@@ -54,7 +54,7 @@ def one_tick(task, state, actions):
 
     @jax.jit
     def run(state):
-        aim = fight.aims(battle, state, attack)
+        aim, _ = fight.aims(battle, state, attack)
         now = state.replace(attack=attack)
         return simulation.tick(battle, units, aim, now, bits.as_key(KEY[None]))
 
@@ -125,7 +125,7 @@ def heal_for(task, state, ticks, action=5 + 1):
 
     @jax.jit
     def run(state):
-        aim = fight.aims(battle, state, attack)
+        aim, _ = fight.aims(battle, state, attack)
         for _ in range(ticks):
             now = state.replace(attack=attack)
             state = simulation.tick(battle, units, aim, now, bits.as_key(KEY[None]))
@@ -161,6 +161,21 @@ def test_no_healing(health, energy, away, why):
     assert left == pytest.approx(energy + 0.7875 / 16, abs=1e-4)
 
 
+def test_repeating_a_refused_order_does_not_start_healing():
+    """Below 5 energy nothing starts, however often it is asked for; what goes on needs no 5."""
+    task, state = heal_scene(60.0, energy=1.0)
+    still = jnp.full((1, 2), STOP).at[0, 0].set(5 + 1)
+    step = jax.jit(task.step_batch)
+    for _ in range(3):
+        state, _ = step(KEY[None], state, still)
+    assert float(state.health[1, 0]) == 60.0
+    state = state.replace(cooldown=state.cooldown.at[0].set(5.0))
+    for _ in range(6):
+        state, _ = step(KEY[None], state, still)
+    # 3 seconds: all energy, and what came back meanwhile.
+    assert float(state.health[1, 0]) == pytest.approx(60 + 3 * (5 + 3 * 0.7875), abs=0.2)
+
+
 def test_energy_bounds_what_can_be_healed():
     """50 energy are 150 health, and 3 for each that comes back meanwhile; going on needs no 5."""
     task, state = heal_scene(1.0)
@@ -170,7 +185,7 @@ def test_energy_bounds_what_can_be_healed():
     def step(state, _):
         # Damage keeps the patient low.
         before = state.replace(health=state.health.at[1].set(10.0), attack=attack)
-        aim = fight.aims(battle, before, attack)
+        aim, _ = fight.aims(battle, before, attack)
         after = simulation.tick(battle, units, aim, before, bits.as_key(KEY[None]))
         return after, (after.health[1, 0] - 10, after.cooldown[0, 0])
 
@@ -239,7 +254,7 @@ def test_layers_do_not_push_each_other():
 
 def test_nobody_is_pushed_further_than_its_radius():
     crowd = [(8 + 0.001 * i, 16) for i in range(12)]
-    task, state = scene((ZERGLING,) * 12, (MARINE,), [*crowd, (30, 16)])
+    task, state = scene((ZERGLING,) * 12, (BANELING,), [*crowd, (30, 16)])
     _, after = one_tick(task, state, [STOP] * 13)
     moved = np.hypot(after.x - state.x, after.y - state.y)[:12, 0]
     assert moved.max() <= 0.375 + 1e-5
@@ -249,11 +264,12 @@ def test_nobody_is_pushed_further_than_its_radius():
 # --- obstacles -----------------------------------------------------------------------------------
 
 
-def test_obstacles_stop_walkers_only():
+@pytest.mark.parametrize("deadly", [False, True])
+def test_obstacles_stop_walkers_only(deadly):
     box = ((15.5, 4.0, 16.5, 28.0),)
     task, state = scene(
         (COLOSSUS, ZERGLING, MEDIVAC), (MARINE,), [(14, 16), (14, 10), (14, 22), (30, 30)],
-        obstacles=box, deadly_walls=False,
+        obstacles=box, deadly_walls=deadly,
     )  # fmt: skip
     east = jnp.array([[1, 1, 1]])
     for _ in range(4):
@@ -386,17 +402,22 @@ def test_mirror_matches_are_even(name):
 
 
 def test_step_or_reset_is_a_step_or_a_reset():
-    task = make_task("smax/4m_vs_3m")
-    keys, other = jax.random.split(KEY, 3), jax.random.split(jax.random.key(1), 3)
-    state, ts = task.reset_batch(keys)
+    """Whoever is over: new battles are made in groups of 8."""
+    task, envs = make_task("smax/4m_vs_3m"), 37
+    keys, other = jax.random.split(KEY, envs), jax.random.split(jax.random.key(1), envs)
+    state, ts = jax.jit(task.reset_batch)(keys)
     action = jnp.argmax(ts.avail, axis=-1)
-    over = jnp.array([False, True, False])
-    mine = jax.jit(task.step_or_reset_batch)(other, keys, over, state, action)
-    fresh, stepped = task.reset_batch(keys), jax.jit(task.step_batch)(other, state, action)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-        mine, select_env(task, over, fresh, stepped),
-    )  # fmt: skip
+    share = jnp.array([0.0, 0.03, 0.3, 0.9, 1.0])
+    over = jax.random.uniform(KEY, (envs,)) < share[:, None]
+    assert np.asarray(over).sum(1).tolist() == sorted(np.asarray(over).sum(1).tolist())
+
+    def both(over):
+        mine = task.step_or_reset_batch(other, keys, over, state, action)
+        return mine, select_env(task, over, task.reset_batch(keys), stepped)
+
+    stepped = task.step_batch(other, state, action)
+    mine, expected = jax.jit(jax.vmap(both))(over)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), mine, expected)
 
 
 # --- rewards, stats, maps ------------------------------------------------------------------------
@@ -494,6 +515,8 @@ MARINES = (MARINE,) * 3
         (Scenario(MARINES, (), 60), "there are no enemies"),
         (Scenario(MARINES, (99,), 60), "unit type 99"),
         (Scenario((MEDIVAC,), MARINES, 60), "nobody can fight"),
+        (Scenario(MARINES, MARINES, 60, source="mine"), "source must be one of"),
+        (Scenario(MARINES, MARINES, 60, obstacles=((1, 2, 3),)), "not a box"),
         (Scenario(MARINES, MARINES, 0), "limit must be at least 1"),
         (Scenario(MARINES, MARINES, 60, n_actions=7), "at least 8 actions"),
         (Scenario((MEDIVAC, *MARINES), MARINES, 60, n_actions=8), "at least 9 actions"),
@@ -510,8 +533,15 @@ def test_scenarios_that_make_no_sense(scenario, message):
     assert "nonsense" not in SCENARIOS
 
 
-def test_a_map_of_your_own(monkeypatch):
-    monkeypatch.setattr(maps, "SCENARIOS", SCENARIOS)
+def test_scenarios_take_lists_and_arrays_of_whole_numbers():
+    listed = Scenario([MARINE] * 3, np.array([MARINE] * 3, np.uint8), np.int64(60))
+    assert listed == Scenario(MARINES, MARINES, 60)
+    for units, limit in (((0.5,), 60), (MARINES, "60"), (MARINES, 60.5), (7, 60)):
+        with pytest.raises(UserError, match="takes unit type ids"):
+            Scenario(units, MARINES, limit)
+
+
+def test_a_map_of_your_own():
     maps.register_scenario("1c_vs_8z", Scenario((COLOSSUS,), (ZERGLING,) * 8, 90, n_actions=20))
     try:
         task = make_task("smax/1c_vs_8z")
@@ -535,6 +565,7 @@ def test_a_map_of_your_own(monkeypatch):
         ("smax/2s3z:jaxmarl", "written as"),
         ("smax/MMM2:backend=jaxmarl", "JaxMARL cannot play"),
         ("smax/2s3z:backend=jaxmarl,stats=sc2", "own stats and reward"),
+        ("smax/smacv2_5_units:stats=sc2", "fixed units"),
         ("smax/2s3z:stats=4.10", "unknown value of option stats"),
     ],
 )

@@ -43,6 +43,8 @@ def make(name: str, **options: str):
     full, scenario = name_with(f"smax/{name}", OPTIONS, options), SCENARIOS[name]
     check_scenario(name, scenario)
     stats, reward = (options.get(k, OPTIONS[k][0]) for k in ("stats", "reward"))
+    if scenario.random and stats != "jaxmarl":
+        raise UserError(f"smax/{name}: stats={stats} needs a map with fixed units")
     if options.get("backend") == "jaxmarl":
         if not scenario.on_jaxmarl:
             raise UserError(f"smax/{name}: JaxMARL cannot play this map; leave out backend=jaxmarl")

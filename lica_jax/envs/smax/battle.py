@@ -90,6 +90,10 @@ class Battle:
     def team(self, team: int) -> slice:
         return slice(0, self.n) if team == ALLIES else slice(self.n, self.u)
 
+    def index(self, team: int, i: int) -> int:
+        """Index among all units of unit i of a team."""
+        return i if team == ALLIES else self.n + i
+
     @cached_property
     def kinds(self) -> tuple[UnitType, ...]:
         """Types that observations distinguish: JaxMARL's six, or on other maps those present."""

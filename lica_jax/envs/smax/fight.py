@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, Battle, State, Units
 
@@ -34,8 +34,12 @@ class Aims(NamedTuple):
     heal: tuple[Bool[Array, "K B"], ...]  # per healer, over its team; empty without healers
 
 
-def aims(battle: Battle, state: State, attack) -> Aims:
-    """Decodes attack actions ``[U, B]`` (0 for none); what can never work is left out."""
+def aims(battle: Battle, state: State, attack: Int[Array, "U B"]) -> tuple[Aims, Array]:
+    """Decodes attack actions (0 for none); what can never work is left out.
+
+    Also returns the actions without those of healers that lack the energy to start: a refused order
+    is forgotten, or it would count as going on in the next step.
+    """
     slot = attack - MOVES
     n, m = battle.n, battle.m
     own = slot[:n, None] == np.arange(m)[:, None]
@@ -46,8 +50,13 @@ def aims(battle: Battle, state: State, attack) -> Aims:
         if not able.all():
             own = own & able[:n, n:, None]
             theirs = theirs & able[n:, :n, None]
-    heal = [_heal_aim(battle, state, attack, team, i) for team, i in _healers(battle)]
-    return Aims(*held((own, theirs)), tuple(heal))
+    heal = []
+    for team, i in _healers(battle):
+        patient, ready = _heal_aim(battle, state, attack, team, i)
+        heal.append(patient & ready)
+        me = battle.index(team, i)
+        attack = attack.at[me].set(jnp.where(ready, attack[me], 0))
+    return Aims(*held((own, theirs)), tuple(heal)), attack
 
 
 def _healers(battle):
@@ -55,12 +64,12 @@ def _healers(battle):
 
 
 def _heal_aim(battle, state, attack, team, i):
-    """Patient of healer i of a team, if it has the energy to start or goes on healing."""
+    """``(patient of healer i of a team, whether it can start or goes on)``."""
     own = battle.team(team)
     slot, before = attack[own][i] - MOVES, state.attack[own][i] - MOVES
     patient = np.array([[t.healable and j != i] for j, t in enumerate(battle.types[own])])
     ready = (state.cooldown[own][i] >= ENERGY_TO_START) | (slot == before)
-    return (slot == np.arange(len(patient))[:, None]) & patient & ready
+    return (slot == np.arange(len(patient))[:, None]) & patient, ready
 
 
 def chosen(aim: Bool[Array, "N M B"], value: Float[Array, "M B"]) -> Float[Array, "N B"]:
@@ -160,7 +169,7 @@ def _heal(battle, units, aim, now, cooldown):
     gain = [jnp.zeros_like(now.x[battle.team(team)]) for team in (ALLIES, ENEMIES)]
     for (team, i), patient in zip(_healers(battle), aim.heal, strict=True):
         own = battle.team(team)
-        me = range(battle.u)[own][i]
+        me = battle.index(team, i)
         energy, alive = now.cooldown[me], now.alive[me]
         dx, dy = now.x[own] - now.x[me], now.y[own] - now.y[me]
         near = jnp.sqrt(dx * dx + dy * dy) < units.range[me]

@@ -5,8 +5,9 @@ range. With none in range it walks, in one of four directions, towards a random 
 towards the point opposite to where it started. The team does not share what it sees. Orders of
 enemies are those of JaxMARL: allies count them upwards, enemies downwards.
 
-Healers go to the most damaged biological team-mate within 9 and heal it; without one they stay with
-the nearest fighting team-mate. Units that walk head for a corner of an obstacle in their way.
+Healers go to the hurt biological team-mate with the lowest health within 9 and heal it; without one
+they stay with the nearest fighting team-mate. Walkers head for a corner of an obstacle
+in their way.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def heuristic(
         to_x, to_y = _around(battle, units.radius[own], own, (x, y), (to_x, to_y))
     action = jnp.where(shoots, MOVES + target, direction(to_x - x, to_y - y))
     for i in battle.healers(team):
-        action = action.at[i].set(_heal(battle, units, state, i, own, action[i]))
+        action = action.at[i].set(_heal(battle, units, state, i, own))
     return action, Memory(goal_x, goal_y, last_target)
 
 
@@ -150,8 +151,8 @@ def _random_in_sight(others, uniform):
     return held((count > 0, dx, dy))
 
 
-def _heal(battle, units, state, i, own, walk):
-    """Action of healer i of the team ``own``; ``walk`` is what a fighter would do."""
+def _heal(battle, units, state, i, own):
+    """Action of healer i of the team ``own``."""
     x, y, health, alive = state.x[own], state.y[own], state.health[own], state.alive[own]
     dx, dy = x - x[i], y - y[i]
     distance = jnp.sqrt(dx * dx + dy * dy)
@@ -167,8 +168,8 @@ def _heal(battle, units, state, i, own, walk):
     far = jnp.sum(jnp.where(is_to, distance, 0), axis=0)
     go = direction(*(jnp.sum(jnp.where(is_to, d, 0), axis=0)[None] for d in (dx, dy)))[0]
     heal = jnp.where(far < units.range[own][i], MOVES + to, go)
-    follow = jnp.where(jnp.any(fighter, axis=0), jnp.where(far < FOLLOW, STOP, go), walk)
-    return jnp.where(anybody, heal, follow)
+    follow = jnp.where(jnp.any(fighter, axis=0) & (far >= FOLLOW), go, STOP)
+    return jnp.where(anybody, heal, follow).astype(jnp.int32)
 
 
 def _around(battle, radius, own, at, to):

@@ -28,8 +28,9 @@ def at_wall(x: Float[Array, "U B"], y: Float[Array, "U B"]) -> Bool[Array, "U B"
 def push_apart(battle: Battle, units: Units, x, y, alive) -> Positions:
     """Moves the living out of each other by half of how much they overlap, all at once.
 
-    On extended maps only units of one layer push each other, nobody is pushed further than its own
-    radius in a tick (crowds would explode), and what cannot walk is not pushed.
+    Only units of one layer push each other. On maps with anything that JaxMARL does not know,
+    nobody is pushed further than its own radius in a tick (crowds would explode), and what cannot
+    walk is not pushed at all.
     """
     u = battle.u
     reach = _reach(battle, units)
@@ -49,7 +50,7 @@ def push_apart(battle: Battle, units: Units, x, y, alive) -> Positions:
     else:
         sums = jax.lax.fori_loop(0, u, by, sums)
     dx, dy = sums[0] / 2, sums[1] / 2
-    if battle.scenario.source == "extended":
+    if not battle.scenario.plain:
         length = jnp.sqrt(dx * dx + dy * dy)
         most = np.array([[t.radius if t.speed else 0.0] for t in battle.types], np.float32)
         share = jnp.minimum(most / jnp.maximum(length, 1e-6), 1)

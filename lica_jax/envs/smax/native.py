@@ -17,7 +17,7 @@ import numpy as np
 from lica_jax.envs.frames import NONE, Frame, Scene
 from lica_jax.envs.smax import bits, simulation
 from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, Battle, State, outcome
-from lica_jax.envs.smax.fight import MAX_ENERGY
+from lica_jax.envs.smax.fight import ENERGY_RATE, MAX_ENERGY
 from lica_jax.envs.smax.observe import critic_state, observe
 from lica_jax.envs.smax.scenarios import SIZE, Scenario
 from lica_jax.envs.smax.spawn import start
@@ -34,7 +34,7 @@ class Smax:
         self._reward = reward
         heals = bool(battle.healers(ENEMIES)) if not scenario.random else False
         smac = reward == "smac"
-        sources = {"jaxmarl": "SMAX", "extended": "SMAX-extended", "lica_jax": "SMAX, our map"}
+        sources = {"jaxmarl": "SMAX", "extended": "SMAX-extended", "own": "SMAX, own map"}
         self.spec = TaskSpec(
             name=name,
             n_agents=battle.n,
@@ -145,8 +145,10 @@ class Smax:
         x, y, health, cooldown = (v[..., 0] for v in (x, y, health, cooldown))  # [K, U]
         before = jnp.concatenate([state.cooldown[None, :, 0], cooldown[:-1]])
         target, heals = _targets(battle, noted.attack[:, 0])
-        # Whoever attacked in a tick waits longer after it; who healed has lost energy.
-        acted = jnp.where(heals, cooldown < before, cooldown > before) & (target >= 0)
+        # Whoever attacked in a tick waits longer after it; who healed has spent energy.
+        regained = jnp.minimum(before + ENERGY_RATE * DT, MAX_ENERGY)
+        healed = (cooldown < regained - 1e-5) & (health > 0)
+        acted = jnp.where(heals, healed, cooldown > before) & (target >= 0)
         healer = np.array([t.heals for t in battle.types]) & (not battle.scenario.random)
         full = jnp.broadcast_to(units.health, noted.x.shape)[:, 0]
         radius = jnp.broadcast_to(units.radius, noted.x.shape)[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from lica_jax.envs.smax.units import (
@@ -22,6 +23,7 @@ from lica_jax.errors import UserError
 
 SIZE = 32.0  # width and height of every map
 SPAWNS = ((SIZE / 4, SIZE / 2), (SIZE * 3 / 4, SIZE / 2))  # allies, enemies
+SOURCES = ("jaxmarl", "extended", "own")
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
@@ -36,7 +38,7 @@ class Scenario:
         SMAC has the map.
       random: SMACv2's random start positions and unit types (the type ids are then ignored).
       source: ``"jaxmarl"`` for its scenarios, ``"extended"`` for SMAC's maps that it does not have,
-        ``"lica_jax"`` for ours.
+        ``"own"`` for ours and yours.
       obstacles: boxes that only flying and cliff-walking units cross; sight and fire do.
       deadly_walls: whether the map's edge kills, as in JaxMARL, instead of stopping.
       n_actions: size of the agents' action set where more than the map needs is wanted.
@@ -46,21 +48,39 @@ class Scenario:
     enemies: tuple[int, ...]
     limit: int
     random: bool = False
-    source: str = "jaxmarl"
+    source: str = "own"
     obstacles: tuple[Box, ...] = ()
     deadly_walls: bool = True
     n_actions: int | None = None
 
+    def __post_init__(self):
+        # Lists and arrays of numbers are what people have at hand.
+        try:
+            for name in ("allies", "enemies"):
+                ids = tuple(operator.index(t) for t in getattr(self, name))
+                object.__setattr__(self, name, ids)
+            object.__setattr__(self, "limit", operator.index(self.limit))
+            boxes = tuple(tuple(map(float, box)) for box in self.obstacles)
+            object.__setattr__(self, "obstacles", boxes)
+        except TypeError as error:
+            raise UserError(f"a scenario takes unit type ids, a limit and boxes: {error}") from None
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing in it is unknown to JaxMARL's simulation, which ours then equals."""
+        known = max(self.allies + self.enemies) < N_JAXMARL
+        return known and not self.obstacles and self.deadly_walls and not self.grid
+
     @property
     def on_jaxmarl(self) -> bool:
         """Whether JaxMARL's own simulation can play it."""
-        plain = not self.obstacles and self.deadly_walls and self.n_actions is None
-        return plain and max(self.allies + self.enemies) < N_JAXMARL and not self.grid
+        return self.plain and self.n_actions is None
 
     @property
     def grid(self) -> bool:
         """Whether large teams start on a grid: the base noise would put them into each other."""
-        return self.source == "extended" and max(len(self.allies), len(self.enemies)) > 20
+        fixed = self.source != "jaxmarl" and not self.random
+        return fixed and max(len(self.allies), len(self.enemies)) > 20
 
 
 def fewest_actions(scenario: Scenario) -> int:
@@ -71,6 +91,8 @@ def fewest_actions(scenario: Scenario) -> int:
 
 def check_scenario(name: str, s: Scenario) -> None:
     """Raises ``UserError`` when a scenario makes no sense."""
+    if s.source not in SOURCES:
+        raise UserError(f"smax/{name}: source must be one of {SOURCES}, got {s.source!r}")
     for team, units in (("allies", s.allies), ("enemies", s.enemies)):
         if not units:
             raise UserError(f"smax/{name}: there are no {team}")
@@ -91,6 +113,8 @@ def check_scenario(name: str, s: Scenario) -> None:
     if s.random and s.obstacles:
         raise UserError(f"smax/{name}: random start positions know nothing of obstacles")
     for box in s.obstacles:
+        if len(box) != 4:
+            raise UserError(f"smax/{name}: obstacle {box} is not a box x0, y0, x1, y1")
         x0, y0, x1, y1 = box
         if not (0 <= x0 < x1 <= SIZE and 0 <= y0 < y1 <= SIZE):
             raise UserError(
@@ -102,8 +126,12 @@ def check_scenario(name: str, s: Scenario) -> None:
                 raise UserError(f"smax/{name}: obstacle {box} is within 5 of a team's start")
 
 
+def _jaxmarl(allies: tuple[int, ...], enemies: tuple[int, ...], limit: int, **kwargs) -> Scenario:
+    return Scenario(allies, enemies, limit, source="jaxmarl", **kwargs)
+
+
 def _marines(n: int, n_enemies: int, limit: int, **kwargs) -> Scenario:
-    return Scenario((MARINE,) * n, (MARINE,) * n_enemies, limit, **kwargs)
+    return _jaxmarl((MARINE,) * n, (MARINE,) * n_enemies, limit, **kwargs)
 
 
 def _protoss(stalkers: int, zealots: int) -> tuple[int, ...]:
@@ -125,17 +153,17 @@ SCENARIOS: dict[str, Scenario] = {
     "5m_vs_6m": _marines(5, 6, 70),
     "10m_vs_11m": _marines(10, 11, 150),
     "27m_vs_30m": _marines(27, 30, 180),
-    "2s3z": Scenario(_protoss(2, 3), _protoss(2, 3), 120),
-    "3s5z": Scenario(_protoss(3, 5), _protoss(3, 5), 150),
-    "3s5z_vs_3s6z": Scenario(_protoss(3, 5), _protoss(3, 6), 170),
-    "3s_vs_5z": Scenario(_protoss(3, 0), _protoss(0, 5), 250),
-    "6h_vs_8z": Scenario((HYDRALISK,) * 6, _protoss(0, 8), 150),
+    "2s3z": _jaxmarl(_protoss(2, 3), _protoss(2, 3), 120),
+    "3s5z": _jaxmarl(_protoss(3, 5), _protoss(3, 5), 150),
+    "3s5z_vs_3s6z": _jaxmarl(_protoss(3, 5), _protoss(3, 6), 170),
+    "3s_vs_5z": _jaxmarl(_protoss(3, 0), _protoss(0, 5), 250),
+    "6h_vs_8z": _jaxmarl((HYDRALISK,) * 6, _protoss(0, 8), 150),
     # JaxMARL gives these its default limit of 100, which is SMACv2's too.
     "smacv2_5_units": _marines(5, 5, 100, random=True),
     "smacv2_10_units": _marines(10, 10, 100, random=True),
     "smacv2_20_units": _marines(20, 20, 100, random=True),
     # SMAC's other maps.
-    "8m_vs_9m": _marines(8, 9, 120, source="extended"),
+    "8m_vs_9m": _extended((MARINE,) * 8, (MARINE,) * 9, 120),
     "MMM": _extended(_terran(1, 2, 7), _terran(1, 2, 7), 150),
     "MMM2": _extended(_terran(1, 2, 7), _terran(1, 3, 8), 180),
     "1c3s5z": _extended((COLOSSUS, *_protoss(3, 5)), (COLOSSUS, *_protoss(3, 5)), 180),
@@ -158,7 +186,7 @@ SCENARIOS: dict[str, Scenario] = {
         obstacles=((15.5, 4.0, 16.5, 28.0),), deadly_walls=False,
     ),
     # Ours: one marine more than the enemy. Easy enough to be solved in seconds, for tests.
-    "4m_vs_3m": _marines(4, 3, 60, source="lica_jax"),
+    "4m_vs_3m": Scenario((MARINE,) * 4, (MARINE,) * 3, 60),
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def orders(battle: Battle, units: Units, state: State, key: bits.Key, action: In
     move = [jnp.zeros(every.shape, state.x.dtype) for _ in range(2)]
     for k, along in enumerate(DIRECTIONS):
         move = [jnp.where(every == k, a, v) for a, v in zip(along, move, strict=True)]
-    aim = aims(battle, state, attack)
+    aim, attack = aims(battle, state, attack)
     noted = state.replace(move_x=move[0], move_y=move[1], attack=attack, enemy=memory)
     return held(noted), aim
 
@@ -51,7 +51,7 @@ def tick(battle: Battle, units: Units, aim: Aims, now: State, key: bits.Key) -> 
         health = jnp.where(at_wall(x, y), 0, health)
     x, y, health, cooldown = held((x, y, health, cooldown))
     x, y = push_apart(battle, units, x, y, health > 0)
-    if not battle.scenario.deadly_walls:
+    if battle.scenario.obstacles or not battle.scenario.deadly_walls:
         x, y = keep_out(battle, units, x, y)
     return now.replace(x=x, y=y, health=health, cooldown=cooldown)
 

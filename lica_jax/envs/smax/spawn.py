@@ -72,6 +72,7 @@ def _random_start(battle, key):
     type_key = bits.split(after, 1)
     place = jax.vmap(positions.generate, out_axes=-1)(_as_keys(position_key))
     kind = jax.vmap(types.generate, out_axes=-1)(_as_keys(type_key))
+    place = place.astype(jnp.float32)  # whatever JAX's default is
     return place[:, 0], place[:, 1], kind.astype(jnp.int32)
 
 
