@@ -21,6 +21,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import throughput
 
 from lica_jax.envs import make_task
 from lica_jax.envs.smax import bits, simulation
@@ -54,49 +55,12 @@ def our_loop(task, envs, length):
         state, ts = task.step_or_reset_batch(keys, reset_keys, over, state, action)
         return (state, ts), (used(ts), envs - jnp.sum(over))
 
+    def run(carry, key):
+        carry, (numbers, count) = jax.lax.scan(step, carry, jax.random.split(key, length))
+        return carry, (jnp.sum(numbers), jnp.sum(count))
+
     start = jax.jit(task.reset_batch)(jax.random.split(jax.random.key(0), envs))
-    return jax.jit(lambda c, k: jax.lax.scan(step, c, jax.random.split(k, length))), start
-
-
-def jaxmarl_loop(task, envs, length):
-    """JaxMARL's own stepping as its documentation shows it: `step`, and ask for the masks."""
-    env = task.env
-
-    def step(carry, key):
-        obs, state = carry
-        act_key, step_key = jax.random.split(key)
-        masks = jax.vmap(env.get_avail_actions)(state)
-        action = random_actions(jnp.stack([masks[a] for a in env.agents], axis=1) > 0, act_key)
-        actions = {a: action[:, i] for i, a in enumerate(env.agents)}
-        keys = jax.random.split(step_key, envs)
-        obs, state, reward, done, _ = jax.vmap(env.step)(keys, state, actions)
-        return (obs, state), (used((obs, reward, done)), jnp.asarray(envs))
-
-    start = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), envs))
-    return jax.jit(lambda c, k: jax.lax.scan(step, c, jax.random.split(k, length))), start
-
-
-def rates(loops, seconds):
-    """Name -> transitions per second of every timed call, alternating; and first-call seconds."""
-    carry = {name: start for name, (_, start) in loops.items()}
-    out, first = {name: [] for name in loops}, {}
-
-    def call(name, i):
-        begin = time.perf_counter()
-        key = jax.random.key(i)
-        carry[name], (_, count) = jax.block_until_ready(loops[name][0](carry[name], key))
-        spent = time.perf_counter() - begin
-        return float(jnp.sum(count)) / spent, spent
-
-    for name in loops:
-        first[name] = call(name, 0)[1]
-        call(name, 1)
-    begin, i = time.perf_counter(), 2
-    while time.perf_counter() - begin < seconds or i < 5:
-        for name in loops:
-            out[name].append(call(name, i)[0])
-        i += 1
-    return out, first
+    return jax.jit(run), start
 
 
 def split(task, envs):
@@ -139,9 +103,8 @@ def measure(name, envs, args):
     loops = {"ours": our_loop(task, envs, args.length)}
     if SCENARIOS[name].on_jaxmarl:
         theirs = make_task(f"smax/{name}", backend="jaxmarl")
-        loops["jaxmarl"] = jaxmarl_loop(theirs, envs, args.length)
-    taken, first = rates(loops, args.seconds)
-    median = {side: statistics.median(r) for side, r in taken.items()}
+        loops["jaxmarl"] = throughput.jaxmarl_loop(theirs, envs, args.length, random_actions)
+    median, first, taken = throughput.measure(loops, args.seconds)
     row = {
         "map": name, "envs": envs,
         "env_steps_per_second": {side: round(r) for side, r in median.items()},

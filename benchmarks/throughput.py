@@ -43,7 +43,7 @@ def random_actions(avail, key):
     return jax.random.categorical(key, jnp.where(avail, 0.0, -1e10))
 
 
-def jaxmarl_loop(task, envs):
+def jaxmarl_loop(task, envs, length=LENGTH, choose=random_actions):
     """JaxMARL's own stepping as its documentation shows it: `step`, and ask for the masks."""
     if task.spec.name.startswith("smax/"):
         task = make_task(task.spec.name, backend="jaxmarl")
@@ -59,7 +59,7 @@ def jaxmarl_loop(task, envs):
         obs, state = carry
         act_key, step_key = jax.random.split(key)
         avail = jnp.broadcast_to(jax.vmap(avail_of)(state), (envs, *mask_shape))
-        action = random_actions(avail, act_key)
+        action = choose(avail, act_key)
         actions = {a: action[:, i] for i, a in enumerate(env.agents)}
         obs, state, reward, done, _ = jax.vmap(env.step)(
             jax.random.split(step_key, envs), state, actions
@@ -71,7 +71,7 @@ def jaxmarl_loop(task, envs):
     start = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), envs))
 
     def run(carry, key):
-        carry, (used, count) = jax.lax.scan(step, carry, jax.random.split(key, LENGTH))
+        carry, (used, count) = jax.lax.scan(step, carry, jax.random.split(key, length))
         return carry, (jnp.sum(used), jnp.sum(count))
 
     return jax.jit(run), start
@@ -137,7 +137,7 @@ def measure(named, seconds):
         first[name] = call(name)[1]
         call(name)
     begin = time.perf_counter()
-    while time.perf_counter() - begin < seconds or len(rates["train"]) < 3:
+    while time.perf_counter() - begin < seconds or len(rates[name]) < 3:
         for name in named:
             rates[name].append(call(name)[0])
     return {name: statistics.median(r) for name, r in rates.items()}, first, rates

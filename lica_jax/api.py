@@ -116,8 +116,8 @@ def evaluate(
       seed: seed of the episodes.
 
     Returns:
-      ``{"task", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means over finished
-      episodes; returns are unscaled.
+      ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means
+      over finished episodes; returns are unscaled.
 
     Raises:
       UserError: no such policy, or it does not fit the task.
@@ -137,4 +137,5 @@ def evaluate(
     params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
     figures = evaluator(params, evaluation_keys((seed,), EXPORTED), hp, episodes)[0]
     about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
-    return {"task": target.spec.name, "policy": about, **figures}
+    source = target.spec.source
+    return {"task": target.spec.name, "task_source": source, "policy": about, **figures}

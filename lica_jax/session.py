@@ -296,7 +296,8 @@ class Session:
         self._save()
         self.summary = {
             "algorithm": self.config.algorithm, "task": self.config.task,
-            "seeds": list(self.config.seeds), "env_steps": now.env_steps, "updates": now.updates,
+            "task_source": self.spec.source, "seeds": list(self.config.seeds),
+            "env_steps": now.env_steps, "updates": now.updates,
             "failed_at_update": [int(u) if u >= 0 else None for u in now.failed_at],
             "reward_scale": self.config.hp.reward_scale, "random": self._random,
             "interrupted": self.interrupted is not None,

@@ -34,7 +34,7 @@ class TaskSpec:
       max_return: largest possible unscaled return, or None when unbounded.
       has_win: whether ``TimeStep.info["won"]`` is meaningful.
       continuous: actions are points of (-1, 1)^D, ``[N, D]`` floats, instead of indices ``[N]``.
-      source: where the task comes from, for ``lica-jax list``.
+      source: where the task comes from, shown with results.
     """
 
     name: str

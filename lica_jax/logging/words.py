@@ -32,8 +32,8 @@ def start(config: TrainConfig, spec: TaskSpec, run_dir: Path | None, done: int) 
     )
     verb = f"resuming at {done:,} of" if done else "training"
     lines = [
-        f"{config.algorithm} on {config.task}: {verb} {config.total_steps:,} env steps, "
-        f"seeds {list(config.seeds)}, preset {config.preset!r}",
+        f"{config.algorithm} on {config.task} ({spec.source}): {verb} {config.total_steps:,} "
+        f"env steps, seeds {list(config.seeds)}, preset {config.preset!r}",
         f"  {spec.n_agents} agents, {actions}, limit {spec.episode_limit}; {per_update} per update",
         f"  rewards x{config.hp.reward_scale:g} for learning, returns unscaled"
         + ("" if spec.max_return is None else f" (at most {spec.max_return:g})"),

@@ -29,7 +29,7 @@ def export_run(
     """
     write_json(run_dir / "result.json", summary)
     baseline = summary["random"]["win_rate" if spec.has_win else "return_mean"]
-    title = f"{config.algorithm} on {config.task}"
+    title = f"{config.algorithm} on {config.task} ({spec.source})"
     plot_learning_curve(run_dir / "learning_curve.png", rows, title, baseline)
 
     scores, env_steps = np.asarray(best["score"]), np.asarray(best["env_steps"])

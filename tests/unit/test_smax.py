@@ -12,7 +12,7 @@ import pytest
 from lica_jax.envs import make_task
 from lica_jax.envs.smax import bits, fight, simulation
 from lica_jax.envs.smax import scenarios as maps
-from lica_jax.envs.smax.battle import ALLIES, DT, STOP
+from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, STOP
 from lica_jax.envs.smax.heuristic import heuristic, initial_memory
 from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.observe import observe
@@ -89,12 +89,12 @@ def test_the_line_turns_with_the_shot():
     np.testing.assert_allclose(lost[1:], 30.0 * np.array([0, 1, 1, 1, 0]))  # 1.13 and 2.26
 
 
-def test_splash_spares_friends_and_the_dead_and_needs_no_direction():
+def test_splash_spares_friends_the_dead_and_the_air_and_needs_no_direction():
     at = (10, 16)
-    task, state = scene((COLOSSUS, ZERGLING), (ZERGLING,) * 3, [at] * 5)
+    task, state = scene((COLOSSUS, ZERGLING), (*(ZERGLING,) * 3, MEDIVAC), [at] * 6)
     state = state.replace(health=state.health.at[4].set(0.0))
-    lost, after = one_tick(task, state, [5, *[STOP] * 4])
-    np.testing.assert_allclose(lost, [0, 0, 30, 30, 0])
+    lost, after = one_tick(task, state, [5, *[STOP] * 5])
+    np.testing.assert_allclose(lost, [0, 0, 30, 30, 0, 0])
     assert np.all(np.isfinite(after.x))
 
 
@@ -211,6 +211,39 @@ def test_two_healers_on_one_patient_do_not_add_up():
     np.testing.assert_allclose(
         after.cooldown[:2, 0], [50 - 0.2625 + 0.7875 / 16, 50 + 0.7875 / 16], atol=1e-4
     )
+
+
+def scripted(task, state):
+    """What the scripted enemies do in this state."""
+    battle, units = task.battle, task.battle.units(None)
+    run = jax.jit(lambda s, k: heuristic(battle, units, s, s.enemy, k, ENEMIES)[0])
+    return np.asarray(run(state, bits.as_key(KEY[None])))[:, 0]
+
+
+def test_the_scripted_medivac_heals_the_lowest_and_follows_the_fighters():
+    """Two hurt team-mates within 9, the farther one out of its range of 4; and nobody hurt."""
+    at = [(2, 2), (24, 16), (26, 16), (24, 22)]
+    task, state = scene((MARINE,), (MEDIVAC, MARINE, MARAUDER), at)
+    hurt = state.replace(health=state.health.at[2].set(40.0).at[3].set(60.0))
+    assert scripted(task, hurt)[0] == 5 + 1
+    after, _ = jax.jit(task.step_batch)(KEY[None], hurt, jnp.full((1, 1), STOP))
+    assert 40.5 < float(after.health[2, 0]) <= 45.0
+    assert float(after.health[3, 0]) == 60.0
+    alone = jax.tree.map(lambda x: x[..., 0], hurt)
+    frames = task.frames(KEY, alone, jnp.array([STOP]))
+    assert np.asarray(frames.target)[0, 1] == 2
+    assert np.asarray(frames.healing)[0].tolist() == [False, True, False, False]
+    hurt = state.replace(health=state.health.at[3].set(30.0))
+    assert scripted(task, hurt)[0] == 0  # northwards, to the marauder
+    assert scripted(task, state)[0] == STOP  # within 3 of the marine
+    far = state.replace(x=state.x.at[2].set(30.0).at[3].set(30.0))
+    assert scripted(task, far)[0] == 1  # eastwards
+
+
+def test_a_scripted_unit_shoots_at_what_it_can_hit():
+    """A marauder with a medivac in front of it shoots at the marine behind."""
+    task, state = scene((MEDIVAC, MARINE), (MARAUDER,), [(15, 16), (12, 16), (17, 16)])
+    assert scripted(task, state)[0] == 5  # downwards: the last ally comes first
 
 
 # --- who may do what -----------------------------------------------------------------------------
@@ -470,20 +503,28 @@ def test_sc2_damage():
     assert damage(zergling, colossus) == 4
 
 
-def test_stats_sc2_reach_the_simulation():
-    tasks = [make_task("smax/5m_vs_6m", stats=s) for s in ("jaxmarl", "sc2")]
-    dealt = []
-    for task in tasks:
-        state, _ = task.reset_batch(KEY[None])
-        state = state.replace(x=state.x * 0 + 16, y=state.y * 0 + jnp.arange(11.0)[:, None] + 8)
-        lost, _ = one_tick(task, state, [5] + [STOP] * 10)
-        dealt.append(lost[5])
-    assert tasks[1].spec.name == "smax/5m_vs_6m:stats=sc2"
-    assert dealt[0] == 0  # 5 units away: not nearer than the range
-    state, _ = tasks[1].reset_batch(KEY[None])
-    state = state.replace(x=state.x * 0 + 16, y=state.y * 0 + jnp.arange(11.0)[:, None] + 8)
-    lost, _ = one_tick(tasks[1], state, [STOP] * 4 + [5] + [STOP] * 6)
-    assert lost[5] == 6
+@pytest.mark.parametrize(("stats", "expected"), [("jaxmarl", 9.0), ("sc2", 6.0)])
+def test_stats_reach_the_simulation(stats, expected):
+    task = make_task("smax/4m_vs_3m", stats=stats)
+    assert task.spec.name == "smax/4m_vs_3m" + (":stats=sc2" if stats == "sc2" else "")
+    state, _ = jax.jit(task.reset_batch)(KEY[None])
+    state = state.replace(x=state.x * 0 + 16, y=state.y * 0 + jnp.arange(7.0)[:, None] + 8)
+    lost, _ = one_tick(task, state, [STOP] * 3 + [5] + [STOP] * 3)
+    np.testing.assert_allclose(lost, [0, 0, 0, 0, expected, 0, 0])
+
+
+def test_types_do_not_depend_on_jaxs_default():
+    """Under jax_enable_x64 a step returns what a reset returns, or no scan would take it."""
+    for name in ("smax/smacv2_5_units", "smax/MMM2"):
+        with jax.enable_x64(True):
+            task = make_task(name)
+            keys = jax.random.split(KEY, 3)
+            start = jax.eval_shape(task.reset_batch, keys)
+            action = jnp.zeros((3, task.spec.n_agents), jnp.int32)
+            after = jax.eval_shape(task.step_batch, keys, start[0], action)
+        assert [x.dtype for x in jax.tree.leaves(start)] == [
+            x.dtype for x in jax.tree.leaves(after)
+        ]
 
 
 def test_every_map_of_smac_is_here():
@@ -603,6 +644,14 @@ def test_frames_are_the_ticks_of_the_step():
     ]
     assert scene.team == (0,) * 10 + (1,) * 12
     np.testing.assert_allclose(frames.energy[0, [0, 10]], 0.25, atol=0.01)
+
+
+def test_frames_show_a_trickle_of_healing():
+    """A healer without energy heals what comes back, though its energy does not fall."""
+    task, state = heal_scene(60.0, energy=0.05)
+    state = state.replace(attack=state.attack.at[0].set(6))  # it goes on
+    frames = task.frames(KEY, jax.tree.map(lambda x: x[..., 0], state), jnp.array([6, STOP]))
+    assert np.all(np.asarray(frames.healing)[:, 0])
 
 
 def test_frames_of_the_jaxmarl_backend():

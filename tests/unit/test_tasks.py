@@ -128,14 +128,20 @@ def test_every_smax_scenario_of_jaxmarl_is_registered():
             np.testing.assert_array_equal(s.allies + s.enemies, their.unit_types)
 
 
-@pytest.fixture(scope="module")
-def small_map():
-    """The adapter; tests/unit/test_smax.py is about our own simulation."""
-    return make_task("smax/4m_vs_3m:backend=jaxmarl")
+@pytest.fixture(scope="module", params=["native", "jaxmarl"])
+def small_map(request):
+    return make_task("smax/4m_vs_3m", backend=request.param)
 
 
-def with_units(task, state, **changes):
-    return state.replace(state=state.state.replace(**changes))
+def with_units(task, state, health=None, step=None):
+    """The state with other health or at another step, for either backend."""
+    if hasattr(state, "state"):
+        changes = {} if step is None else {"step": step}
+        if health is not None:
+            changes |= {"unit_health": health, "unit_alive": health > 0}
+        return state.replace(state=state.state.replace(**changes))
+    changes = {"health": health, "step": step}
+    return state.replace(**{k: v for k, v in changes.items() if v is not None})
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_the_win_is_read_from_the_units(small_map, ally_health, enemy_health, wo
     """All enemies dead and an ally alive; a mutual kill ends the episode without a win."""
     state, _ = small_map.reset(jax.random.key(0))
     health = jnp.array([ally_health] * 4 + [enemy_health] * 3)
-    state = with_units(small_map, state, unit_health=health, unit_alive=health > 0)
+    state = with_units(small_map, state, health=health)
     _, ts = small_map.step(jax.random.key(1), state, jnp.full(4, 4))
     assert bool(ts.info["won"]) == won
     assert bool(ts.terminated) == over
@@ -164,7 +170,7 @@ def test_the_limit_truncates_exactly(small_map):
     limit = small_map.spec.episode_limit
     for step, truncated in ((limit - 2, False), (limit - 1, True)):
         _, ts = small_map.step(
-            jax.random.key(1), with_units(small_map, state, step=jnp.array(step)), jnp.full(4, 4)
+            jax.random.key(1), with_units(small_map, state, step=jnp.int32(step)), jnp.full(4, 4)
         )
         assert bool(ts.truncated) == truncated
         assert not bool(ts.terminated)
@@ -174,14 +180,11 @@ def test_the_critic_state_is_normalised(small_map):
     state, ts = small_map.reset(jax.random.key(0))
     units = np.asarray(ts.state).reshape(7, 5)
     np.testing.assert_allclose(units[:, :2], 1.0)  # full health, alive
-    np.testing.assert_allclose(
-        units[:, 2:4], np.asarray(state.state.unit_positions) / 16 - 1, atol=1e-6
-    )
+    native = not hasattr(state, "state")
+    positions = jnp.stack([state.x, state.y], -1) if native else state.state.unit_positions
+    np.testing.assert_allclose(units[:, 2:4], np.asarray(positions) / 16 - 1, atol=1e-6)
     np.testing.assert_allclose(units[:, 4], 0.0)
-    dead = with_units(
-        small_map, state, unit_health=state.state.unit_health.at[0].set(0.0),
-        unit_alive=state.state.unit_alive.at[0].set(False),
-    )  # fmt: skip
+    dead = with_units(small_map, state, health=jnp.full(7, 45.0).at[0].set(0.0))
     _, ts = small_map.step(jax.random.key(1), dead, jnp.full(4, 4))
     assert not np.any(np.asarray(ts.state).reshape(7, 5)[0])
     assert not bool(ts.alive[0])

@@ -104,7 +104,8 @@ class Battle:
 
     @cached_property
     def types(self) -> tuple[UnitType, ...]:
-        """Type of every unit, where the scenario fixes them."""
+        """Type of every unit. Where types are random these stand for them: none of JaxMARL's six
+        heals, flies, hits an area or (with its own stats) has armour."""
         return tuple(STATS[self.stats][i] for i in self.scenario.allies + self.scenario.enemies)
 
     @property
@@ -122,7 +123,11 @@ class Battle:
     @cached_property
     def fighter(self) -> Bool[np.ndarray, "U 1"]:
         """Who must be alive for the team not to have lost: in SMAC, anybody but healers."""
-        return np.array([[not t.heals] for t in self.types])
+        return ~self.healer[:, None]
+
+    @cached_property
+    def healer(self) -> Bool[np.ndarray, " U"]:
+        return np.array([t.heals for t in self.types])
 
     @cached_property
     def layer(self) -> Int[np.ndarray, " U"]:
@@ -132,24 +137,20 @@ class Battle:
     @cached_property
     def damage(self) -> Float[np.ndarray, "U U"]:
         """Health that one attack of i takes from k."""
-        if self.scenario.random:
-            return np.array([])
         return np.array([[damage(a, b) for b in self.types] for a in self.types], np.float32)
 
     @property
     def blasts(self) -> bool:
-        return not self.scenario.random and any(t.blast for t in self.types)
+        return any(t.blast for t in self.types)
 
     @property
     def spread(self) -> bool:
         """Whether anybody's attacks hit an area."""
-        return not self.scenario.random and (self.blasts or any(t.line for t in self.types))
+        return self.blasts or any(t.line for t in self.types)
 
     @property
     def uniform_damage(self) -> bool:
         """Whether damage depends on the attacker only, and hits one target."""
-        if self.scenario.random:
-            return True
         same = all(t.bonus == 0 and t.armour == 0 for t in self.types)
         return same and not self.spread
 

@@ -45,11 +45,10 @@ def aims(battle: Battle, state: State, attack: Int[Array, "U B"]) -> tuple[Aims,
     own = slot[:n, None] == np.arange(m)[:, None]
     # Enemies count their targets downwards (JaxMARL's order).
     theirs = slot[n:, None] == np.arange(n)[::-1, None]
-    if not battle.scenario.random:
-        able = battle.can_target & np.array([[not t.heals] for t in battle.types])
-        if not able.all():
-            own = own & able[:n, n:, None]
-            theirs = theirs & able[n:, :n, None]
+    able = battle.can_target & battle.fighter
+    if not able.all():
+        own = own & able[:n, n:, None]
+        theirs = theirs & able[n:, :n, None]
     heal = []
     for team, i in _healers(battle):
         patient, ready = _heal_aim(battle, state, attack, team, i)

@@ -114,7 +114,7 @@ def _choose_target(battle, units, others, memory, team):
     """``(target, whether to shoot, what to remember)``, targets in this team's order."""
     distance = jnp.sqrt(others.dx * others.dx + others.dy * others.dy)
     reach = (distance < units.range[battle.team(team)][:, None]) & others.seen
-    if not battle.scenario.random and not battle.can_target.all():
+    if not battle.can_target.all():
         allowed = battle.can_target[battle.team(team), battle.team(1 - team)]
         reach = reach & (allowed[:, ::-1] if team == ENEMIES else allowed)[..., None]
     distance, reach = held((distance, reach))
@@ -159,7 +159,7 @@ def _heal(battle, units, state, i, own):
     types = battle.types[own]
     patient = np.array([[t.healable and j != i] for j, t in enumerate(types)])
     hurt = alive & patient & (health < units.health[own]) & (distance < HEAL_SIGHT)
-    fighter = alive & np.array([[not t.heals] for t in types])
+    fighter = alive & battle.fighter[own]
     worst = jnp.argmin(jnp.where(hurt, health, jnp.inf), axis=0)
     nearest = jnp.argmin(jnp.where(fighter, distance, jnp.inf), axis=0)
     anybody = jnp.any(hurt, axis=0)

@@ -52,7 +52,7 @@ def push_apart(battle: Battle, units: Units, x, y, alive) -> Positions:
     dx, dy = sums[0] / 2, sums[1] / 2
     if not battle.scenario.plain:
         length = jnp.sqrt(dx * dx + dy * dy)
-        most = np.array([[t.radius if t.speed else 0.0] for t in battle.types], np.float32)
+        most = jnp.where(units.speed > 0, units.radius, 0)
         share = jnp.minimum(most / jnp.maximum(length, 1e-6), 1)
         dx, dy = dx * share, dy * share
     return jnp.where(alive, x + dx, x), jnp.where(alive, y + dy, y)
@@ -61,10 +61,8 @@ def push_apart(battle: Battle, units: Units, x, y, alive) -> Positions:
 def _reach(battle, units):
     """Distance below which two units overlap, ``[U, U, B]`` (B may be 1); 0 across layers."""
     reach = units.radius[:, None] + units.radius[None]
-    if battle.scenario.random:
-        return reach
     same = battle.layer[:, None] == battle.layer[None]
-    return np.where(same[..., None], reach, np.float32(0))
+    return reach if same.all() else np.where(same[..., None], reach, np.float32(0))
 
 
 def _row(v, j):

@@ -32,7 +32,6 @@ class Smax:
     def __init__(self, name: str, scenario: Scenario, stats: str = "jaxmarl", reward: str = "smax"):
         self.battle = battle = Battle(scenario, stats)
         self._reward = reward
-        heals = bool(battle.healers(ENEMIES)) if not scenario.random else False
         smac = reward == "smac"
         sources = {"jaxmarl": "SMAX", "extended": "SMAX-extended", "own": "SMAX, own map"}
         self.spec = TaskSpec(
@@ -47,7 +46,7 @@ class Smax:
             reward_scale=1.0 if smac else 10.0,
             timeout_is_terminal=True,
             # What an enemy healer heals can be shot away again.
-            max_return=None if heals else 20.0 if smac else 2.0,
+            max_return=None if battle.healers(ENEMIES) else 20.0 if smac else 2.0,
             has_win=True,
             source=sources[scenario.source],
         )
@@ -144,12 +143,11 @@ class Smax:
         )
         x, y, health, cooldown = (v[..., 0] for v in (x, y, health, cooldown))  # [K, U]
         before = jnp.concatenate([state.cooldown[None, :, 0], cooldown[:-1]])
-        target, heals = _targets(battle, noted.attack[:, 0])
+        target, heals = _targets(battle, noted.attack[:, 0]), battle.healer
         # Whoever attacked in a tick waits longer after it; who healed has spent energy.
         regained = jnp.minimum(before + ENERGY_RATE * DT, MAX_ENERGY)
         healed = (cooldown < regained - 1e-5) & (health > 0)
         acted = jnp.where(heals, healed, cooldown > before) & (target >= 0)
-        healer = np.array([t.heals for t in battle.types]) & (not battle.scenario.random)
         full = jnp.broadcast_to(units.health, noted.x.shape)[:, 0]
         radius = jnp.broadcast_to(units.radius, noted.x.shape)[:, 0]
         kind = jnp.argmax(jnp.broadcast_to(units.bits, (*units.bits.shape[:2], 1))[..., 0], axis=1)
@@ -160,22 +158,18 @@ class Smax:
             kind=jnp.broadcast_to(kind, every),
             alive=health > 0,
             health=health / full,
-            energy=jnp.where(healer, cooldown / MAX_ENERGY, 0),
+            energy=jnp.where(battle.healer, cooldown / MAX_ENERGY, 0),
             target=jnp.where(acted, target, NONE),
             healing=acted & heals,
         )
 
 
 def _targets(battle, attack):
-    """``(index of the unit that an action is aimed at, whether it heals)``, [U]; -1 for none."""
+    """Index of the unit that each unit's action is aimed at, [U]; -1 for none."""
     slot, n = attack - MOVES, battle.n
     ally = np.arange(battle.u) < n
-    target = jnp.where(ally, n + slot, n - 1 - slot)
-    heals = np.zeros(battle.u, bool)
-    if not battle.scenario.random:
-        heals = np.array([t.heals for t in battle.types])
-        target = jnp.where(heals, jnp.where(ally, slot, n + slot), target)
-    return jnp.where(slot >= 0, target, NONE), jnp.asarray(heals)
+    hit, healed = jnp.where(ally, n + slot, n - 1 - slot), jnp.where(ally, slot, n + slot)
+    return jnp.where(slot >= 0, jnp.where(battle.healer, healed, hit), NONE)
 
 
 def _batch_of_one(state):

@@ -69,8 +69,7 @@ def _available(battle, units, state, reach):
     """``[N, A, B]``: moves for the living, stop for all, attacks on enemies within range, heals of
     team-mates within range."""
     n, alive = battle.n, state.alive[: battle.n]
-    if not battle.scenario.random:
-        reach = reach & battle.can_target[:n, n:, None]
+    reach = reach & battle.can_target[:n, n:, None]
     moves = jnp.broadcast_to(alive[:, None], (n, STOP, alive.shape[-1]))
     stop = jnp.ones_like(moves[:, :1])
     slots = jnp.zeros((n, battle.n_actions - MOVES - battle.m, alive.shape[-1]), bool)

@@ -60,9 +60,11 @@ class Scenario:
                 ids = tuple(operator.index(t) for t in getattr(self, name))
                 object.__setattr__(self, name, ids)
             object.__setattr__(self, "limit", operator.index(self.limit))
+            if self.n_actions is not None:
+                object.__setattr__(self, "n_actions", operator.index(self.n_actions))
             boxes = tuple(tuple(map(float, box)) for box in self.obstacles)
             object.__setattr__(self, "obstacles", boxes)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(f"a scenario takes unit type ids, a limit and boxes: {error}") from None
 
     @property

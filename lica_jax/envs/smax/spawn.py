@@ -32,9 +32,7 @@ def start(battle: Battle, keys: PRNGKeyArray) -> State:
     alive = jnp.ones(x.shape, bool)
     x, y = push_apart(battle, units, *jax.lax.optimization_barrier((x, y)), alive)
     zeros, no = jnp.zeros_like(x), jnp.zeros(x.shape, jnp.int32)
-    energy = zeros
-    if not battle.scenario.random:
-        energy = zeros + START_ENERGY * np.array([[t.heals] for t in battle.types], np.float32)
+    energy = zeros + START_ENERGY * battle.healer[:, None].astype(np.float32)
     return State(
         x=x, y=y, health=jnp.broadcast_to(units.health, x.shape), cooldown=energy,
         move_x=zeros, move_y=zeros, attack=no, kind=kind,
