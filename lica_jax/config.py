@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lica_jax.algorithms import algorithm_module
+from lica_jax.algorithms import REGISTRY, algorithm_module
 from lica_jax.envs import plain_name
 from lica_jax.errors import UserError, unknown
 from lica_jax.types import Collect, TaskSpec
@@ -305,6 +305,12 @@ def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
             )
         if config.total_steps + one * iterations_per_chunk(config, spec) >= 2**32:
             out.append(f"total_steps must be below 2^32, got {config.total_steps}")
+    if spec.continuous and "continuous" not in REGISTRY[config.algorithm].actions:
+        able = [name for name, entry in REGISTRY.items() if "continuous" in entry.actions]
+        out.append(
+            f"{config.algorithm} chooses among discrete actions; {spec.name} has continuous ones: "
+            f"use {', '.join(able)}"
+        )
     return out + config.algo.problems(spec, collect) + hparam_problems(config.hp)
 
 
@@ -313,7 +319,11 @@ _RANGES = {
     "gamma": (0, 1), "td_lambda": (0, 1), "entropy_coef": (0, None), "actor_lr": (0, None),
     "critic_lr": (0, None), "grad_norm_clip": (1e-12, None), "target_interval": (1, None),
     "reward_scale": (1e-12, None), "temperature": (1e-3, None), "temperature_final": (1e-3, None),
-    "temperature_steps": (0, None),
+    "temperature_steps": (0, None), "epsilon_start": (0, 1), "epsilon_finish": (0, 1),
+    "epsilon_steps": (0, None), "lr": (0, None), "rms_decay": (0, 1), "rms_eps": (0, None),
+    "target_rate": (0, 1), "grad_clamp": (1e-12, None), "opt_weight": (0, None),
+    "nopt_weight": (0, None), "intrinsic_weight": (0, None), "value_coef": (0, None),
+    "gae_lambda": (0, 1), "clip": (1e-12, None), "value_clip": (1e-12, None),
 }  # fmt: skip
 
 

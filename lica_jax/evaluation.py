@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from lica_jax.core.schedules import finished
 from lica_jax.loop import bound_act
 from lica_jax.rollout import is_over, reset_batch, select_env, step_batch
-from lica_jax.types import Algorithm, Progress, Task, TaskSpec
+from lica_jax.types import Algorithm, Task, TaskSpec
 
 PyTree = Any
 MODES = ("greedy", "sampled")
@@ -73,7 +75,7 @@ def make_evaluator(algo: Algorithm, task: Task, wave: int) -> Callable[..., dict
     explore = jnp.arange(2 * wave) >= wave
 
     def evaluate(params, key, hp):
-        progress = Progress(jnp.zeros(()), jnp.zeros((), jnp.int32))
+        progress = finished()
         act = partial(bound_act, algo, params, hp, progress, explore)
         episodes = play_episodes(task, act, algo.initial_carry(2 * wave), key, 2 * wave)
         return {
@@ -137,9 +139,18 @@ def random_params(params: PyTree) -> PyTree:
     """Parameters whose sampled policy is uniform over the available actions.
 
     All-zero parameters give equal outputs for every action, so the random policy needs no program
-    of its own.
+    of its own. Where exploration is a choice of epsilon, it takes `random_hparams` too.
     """
     return jax.tree.map(jnp.zeros_like, params)
+
+
+def random_hparams(hp: PyTree) -> PyTree:
+    """``hp`` with every epsilon at 1: who explores, does nothing else."""
+    epsilons = [f.name for f in dataclasses.fields(hp) if f.name in EPSILONS]
+    return hp.replace(**{name: jnp.ones_like(getattr(hp, name)) for name in epsilons})
+
+
+EPSILONS = ("epsilon_start", "epsilon_finish")
 
 
 def summarise(episodes: Episodes, has_win: bool, run: int) -> dict[str, float | int | None]:

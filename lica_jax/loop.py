@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
 
+from lica_jax import replay as replays
 from lica_jax.rollout import learning_view, start_stream, unroll
-from lica_jax.types import Algorithm, Collect, Progress, RunState, Task
+from lica_jax.types import Algorithm, Collect, Progress, RunState, Task, Trajectory
 
 PyTree = Any
 Metrics = dict[str, Any]
@@ -32,44 +33,74 @@ def make_run(
     def fresh_stream(key):
         return start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
 
+    def collected(learner, stream, key, hp, progress):
+        """A trajectory with the stream behind it and its episodes."""
+        explore = jnp.ones(collect.envs, bool)
+        act = partial(bound_act, algo, algo.policy(learner), hp, progress, explore)
+        return unroll(task, act, stream, key, length, restart=restart)
+
+    def empty_replay(key):
+        def play(key):
+            learner, progress = algo.init(key), Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
+            return collected(learner, fresh_stream(key), key, algo.hparams, progress)[1]
+
+        return replays.empty(algo.replay, jax.eval_shape(play, key))
+
     def init(key: PRNGKeyArray) -> RunState:
         key, learner_key, stream_key = jax.random.split(key, 3)
         return RunState(
             learner=algo.init(learner_key),
             # Episode mode starts every iteration from reset: nothing to carry over.
             stream=fresh_stream(stream_key) if restart else (),
+            replay=empty_replay(key) if algo.replay else (),
             key=key,
             env_steps=jnp.zeros((), jnp.uint32),
+            episodes=jnp.zeros((), jnp.int32),
             updates=jnp.zeros((), jnp.int32),
             failed_at=jnp.full((), -1, jnp.int32),
         )
 
+    def learn(state: RunState, seen: Trajectory, key, hp, progress):
+        """``(learner, replay, ready, metrics)`` after a collection."""
+        update = partial(algo.update, hp=hp, progress=progress)
+        if algo.replay is None:
+            learner, metrics = update(state.learner, seen, key)
+            return learner, (), jnp.array(True), metrics
+        buffer = replays.add(state.replay, algo.replay, seen)
+
+        def step(learner, key):
+            draw_key, update_key = jax.random.split(key)
+            return update(learner, replays.sample(buffer, algo.replay, draw_key), update_key)
+
+        keys = jax.random.split(key, algo.replay.updates)
+        learner, metrics = jax.lax.scan(step, state.learner, keys)
+        metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+        return learner, buffer, replays.is_ready(buffer, algo.replay), metrics
+
     def iteration(state: RunState, hp) -> tuple[RunState, Metrics]:
         key, stream_key, play_key, update_key = jax.random.split(state.key, 4)
-        progress = Progress(state.env_steps.astype(jnp.float32), state.updates)
+        progress = Progress(state.env_steps.astype(jnp.float32), state.updates, state.episodes)
         stream = state.stream if restart else fresh_stream(stream_key)
-        act = partial(
-            bound_act, algo, algo.policy(state.learner), hp, progress, jnp.ones(collect.envs, bool)
-        )
-        stream, trajectory, episodes = unroll(task, act, stream, play_key, length, restart=restart)
+        stream, trajectory, episodes = collected(state.learner, stream, play_key, hp, progress)
         seen = learning_view(trajectory, hp.reward_scale, timeout_is_terminal)
-        learner, metrics = algo.update(state.learner, seen, update_key, hp=hp, progress=progress)
-
+        learner, buffer, ready, metrics = learn(state, seen, update_key, hp, progress)
         # A run whose loss is not finite stops for good at its last sound parameters; the other
-        # runs of the batch go on.
+        # runs of the batch go on. An update before the replay is ready does not count.
         sound = jnp.isfinite(metrics["loss"]) & all_finite(learner)
-        healthy = sound & (state.failed_at < 0)
+        alive = (state.failed_at < 0) & (sound | ~ready)
         learner = jax.tree.map(
-            lambda new, old: jnp.where(healthy, new, old), learner, state.learner
+            lambda new, old: jnp.where(alive & ready, new, old), learner, state.learner
         )
         played = jnp.where(state.failed_at < 0, jnp.sum(trajectory.valid), 0)
-        failed_at = jnp.where(healthy | (state.failed_at >= 0), state.failed_at, state.updates)
+        failed_at = jnp.where(alive | (state.failed_at >= 0), state.failed_at, state.updates)
         state = RunState(
             learner=learner,
             stream=stream if restart else (),
+            replay=buffer,
             key=key,
             env_steps=state.env_steps + played.astype(jnp.uint32),
-            updates=state.updates + healthy,
+            episodes=state.episodes + episodes.episodes,
+            updates=state.updates + alive,
             failed_at=failed_at,
         )
         counts = {"env_steps": state.env_steps, "updates": state.updates, "failed_at": failed_at}

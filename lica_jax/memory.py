@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lica_jax.core.schedules import finished
 from lica_jax.errors import UserError
+from lica_jax.loop import bound_act
 from lica_jax.rollout import start_stream, unroll
-from lica_jax.types import Algorithm, Collect, Task, TaskSpec
+from lica_jax.types import Algorithm, Collect, Task
 
 PyTree = Any
 
@@ -42,13 +45,6 @@ def available_bytes() -> int | None:
     return None
 
 
-def no_action(spec: TaskSpec, batch: int) -> Any:
-    """A joint action of the right shape and type for every environment."""
-    if spec.continuous:
-        return jnp.zeros((batch, spec.n_agents, spec.n_actions))
-    return jnp.zeros((batch, spec.n_agents), jnp.int32)
-
-
 def training_bytes(
     algo: Algorithm, task: Task, collect: Collect, init: Any, n_runs: int
 ) -> dict[str, int]:
@@ -57,19 +53,38 @@ def training_bytes(
     key = jax.random.key(0)
 
     def play(key):
-        action = no_action(task.spec, collect.envs)
+        explore = jnp.ones(collect.envs, bool)
+        params = algo.policy(algo.init(key))
+        act = partial(bound_act, algo, params, algo.hparams, finished(), explore)
         stream = start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
-        return unroll(task, lambda c, ts, k: (c, action, {}), stream, key, length, restart=True)[1]
+        return unroll(task, act, stream, key, length, restart=True)[1]
 
+    state = jax.eval_shape(init, key)
+    memory = state.replay
+    rows = (length + 1) * collect.envs
+    if algo.replay:
+        slots = 2 if algo.replay.unit == "transition" else length + 1
+        rows = algo.replay.draws * algo.replay.batch * slots
     parts = {
         # Twice: the state before and after an update are both alive at its end.
-        "the parameters and optimiser state": 2 * tree_bytes(jax.eval_shape(init, key)),
+        "the parameters and optimiser state": 2 * tree_bytes(state.replace(replay=())),
         f"the trajectory of {length} steps x {collect.envs} environments": tree_bytes(
             jax.eval_shape(play, key)
         ),
-        **algo.scratch_bytes((length + 1) * collect.envs),
+        **algo.scratch_bytes(rows),
     }
-    return {f"{name} of {n_runs} seed(s)": n_runs * size for name, size in parts.items()}
+    if algo.replay:  # once: it is written in place
+        what = f"{algo.replay.unit}s, {describe_largest(memory.items)}"
+        parts[f"the replay of {algo.replay.capacity} {what}"] = tree_bytes(memory)
+    return {f"{name}, of {n_runs} seed(s),": n_runs * size for name, size in parts.items()}
+
+
+def describe_largest(tree: PyTree) -> str:
+    """The largest leaf of a tree in words: ``mostly steps/obs float32[5000, 61, 3, 56]``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    path, leaf = max(leaves, key=lambda item: _leaf_bytes(item[1]))
+    name = "/".join(str(getattr(k, "name", getattr(k, "key", k))) for k in path)
+    return f"mostly {name} {np.dtype(leaf.dtype).name}{list(leaf.shape)}"
 
 
 def check_fits(parts: dict[str, int], available: int | None = None) -> None:
@@ -87,6 +102,11 @@ def check_fits(parts: dict[str, int], available: int | None = None) -> None:
     raise UserError(
         f"this run needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; the "
         f"largest part is {largest} with {parts[largest] / 2**30:.1f} GiB. Use fewer "
-        "seeds (--seeds), fewer environments (--collect.envs), shorter segments (--collect.length) "
-        "or a smaller network (--algo.*)"
+        f"seeds (--seeds), {_REMEDIES['the replay' in largest]} or a smaller network (--algo.*)"
     )
+
+
+_REMEDIES = {
+    True: "a smaller replay (--algo.replay-capacity)",
+    False: "fewer environments (--collect.envs), shorter segments (--collect.length)",
+}

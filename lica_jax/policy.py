@@ -14,9 +14,10 @@ import numpy as np
 from lica_jax.algorithms import REGISTRY, algorithm_module
 from lica_jax.checkpoint import plain, write_json
 from lica_jax.config import TrainConfig, merge
+from lica_jax.core.schedules import finished
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
-from lica_jax.types import Progress, TaskSpec, TimeStep
+from lica_jax.types import TaskSpec, TimeStep
 
 PyTree = Any
 FORMAT = "lica_jax policy 1"
@@ -143,7 +144,7 @@ class Policy:
             reward=jnp.zeros(batch), terminated=off, truncated=off, first=off,
             alive=jnp.ones(obs.shape[:2], bool), info={},
         )  # fmt: skip
-        progress = Progress(jnp.zeros(()), jnp.zeros((), jnp.int32))
+        progress = finished()
         carry, action, _ = self.algo.act(
             params, carry, ts, key, hp=self.hp, progress=progress, explore=explore
         )

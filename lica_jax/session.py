@@ -27,6 +27,7 @@ from lica_jax.evaluation import (
     RANDOM,
     Evaluator,
     evaluation_keys,
+    random_hparams,
     random_params,
     score,
 )
@@ -163,7 +164,9 @@ class Session:
     def _before_training(self) -> None:
         if self._random is None:
             params = random_params(self.algo.policy(self._state.learner))
-            summaries = self._evaluate(params, self.config.eval.final_episodes, RANDOM)
+            keys = evaluation_keys(self.config.seeds, RANDOM)
+            hp = random_hparams(self._hp)
+            summaries = self._evaluator(params, keys, hp, self.config.eval.final_episodes)
             self._random = summaries[0]["sampled"]
         text = words.random_policy(self._random, self.spec)
         kind = "nearly uniform" if self.spec.continuous else "uniformly random"

@@ -34,6 +34,8 @@ class TaskSpec:
       max_return: largest possible unscaled return, or None when unbounded.
       has_win: whether ``TimeStep.info["won"]`` is meaningful.
       continuous: actions are points of (-1, 1)^D, ``[N, D]`` floats, instead of indices ``[N]``.
+      masks_actions: some actions may be unavailable (``TimeStep.avail``).
+      weighs_actions: besides indices ``[N]``, ``step`` takes weights ``[N, A]`` of the actions.
       source: where the task comes from, shown with results.
     """
 
@@ -48,6 +50,8 @@ class TaskSpec:
     max_return: float | None = None
     has_win: bool = False
     continuous: bool = False
+    masks_actions: bool = False
+    weighs_actions: bool = False
     source: str = ""
 
 
@@ -105,6 +109,7 @@ class Progress:
 
     env_steps: Float[Array, ""]
     updates: Int[Array, ""]
+    episodes: Int[Array, ""] | int = 0  # that have finished
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,28 @@ class Collect:
     length: int = 16
 
 
+@dataclass(frozen=True)
+class Replay:
+    """What an off-policy algorithm remembers, and how it is played back to its updates.
+
+    Attributes:
+      unit: what one item is: the ``"segment"`` that one environment has played between two updates
+        (a whole episode in episode mode), or a single ``"transition"``, which carries no memory of
+        the policy.
+      capacity: items; the oldest are overwritten.
+      batch: items in a minibatch, drawn uniformly without replacement. Learning begins once the
+        replay holds that many.
+      draws: minibatches that one update is given, side by side along B.
+      updates: updates after each collection.
+    """
+
+    unit: Literal["segment", "transition"]
+    capacity: int
+    batch: int
+    draws: int = 1
+    updates: int = 1
+
+
 class Algorithm(NamedTuple):
     """An algorithm as pure functions over arrays; built by ``make_algorithm(config, spec)``.
 
@@ -138,6 +165,8 @@ class Algorithm(NamedTuple):
       metrics: names of the metrics worth showing to a person, in order.
       scratch_bytes: ``rows -> {name: bytes}``, the largest temporaries of one update over that
         many (time, environment) rows, for the memory check.
+      hparams: the default numbers that ``act`` and ``update`` take as ``hp``.
+      replay: what it learns from; None for the fresh trajectory alone (on-policy).
     """
 
     init: Callable[..., PyTree]
@@ -146,7 +175,9 @@ class Algorithm(NamedTuple):
     update: Callable[..., tuple[PyTree, dict[str, Array]]]
     policy: Callable[[PyTree], PyTree]
     scratch_bytes: Callable[[int], dict[str, int]]
+    hparams: PyTree
     metrics: tuple[str, ...] = ()
+    replay: Replay | None = None
 
 
 @struct.dataclass
@@ -175,8 +206,10 @@ class RunState:
     """Everything one run needs to go on; a leading axis R makes it a batch of runs."""
 
     learner: PyTree
-    stream: EnvStream
+    stream: EnvStream | tuple[()]  # () in episode mode
+    replay: PyTree  # `replay.Buffer`, () when on-policy
     key: PRNGKeyArray
     env_steps: Int[Array, ""]  # uint32: transitions that really happened
-    updates: Int[Array, ""]
+    episodes: Int[Array, ""]  # that have finished
+    updates: Int[Array, ""]  # collections that were learned from or, before replay is ready, stored
     failed_at: Int[Array, ""]  # update whose loss was not finite, or -1

@@ -33,12 +33,15 @@ class Actor(NamedTuple):
       initial_carry: ``batch -> ActorCarry``.
       unroll: ``(params, obs[T, B, N, O], last_action[T, B, N], first[T, B], hidden[B, N, H]) ->
         (hidden, outputs[T, B, N, P])``, P numbers per policy.
+      features: as ``unroll``, with a third result: what the outputs are made of ``[T, B, N, H]``
+        (of a recurrent agent its hidden states).
       head: what the outputs mean.
     """
 
     init: Callable[[Array], PyTree]
     initial_carry: Callable[[int], ActorCarry]
     unroll: Callable[..., tuple[Array, Array]]
+    features: Callable[..., tuple[Array, Array, Array]]
     head: Head
 
 
@@ -84,14 +87,38 @@ def make_actor(
             last_action=jnp.full((batch, n, *head.shape), head.no_action, head.dtype),
         )
 
-    def unroll(params, obs, previous, first, h):
+    def features(params, obs, previous, first, h):
         x = inputs(obs, previous)
         if share_params:
             return module.apply(params, x, h, jnp.broadcast_to(first[..., None], x.shape[:-1]))
-        per_agent = jax.vmap(module.apply, in_axes=(0, 2, 1, None), out_axes=(1, 2))
+        per_agent = jax.vmap(module.apply, in_axes=(0, 2, 1, None), out_axes=(1, 2, 2))
         return per_agent(params, x, h, first)
 
-    return Actor(init, initial_carry, unroll, head)
+    def unroll(*args):
+        return features(*args)[:2]
+
+    return Actor(init, initial_carry, unroll, features, head)
+
+
+def unroll_over(actor: Actor, params: PyTree, traj: Trajectory) -> Float[Array, "T+1 B N P"]:
+    """The outputs at every slot of a trajectory, given the actions that were played in it."""
+    previous = previous_actions(actor.head, traj)
+    steps = traj.steps
+    return actor.unroll(params, steps.obs, previous, steps.first, traj.carry.hidden)[1]
+
+
+def joint_state(actor: Actor, traj: Trajectory, last_action: bool) -> Float[Array, "T+1 B S"]:
+    """The critic's state: the task's, with all agents' previous actions behind it if asked for."""
+    state = traj.steps.state
+    if not last_action:
+        return state
+    previous = actor.head.encode(previous_actions(actor.head, traj), state.dtype)
+    return jnp.concatenate([state, previous.reshape(*state.shape[:-1], -1)], axis=-1)
+
+
+def joint_state_size(actor: Actor, spec: TaskSpec, last_action: bool) -> int:
+    """S of `joint_state`."""
+    return spec.state_size + (spec.n_agents * actor.head.n_encoded if last_action else 0)
 
 
 def previous_actions(head: Head, traj: Trajectory) -> Array:

@@ -69,14 +69,15 @@ def sample_index(logits: Float[Array, "*B A"], key: Array) -> Int[Array, "*B"]:
     """A draw from the softmax, by inverting the cumulated probabilities.
 
     One random number per row instead of one per action as `jax.random.categorical` takes, which
-    was a third of a rollout step on CPU. Actions of weight 0 (masked ones) are never drawn, however
-    the sums are rounded.
+    was over a quarter of a rollout step on CPU. Actions of weight 0 (masked ones) are never drawn,
+    however the sums are rounded.
     """
     weight = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
     below = jnp.cumsum(weight, axis=-1)
     at = jax.random.uniform(key, (*logits.shape[:-1], 1), logits.dtype) * below[..., -1:]
     reached = (below > at) & (weight > 0)
-    # The product may round up to the sum of all: then none is reached, and any will do.
+    # The product may round up to the sum of all: then none is reached, and the
+    # most likely one is taken.
     first = jnp.argmax(reached, axis=-1)
     return jnp.where(jnp.any(reached, axis=-1), first, jnp.argmax(logits, axis=-1))
 

@@ -20,6 +20,8 @@ from lica_jax.algorithms.actors import (
     Actor,
     ActorCarry,
     actor_step,
+    joint_state,
+    joint_state_size,
     make_actor,
     previous_actions,
 )
@@ -84,11 +86,11 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
     )  # fmt: skip
     # A policy enters the critic as its parameters: A probabilities, or D means and D log-stds.
     joint = spec.n_agents * spec.n_actions * (2 if spec.continuous else 1)
-    memory = spec.n_agents * actor.head.n_encoded if config.state_last_action else 0
+    state_size = joint_state_size(actor, spec, config.state_last_action)
     if spec.continuous:  # every row uses all of W1(s)
         config = replace(config, critic_pass="dense")
-    critic = make_critic(config, spec.state_size + memory, joint)
-    return Networks(actor, critic, spec.state_size + memory, config, spec)
+    critic = make_critic(config, state_size, joint)
+    return Networks(actor, critic, state_size, config, spec)
 
 
 def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
@@ -133,6 +135,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         update=partial(update, nets),
         policy=lambda learner: learner.actor,
         scratch_bytes=partial(scratch_bytes, nets),
+        hparams=HParams(),
         metrics=("entropy",),
     )
 
@@ -195,10 +198,7 @@ def update(
 
 def critic_batch(nets: Networks, traj: Trajectory) -> CriticBatch:
     """States (with all agents' previous actions where configured) and joint actions."""
-    state, head = traj.steps.state, nets.actor.head
-    if nets.config.state_last_action:
-        previous = head.encode(previous_actions(head, traj), state.dtype)
-        state = jnp.concatenate([state, previous.reshape(*state.shape[:-1], -1)], axis=-1)
+    state = joint_state(nets.actor, traj, nets.config.state_last_action)
     return CriticBatch(state, traj.action, traj.extras.get("policy"), traj.valid)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from flax import struct
 
+from lica_jax.algorithms.settings import Settings
 from lica_jax.types import Collect, TaskSpec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Static choices; changing one recompiles. Defaults are the official code's.
 
     Attributes:
@@ -56,20 +57,7 @@ class Config:
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
-        out = []
-        for name in ("hidden", "mixing_embed", "critic_steps"):
-            if getattr(self, name) < 1:
-                out.append(f"algo.{name} must be at least 1, got {getattr(self, name)}")
-        for name, word in (("hypernet_hidden", "full"), ("mlp_hidden", "matched")):
-            width = getattr(self, name)
-            if width != word and (not isinstance(width, int) or width < 1):
-                out.append(f'algo.{name} must be "{word}" or at least 1, got {width!r}')
-        for name, hint in get_type_hints(Config).items():
-            allowed, value = get_args(hint), getattr(self, name)
-            words = all(isinstance(a, (str, int)) for a in allowed)
-            if allowed and words and value not in allowed:
-                out.append(f"algo.{name} must be one of {list(allowed)}, got {value!r}")
-        return out + self._contradictions(spec, collect)
+        return super().problems(spec, collect) + self._contradictions(spec, collect)
 
     @property
     def keeps_target(self) -> bool:

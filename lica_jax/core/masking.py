@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 # The logit of an unavailable action, as in the official code (its `-1e10`).
 MASKED_LOGIT = -1e10
@@ -39,3 +39,14 @@ def masked_softmax(
     probs = jnp.where(avail, jax.nn.softmax(mask_logits(logits, avail)), 0)
     total = jnp.sum(probs, axis=-1, keepdims=True)
     return probs / jnp.where(total > 0, total, 1)
+
+
+def masked_max(x: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> Float[Array, ...]:
+    """The largest available entry; 0 for a row without one (padding)."""
+    return jnp.where(jnp.any(avail, axis=-1), jnp.max(mask_logits(x, avail), axis=-1), 0)
+
+
+def take_action(x: Float[Array, "... A"], action: Int[Array, ...]) -> Float[Array, ...]:
+    """``x[..., action]``, the entry of each row's action (-1, "no action", reads entry 0)."""
+    index = jnp.maximum(action, 0)[..., None]
+    return jnp.take_along_axis(x, index, axis=-1)[..., 0]

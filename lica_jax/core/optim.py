@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,40 @@ PyTree = Any
 
 # Adam's moments only: the learning rate is applied outside, so that it can be traced and swept.
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+
+
+class RMSProp(NamedTuple):
+    """The numbers of PyTorch's RMSprop; they may be traced."""
+
+    decay: Float[Array, ""] = 0.99  # torch's alpha
+    eps: Float[Array, ""] = 1e-5
+
+
+PYMARL_RMS = RMSProp()
+
+
+def init_optimiser(kind: str, params: PyTree) -> PyTree:
+    """The state of an "adam" or "rmsprop" optimiser before its first step."""
+    return ADAM.init(params) if kind == "adam" else _rms(PYMARL_RMS).init(params)
+
+
+def _rms(numbers: RMSProp) -> optax.GradientTransformation:
+    # torch adds eps to the root, optax's default adds it under the root.
+    return optax.scale_by_rms(numbers.decay, numbers.eps, initial_scale=0.0, eps_in_sqrt=False)
+
+
+def optimiser_step(
+    kind: str,
+    params: PyTree,
+    grads: PyTree,
+    opt_state: PyTree,
+    learning_rate: Float[Array, ""],
+    rms: RMSProp = PYMARL_RMS,
+) -> tuple[PyTree, PyTree]:
+    """One step of "adam" or "rmsprop" without clipping. Returns ``(params, opt_state)``."""
+    transform = ADAM if kind == "adam" else _rms(rms)
+    updates, opt_state = transform.update(grads, opt_state, params)
+    return jax.tree.map(lambda p, u: p - learning_rate * u, params, updates), opt_state
 
 
 def clip_by_global_norm(
@@ -35,9 +69,21 @@ def adam_step(
     max_norm: Float[Array, ""],
 ) -> tuple[PyTree, PyTree, Float[Array, ""]]:
     """One clipped Adam step. Returns ``(params, opt_state, gradient norm before clipping)``."""
+    return clipped_step("adam", params, grads, opt_state, learning_rate, max_norm)
+
+
+def clipped_step(
+    kind: str,
+    params: PyTree,
+    grads: PyTree,
+    opt_state: PyTree,
+    learning_rate: Float[Array, ""],
+    max_norm: Float[Array, ""],
+    rms: RMSProp = PYMARL_RMS,
+) -> tuple[PyTree, PyTree, Float[Array, ""]]:
+    """One step of "adam" or "rmsprop", clipped. Returns as ``adam_step``."""
     grads, norm = clip_by_global_norm(grads, max_norm)
-    updates, opt_state = ADAM.update(grads, opt_state, params)
-    params = jax.tree.map(lambda p, u: p - learning_rate * u, params, updates)
+    params, opt_state = optimiser_step(kind, params, grads, opt_state, learning_rate, rms)
     return params, opt_state, norm
 
 
@@ -55,3 +101,8 @@ def periodic_copy(
     copied = steps - last_copy >= interval
     target = jax.tree.map(lambda o, t: jnp.where(copied, o, t), online, target)
     return target, jnp.where(copied, steps, last_copy), copied
+
+
+def soft_copy(online: PyTree, target: PyTree, rate: Float[Array, ""]) -> PyTree:
+    """``(1 - rate) target + rate online``, leaf by leaf."""
+    return jax.tree.map(lambda o, t: (1 - rate) * t + rate * o, online, target)

@@ -17,10 +17,11 @@ class RecurrentAgent(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "T *B I"], h: Float[Array, "*B H"], first: Bool[Array, T * B]
-    ) -> tuple[Float[Array, "*B H"], Float[Array, "T *B A"]]:
+    ) -> tuple[Float[Array, "*B H"], Float[Array, "T *B A"], Float[Array, "T *B H"]]:
+        """Returns the last hidden state, the outputs, and the features they are made of."""
         x = nn.relu(Linear(self.hidden, name="fc1")(x))
         h, hs = GRU(self.hidden, name="rnn")(x, h, first)
-        return h, Linear(self.n_outputs, name="fc2")(hs)
+        return h, Linear(self.n_outputs, name="fc2")(hs), hs
 
 
 class FeedForwardAgent(nn.Module):
@@ -34,4 +35,5 @@ class FeedForwardAgent(nn.Module):
 
     @nn.compact
     def __call__(self, x, h, first):
-        return h, MLP((self.hidden, self.hidden, self.n_outputs), name="mlp")(x)
+        mlp = MLP((self.hidden, self.hidden, self.n_outputs), name="mlp")
+        return h, *mlp(x, features=True)

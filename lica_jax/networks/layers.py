@@ -56,11 +56,13 @@ class MLP(nn.Module):
     last_by_output: bool = False
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, features: bool = False):
+        """The output; with ``features`` also what the last layer reads."""
         for i, width in enumerate(self.widths):
+            read = x if i == 0 else nn.relu(x)
             by_output = self.last_by_output and i == len(self.widths) - 1
-            x = Linear(width, by_output, name=f"layer_{i}")(x if i == 0 else nn.relu(x))
-        return x
+            x = Linear(width, by_output, name=f"layer_{i}")(read)
+        return (x, read) if features else x
 
 
 class GRU(nn.Module):

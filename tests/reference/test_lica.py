@@ -10,54 +10,9 @@ from lica_jax.algorithms.actors import previous_actions
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_softmax
 from lica_jax.networks.critics import MixingCritic
-from lica_jax.types import Progress, TaskSpec, TimeStep, Trajectory
+from lica_jax.types import Progress
+from tests.reference.episodes import RTOL_STEP, close, spec_of, trajectory
 from tests.reference.torch_weights import mixing_critic, recurrent_agent
-
-RTOL, RTOL_STEP = 1e-8, 1e-7
-
-
-def close(ours, theirs, rtol=RTOL, atol=1e-12):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), ours, theirs)
-
-
-def trajectory(batch, carry, spec):
-    """An episode batch [B, T+1, ...] as ours: rewards and endings move to the slot they lead to."""
-    episodes, slots = batch.shaped("obs", None, None, spec.n_agents, spec.obs_size).shape[:2]
-
-    def time_major(name, *shape):
-        return jnp.moveaxis(jnp.asarray(batch.shaped(name, episodes, slots, *shape)), 1, 0)
-
-    obs = time_major("obs", None, None)
-    avail = time_major("avail_actions", spec.n_agents, spec.n_actions).astype(bool)
-    terminated = time_major("terminated", 1)[..., 0].astype(bool)
-    filled = time_major("filled", 1)[..., 0].astype(bool)
-    reward = time_major("reward", 1)[..., 0]
-    zeros = jnp.zeros((1, obs.shape[1]), bool)
-    arrived = jnp.concatenate([zeros, terminated[:-1]])
-    steps = TimeStep(
-        obs=obs, state=time_major("state", None), avail=avail,
-        reward=jnp.concatenate([0.0 * reward[:1], reward[:-1]]),
-        terminated=arrived, truncated=jnp.zeros_like(arrived),
-        first=jnp.zeros_like(arrived).at[0].set(True),
-        alive=jnp.ones(obs.shape[:3], bool), info={},
-    )  # fmt: skip
-    # A transition is one that starts in a filled slot which no ending led to.
-    valid = (filled & ~arrived)[:-1]
-    return Trajectory(
-        steps=steps,
-        action=time_major("actions", spec.n_agents, 1)[..., 0],
-        valid=valid,
-        carry=carry,
-        extras={},
-    )
-
-
-def spec_of(golden):
-    return TaskSpec(
-        "golden", n_agents=golden.cfg("n_agents"), n_actions=golden.cfg("n_actions"),
-        obs_size=golden.cfg("obs_dim"), state_size=0, episode_limit=10**6,
-    )  # fmt: skip
-
 
 PASSES = pytest.mark.parametrize("critic_pass", ["dense", "grouped"])
 

@@ -97,3 +97,9 @@ def mixing_critic(weights: Golden) -> dict[str, Any]:
             "hyper_b_2": stack(weights, "hyper_b_2"),
         }
     }
+
+
+def monotonic_mixer(weights: Golden) -> dict[str, Any]:
+    """QMIX's mixing network."""
+    names = ("hyper_w_1", "hyper_w_final", "hyper_b_1", "V")
+    return {"params": {name: stack(weights, name) for name in names}}

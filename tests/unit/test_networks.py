@@ -91,9 +91,9 @@ def test_recurrent_agent_unrolled_equals_step_by_step():
     first = jax.random.bernoulli(jax.random.key(1), 0.3, (6, 2, 4))
     h = jnp.zeros((2, 4, 8))
     params = agent.init(jax.random.key(2), x, h, first)
-    _, whole = agent.apply(params, x, h, first)
+    _, whole, _ = agent.apply(params, x, h, first)
     for t in range(6):
-        h, out = agent.apply(params, x[t : t + 1], h, first[t : t + 1])
+        h, out, _ = agent.apply(params, x[t : t + 1], h, first[t : t + 1])
         np.testing.assert_allclose(out[0], whole[t], rtol=1e-5, atol=1e-6)
 
 

@@ -67,7 +67,9 @@ class JaxMarlMpe:
         self.spec = TaskSpec(
             name=f"mpe/{name}", n_agents=len(self._agents), n_actions=max(action_sizes),
             obs_size=max(obs_sizes), state_size=sum(obs_sizes), episode_limit=LIMIT,
-            max_return=0.0, continuous=continuous, source="JaxMARL MPE",
+            max_return=0.0, continuous=continuous,
+            masks_actions=not continuous and min(action_sizes) < max(action_sizes),
+            source="JaxMARL MPE",
         )  # fmt: skip
         n, m = len(self._agents), env.num_landmarks
         self._roles, kinds = _KINDS.get(name, ((0,) * n, ("agent", "landmark")))

@@ -222,7 +222,8 @@ class PredatorPrey(ParticleTask):
     def __init__(self, name: str):
         self.spec = TaskSpec(
             name=f"mpe/{name}", n_agents=PREDATORS, n_actions=physics.N_ACTIONS, obs_size=16,
-            state_size=16 * PREDATORS, episode_limit=LIMIT, source="LICA paper 4.1",
+            state_size=16 * PREDATORS, episode_limit=LIMIT, weighs_actions=True,
+            source="LICA paper 4.1",
         )  # fmt: skip
 
     def weights(self, key, action, dtype):
@@ -259,6 +260,7 @@ class CooperativeNavigation(ParticleTask):
         self.spec = TaskSpec(
             name=f"mpe/{name}", n_agents=n, n_actions=physics.N_ACTIONS, obs_size=size,
             state_size=n * size, episode_limit=LIMIT, max_return=-float(n * LIMIT),
+            weighs_actions=True,
             source="LICA paper 4.1",
         )  # fmt: skip
 

@@ -46,6 +46,7 @@ class JaxMarlSmax:
             obs_size=self.env.obs_size,
             state_size=per_unit * (self._n + self._n_enemies),
             episode_limit=scenario.limit,
+            masks_actions=True,
             # SMAX returns at most 2 (damage 1 + win 1), SMAC 20: entropy coefficients and gradient
             # clipping tuned on SMAC need the factor 10.
             reward_scale=10.0,

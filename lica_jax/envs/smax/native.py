@@ -41,6 +41,7 @@ class Smax:
             obs_size=battle.obs_size,
             state_size=battle.state_size,
             episode_limit=scenario.limit,
+            masks_actions=True,
             # SMAX returns at most 2 (damage 1 + win 1), SMAC 20: entropy coefficients and gradient
             # clipping tuned on SMAC need the factor 10.
             reward_scale=1.0 if smac else 10.0,

@@ -1,0 +1,258 @@
+"""What IQL, VDN, QMIX and QTRAN share: recurrent Q-learning of agents from replayed episodes.
+
+Every agent has a utility Q_i(o_i, u_i) from which it chooses epsilon-greedily. The algorithms
+differ in their loss: `td_objective` with a mixer, or an objective of their own. All of them take
+one clipped optimiser step per minibatch and copy everything into a target once in a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from lica_jax.algorithms.actors import (
+    Actor,
+    ActorCarry,
+    actor_step,
+    joint_state,
+    joint_state_size,
+    make_actor,
+    unroll_over,
+)
+from lica_jax.algorithms.settings import ReplaySettings
+from lica_jax.core.exploration import epsilon_greedy
+from lica_jax.core.losses import critic_loss
+from lica_jax.core.masking import mask_logits, masked_mean, take_action
+from lica_jax.core.optim import RMSProp, clipped_step, init_optimiser, periodic_copy
+from lica_jax.core.returns import lambda_returns
+from lica_jax.core.schedules import linear
+from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep, Trajectory
+
+PyTree = Any
+
+
+@dataclass(frozen=True)
+class Config(ReplaySettings):
+    """Static choices; changing one recompiles. Defaults are PyMARL's.
+
+    Attributes:
+      agent: recurrent or feed-forward agents.
+      hidden: width of the agents' layers and of the GRU.
+      share_params: one network for all agents, or one each.
+      agent_id: append the agent's one-hot index to its input.
+      last_action: append the agent's own previous action to its input.
+      state_last_action: append all agents' previous actions to the mixer's state.
+      double_q: choose the next actions with the online networks, judge them with the target's.
+      optimiser: "rmsprop" (PyTorch's) or "adam".
+    """
+
+    agent: Literal["gru", "mlp"] = "gru"
+    hidden: int = 64
+    share_params: bool = True
+    agent_id: bool = True
+    last_action: bool = True
+    state_last_action: bool = True
+    double_q: bool = True
+    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        return super().problems(spec, collect) + self.replay_problems("segment", collect)
+
+
+@struct.dataclass
+class HParams:
+    """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
+
+    Attributes:
+      lr: step size.
+      gamma: discount.
+      td_lambda: lambda of the targets; 0 is one-step Q-learning, more is Peng's Q(lambda).
+      grad_norm_clip: largest gradient norm.
+      target_interval: *episodes* that finish between two copies into the target networks.
+      epsilon_start: probability of a random action at the beginning.
+      epsilon_finish: the same from ``epsilon_steps`` on, and in sampled evaluation.
+      epsilon_steps: env steps over which it falls in a straight line.
+      rms_decay: RMSprop's decay of squared gradients (torch's alpha).
+      rms_eps: RMSprop's epsilon, outside the root.
+      reward_scale: factor on rewards before learning; None takes the task's own.
+    """
+
+    lr: float = 5e-4
+    gamma: float = 0.99
+    td_lambda: float = 0.0
+    grad_norm_clip: float = 10.0
+    target_interval: int = 200
+    epsilon_start: float = 1.0
+    epsilon_finish: float = 0.05
+    epsilon_steps: float = 50_000.0
+    rms_decay: float = 0.99
+    rms_eps: float = 1e-5
+    reward_scale: float | None = None
+
+
+@struct.dataclass
+class Params:
+    """The agents' network and whatever joins their values."""
+
+    agent: PyTree
+    mixer: PyTree
+
+
+@struct.dataclass
+class Learner:
+    """Everything that is learned."""
+
+    params: Params
+    target: Params
+    opt: PyTree
+    last_copy: Int[Array, ""]  # episodes that had finished then
+
+
+class Networks(NamedTuple):
+    """The networks of one task, the loss, and the static choices behind them."""
+
+    agent: Actor
+    mixer: Any  # a flax module
+    objective: Callable[..., tuple[Array, dict[str, Array]]]
+    init_mixer: Callable[[Array], PyTree]
+    config: Config
+    spec: TaskSpec
+
+
+def make(config: Config, spec: TaskSpec, mixer: Any) -> Algorithm:
+    """Q-learning with ``mixer(q [T, B, N], state [T, B, S]) -> [T, B, K]``."""
+    return algorithm(make_networks(config, spec, mixer))
+
+
+def make_networks(config: Config, spec: TaskSpec, mixer: Any) -> Networks:
+    """The networks of Q-learning with a mixer; initialises nothing."""
+    agent = make_agent(config, spec)
+    size = joint_state_size(agent, spec, config.state_last_action)
+    zeros = jnp.zeros(spec.n_agents), jnp.zeros(size)
+    return Networks(agent, mixer, td_objective, lambda key: mixer.init(key, *zeros), config, spec)
+
+
+def make_agent(config: Config, spec: TaskSpec) -> Actor:
+    return make_actor(
+        spec, network=config.agent, hidden=config.hidden, share_params=config.share_params,
+        agent_id=config.agent_id, last_action=config.last_action,
+    )  # fmt: skip
+
+
+def algorithm(nets: Networks) -> Algorithm:
+    """The algorithm of some networks and their objective."""
+    return Algorithm(
+        init=partial(init, nets),
+        initial_carry=nets.agent.initial_carry,
+        act=partial(act, nets),
+        update=partial(update, nets),
+        policy=lambda learner: learner.params.agent,
+        scratch_bytes=partial(scratch_bytes, nets),
+        hparams=HParams(),
+        metrics=("epsilon", "q_taken_mean"),
+        replay=nets.config.replay("segment"),
+    )
+
+
+def init(nets: Networks, key: Array) -> Learner:
+    """Fresh networks (PyTorch's default initialisation); the targets equal them."""
+    agent_key, mixer_key = jax.random.split(key)
+    params = Params(nets.agent.init(agent_key), nets.init_mixer(mixer_key))
+    return new_learner(nets, params, params)
+
+
+def new_learner(nets: Networks, params: Params, target: Params) -> Learner:
+    """A learner with the given parameters before its first update."""
+    opt = init_optimiser(nets.config.optimiser, params)
+    # A copy: the loop donates its buffers, and one buffer cannot be donated twice.
+    return Learner(params, jax.tree.map(jnp.copy, target), opt, jnp.zeros((), jnp.int32))
+
+
+def epsilon(hp: HParams, progress: Any) -> Float[Array, ""]:
+    return linear(hp.epsilon_start, hp.epsilon_finish, hp.epsilon_steps, progress.env_steps)
+
+
+def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, progress, explore):
+    """Epsilon-greedily where ``explore``, else the best available action."""
+    hidden, q = actor_step(nets.agent, params, carry, ts.obs, ts.first)
+    chance = jnp.where(explore, epsilon(hp, progress), 0)[:, None]
+    action = epsilon_greedy(q, ts.avail, chance, key)
+    return ActorCarry(hidden=hidden, last_action=action), action, {}
+
+
+def update(
+    nets: Networks, learner: Learner, traj: Trajectory, key: Array, *, hp: HParams, progress: Any
+) -> tuple[Learner, dict[str, Array]]:
+    """One step on a minibatch, then a target copy if due."""
+    del key
+    gradient = jax.value_and_grad(nets.objective, has_aux=True)
+    (loss, metrics), grads = gradient(learner.params, nets, learner.target, traj, hp)
+    params, opt, norm = clipped_step(
+        nets.config.optimiser, learner.params, grads, learner.opt, hp.lr, hp.grad_norm_clip,
+        RMSProp(hp.rms_decay, hp.rms_eps),
+    )  # fmt: skip
+    target, last_copy, _ = periodic_copy(
+        params, learner.target, progress.episodes, learner.last_copy, hp.target_interval
+    )
+    metrics |= {"grad_norm": norm, "epsilon": epsilon(hp, progress)}
+    # An infinite gradient may hide behind a finite loss.
+    metrics["loss"] = jnp.where(jnp.isfinite(norm), loss, jnp.nan)
+    return Learner(params, target, opt, last_copy), metrics
+
+
+# --- the loss ------------------------------------------------------------------------------------
+
+
+def greedy(q: Float[Array, "... A"], avail) -> Int[Array, ...]:
+    """The best available action; 0 in padding, where none is."""
+    return jnp.argmax(mask_logits(q, avail), axis=-1)
+
+
+def td_targets(
+    value: Float[Array, "T+1 B K"], traj: Trajectory, hp: HParams
+) -> Float[Array, "T B K"]:
+    """``r_t + gamma (1 - d_t) value_{t+1}`` at lambda 0; the team's reward for each of K values."""
+    steps, shape = traj.steps, (*traj.valid.shape, value.shape[-1])
+    terminal, truncated = steps.terminated[1:], steps.truncated[1:]
+    parts = steps.reward[1:], terminal, terminal | truncated, traj.valid
+    parts = [jnp.broadcast_to(x[..., None], shape) for x in parts]
+    return lambda_returns(value, *parts, hp.gamma, hp.td_lambda)
+
+
+def td_objective(
+    params: Params, nets: Networks, target: Params, traj: Trajectory, hp: HParams
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """The mean squared TD error of the mixed values (QMIX paper, Eq. 6).
+
+    The next joint action is every agent's best one: by the online utilities with double Q (van
+    Hasselt et al., AAAI 2016), by the target's without.
+    """
+    q = unroll_over(nets.agent, params.agent, traj)
+    target_q = unroll_over(nets.agent, target.agent, traj)
+    state = joint_state(nets.agent, traj, nets.config.state_last_action)
+    best = greedy(jax.lax.stop_gradient(q) if nets.config.double_q else target_q, traj.steps.avail)
+    taken = nets.mixer.apply(params.mixer, take_action(q, traj.action)[:-1], state[:-1])
+    following = nets.mixer.apply(target.mixer, take_action(target_q, best), state)
+    y = td_targets(following, traj, hp)
+    mask = traj.valid.astype(q.dtype)[..., None]
+    shown = {
+        "td_error_abs": masked_mean(jnp.abs(taken - y), mask),
+        "q_taken_mean": masked_mean(taken, mask),
+        "target_mean": masked_mean(y, mask),
+    }
+    return critic_loss(taken, y, jnp.broadcast_to(mask, y.shape)), shown
+
+
+def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
+    """The agents' activations, online and target: float32, values and cotangents."""
+    config = nets.config
+    # Gates, hidden states and inputs of a GRU: about ten times its width.
+    numbers = rows * nets.spec.n_agents * (10 * config.hidden + 2 * nets.spec.n_actions)
+    return {f"the agents' activations over {rows} rows": 3 * 4 * numbers}

@@ -1,0 +1,79 @@
+"""What the settings of every algorithm share: checks, and the replay's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args, get_origin, get_type_hints
+
+from lica_jax.types import Collect, Replay, TaskSpec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Static choices of an algorithm. Whole numbers are counts or widths, at least 1."""
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        """What is wrong with these values, alone and together; one line each."""
+        del spec, collect
+        out = []
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if hint is int and value < 1:
+                out.append(f"algo.{name} must be at least 1, got {value}")
+            allowed = get_args(hint)
+            words = all(isinstance(a, (str, int)) for a in allowed)
+            if allowed and words and value not in allowed:
+                out.append(f"algo.{name} must be one of {list(allowed)}, got {value!r}")
+            # A width with a word for a special one: `int | Literal["full"]`.
+            special = [w for a in allowed if get_origin(a) is not None for w in get_args(a)]
+            if (
+                int in allowed
+                and value not in special
+                and not (isinstance(value, int) and value >= 1)
+            ):
+                said = " or ".join(f'"{w}"' for w in special)
+                out.append(f"algo.{name} must be {said} or at least 1, got {value!r}")
+        return out
+
+
+@dataclass(frozen=True)
+class ReplaySettings(Settings):
+    """Settings of an algorithm that learns from a replay.
+
+    Attributes:
+      replay_capacity: how many items are kept.
+      replay_batch: items in a minibatch.
+      updates_per_collect: updates after each collection.
+    """
+
+    replay_capacity: int = 5000
+    replay_batch: int = 32
+    updates_per_collect: int = 1
+
+    def replay(self, unit: str, draws: int = 1) -> Replay:
+        return Replay(
+            unit, self.replay_capacity, self.replay_batch, draws, self.updates_per_collect
+        )
+
+    def replay_problems(self, unit: str, collect: Collect) -> list[str]:
+        """What is wrong with the replay of items of a ``unit``."""
+        out = []
+        if self.replay_capacity < self.replay_batch:
+            out.append(
+                f"algo.replay_capacity {self.replay_capacity} is smaller than one batch "
+                f"(algo.replay_batch {self.replay_batch}): a batch is drawn without replacement"
+            )
+        fresh = collect.envs * (collect.length if unit == "transition" else 1)
+        if self.replay_capacity < fresh:
+            out.append(
+                f"algo.replay_capacity {self.replay_capacity} is smaller than one collection of "
+                f"{fresh} {unit}s (collect.envs {collect.envs}, collect.length {collect.length})"
+            )
+        return out
+
+
+def state_problems(spec: TaskSpec) -> list[str]:
+    """For an algorithm whose mixing network is a function of the state."""
+    if spec.state_size > 0:
+        return []
+    return [f"{spec.name} has no state, of which the mixing network is a function: use iql or vdn"]

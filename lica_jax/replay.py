@@ -1,0 +1,93 @@
+"""Replay on the device: a ring of trajectory pieces, as pure functions.
+
+An item is a `Trajectory` of one environment without its batch axis. Segments keep the policy's
+memory at their start (whole episodes start from none); transitions are two slots without memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from lica_jax.types import Replay, Trajectory
+
+PyTree = Any
+
+
+@struct.dataclass
+class Buffer:
+    """The ring: leaves of ``items`` are ``[capacity, ...]``."""
+
+    items: Trajectory
+    head: Int[Array, ""]  # where the next item goes
+    size: Int[Array, ""]  # how many there are
+
+
+def split_items(traj: Trajectory, unit: str) -> tuple[Trajectory, Bool[Array, " K"]]:
+    """The items of a trajectory, along a leading axis K, and which of them hold anything.
+
+    ``info`` is left out: no update reads it. K is B for segments, T B for transitions.
+    """
+    steps = traj.steps.replace(info={})
+    if unit == "segment":
+        items = traj.replace(steps=steps, carry=())
+        items = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items)
+        return items.replace(carry=traj.carry), jnp.any(traj.valid, axis=0)
+
+    def pairs(x):
+        both = jnp.stack([x[:-1], x[1:]], axis=2)  # [T, B, 2, ...]
+        return both.reshape(-1, *both.shape[2:])
+
+    slots = jax.tree.map(pairs, (steps, traj.action, traj.extras))
+    valid = traj.valid.reshape(-1)
+    return Trajectory(slots[0], slots[1], valid[:, None], (), slots[2]), valid
+
+
+def empty(replay: Replay, traj: PyTree) -> Buffer:
+    """A ring for pieces of trajectories like ``traj`` (arrays or their shapes)."""
+    items, _ = jax.eval_shape(lambda t: split_items(t, replay.unit), traj)
+    zeros = jax.tree.map(lambda x: jnp.zeros((replay.capacity, *x.shape[1:]), x.dtype), items)
+    return Buffer(zeros, jnp.int32(0), jnp.int32(0))
+
+
+def add(buffer: Buffer, replay: Replay, traj: Trajectory) -> Buffer:
+    """Stores the items of a trajectory that hold anything; at most ``capacity`` of them."""
+    items, keep = split_items(traj, replay.unit)
+    at = (buffer.head + jnp.cumsum(keep) - 1) % replay.capacity
+    at = jnp.where(keep, at, replay.capacity)  # out of bounds: dropped
+    stored = jax.tree.map(lambda b, x: b.at[at].set(x, mode="drop"), buffer.items, items)
+    count = jnp.sum(keep, dtype=jnp.int32)
+    return Buffer(
+        stored,
+        (buffer.head + count) % replay.capacity,
+        jnp.minimum(buffer.size + count, replay.capacity),
+    )
+
+
+def is_ready(buffer: Buffer, replay: Replay) -> Bool[Array, ""]:
+    """Whether a minibatch can be drawn without replacement."""
+    return buffer.size >= replay.batch
+
+
+def draw(buffer: Buffer, replay: Replay, key: PRNGKeyArray) -> Int[Array, " D*K"]:
+    """Positions of ``draws`` minibatches; no position occurs twice within one of them."""
+
+    def one(key):
+        luck = jax.random.uniform(key, (replay.capacity,))
+        luck = jnp.where(jnp.arange(replay.capacity) < buffer.size, luck, -1.0)
+        return jax.lax.top_k(luck, replay.batch)[1]
+
+    return jax.vmap(one)(jax.random.split(key, replay.draws)).reshape(-1)
+
+
+def sample(buffer: Buffer, replay: Replay, key: PRNGKeyArray) -> Trajectory:
+    """``draws`` minibatches side by side along B, time-major as collected."""
+    at = draw(buffer, replay, key)
+    items = jax.tree.map(lambda x: x[at], buffer.items)
+    carry = items.carry
+    items = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items.replace(carry=()))
+    return items.replace(carry=carry)
