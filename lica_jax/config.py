@@ -44,7 +44,8 @@ class CheckpointConfig:
     """Checkpoints.
 
     Attributes:
-      every_seconds: shortest time between two checkpoints; 0 writes one after every chunk.
+      every_seconds: shortest time between two checkpoints; 0 writes one after every chunk. Longer
+        where writing one takes more than a tenth of it (a large replay).
       keep: how many of the latest to keep, beside the best.
     """
 
@@ -177,6 +178,7 @@ def presets_dir() -> Path:
     return inside if inside.is_dir() else here.parent / "configs"
 
 
+EVERY = "all"  # the file of a folder that is read for every algorithm
 ABLATIONS = "ablations"  # the folder of changes that can be put on top of any preset
 
 
@@ -195,6 +197,8 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
 
     For task ``smax/3m`` the files ``<preset>/lica.yaml``, ``<preset>/smax/lica.yaml`` and
     ``<preset>/smax/3m/lica.yaml`` are read in this order, each one overriding the one before.
+    In each folder ``all.yaml`` comes before the algorithm's own file.
+    A file that says ``extends: vdn`` starts from the values of vdn.yaml beside it.
     ``paper+beta_0.13`` puts ``ablations/lica/beta_0.13.yaml`` on top; several may follow.
     """
     import yaml
@@ -213,10 +217,11 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
     # A task of any number of agents takes what is written for its kind.
     for part in (*parents, re.sub(r"_n\d+", "", last)):
         folder = folder / part
-        path = folder / f"{algorithm}.yaml"
-        if path.is_file():
-            found = True
-            _deep_update(merged, yaml.safe_load(path.read_text()) or {})
+        for name in (EVERY, algorithm):
+            path = folder / f"{name}.yaml"
+            if path.is_file():
+                found = found or name == algorithm
+                _deep_update(merged, _read_preset(path))
     if not found:
         raise UserError(f"preset {preset!r} has nothing for algorithm {algorithm!r} on {task!r}")
     said: dict[str, tuple[Any, str]] = {}
@@ -232,6 +237,17 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
                     f"{before!r} and {value!r}"
                 )
         _deep_update(merged, values)
+    return merged
+
+
+def _read_preset(path: Path) -> dict[str, Any]:
+    """A file's values on top of those of the neighbour that its ``extends`` names."""
+    import yaml
+
+    values = yaml.safe_load(path.read_text()) or {}
+    base = values.pop("extends", None)
+    merged = _read_preset(path.with_name(f"{base}.yaml")) if base else {}
+    _deep_update(merged, values)
     return merged
 
 
@@ -259,8 +275,9 @@ def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     hp, timeout = config.hp, config.timeout_is_terminal
     if hp.reward_scale is None:
         hp = dataclasses.replace(hp, reward_scale=spec.reward_scale)
-    if getattr(hp, "temperature_final", 0) is None:
-        hp = dataclasses.replace(hp, temperature_final=hp.temperature)
+    for start, final, _ in _ANNEALED:
+        if getattr(hp, final, 0) is None:
+            hp = dataclasses.replace(hp, **{final: getattr(hp, start)})
     if timeout is None:
         timeout = spec.timeout_is_terminal
     config = dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout)
@@ -324,7 +341,14 @@ _RANGES = {
     "target_rate": (0, 1), "grad_clamp": (1e-12, None), "opt_weight": (0, None),
     "nopt_weight": (0, None), "intrinsic_weight": (0, None), "value_coef": (0, None),
     "gae_lambda": (0, 1), "clip": (1e-12, None), "value_clip": (1e-12, None),
+    "entropy_final": (0, None), "entropy_steps": (0, None), "value_norm_decay": (0, 0.999999),
 }  # fmt: skip
+
+# What goes from a value to a final one (None: stays) in a straight line, and over which steps.
+_ANNEALED = (
+    ("temperature", "temperature_final", "temperature_steps"),
+    ("entropy_coef", "entropy_final", "entropy_steps"),
+)
 
 
 def hparam_problems(hp: Any) -> list[str]:
@@ -338,6 +362,7 @@ def hparam_problems(hp: Any) -> list[str]:
         elif value < low or (high is not None and value > high):
             wanted = f"within {low} and {high}" if high is not None else f"at least {low:g}"
             out.append(f"hp.{f.name} must be {wanted}, got {value}")
-    if getattr(hp, "temperature_steps", 1) == 0 and hp.temperature_final != hp.temperature:
-        out.append("hp.temperature_final needs hp.temperature_steps, over which to go there")
+    for start, final, steps in _ANNEALED:
+        if getattr(hp, steps, 1) == 0 and getattr(hp, final) != getattr(hp, start):
+            out.append(f"hp.{final} needs hp.{steps}, over which to go there")
     return out

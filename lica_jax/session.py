@@ -144,6 +144,7 @@ class Session:
         self._random = host.get("random")
         self._evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
         self._score = float("nan")
+        self._save_seconds = 0.0
         self._started = self._last_save = time.monotonic()
         self._display = Display(self._display_style, config.total_steps, self.n)
         try:
@@ -272,13 +273,17 @@ class Session:
 
     def _save_due(self) -> bool:
         waited = time.monotonic() - self._last_save
-        return self._checkpoints is not None and waited >= self.config.checkpoint.every_seconds
+        wanted = self.config.checkpoint.every_seconds
+        # A large replay takes seconds to write: a tenth of the time at most.
+        shortest = max(wanted, 10 * self._save_seconds) if wanted else 0
+        return self._checkpoints is not None and waited >= shortest
 
     def _save(self) -> None:
         if self._checkpoints is None:
             return
         update = int(self.counters.updates.max())
         evaluated = self._evaluated_at == update and np.isfinite(self._score)
+        started = time.monotonic()
         self._checkpoints.save(
             update,
             {"state": self._state, "best": self.best},
@@ -286,6 +291,7 @@ class Session:
             self._score if evaluated else None,
         )
         self._last_save = time.monotonic()
+        self._save_seconds = self._last_save - started
 
     def _finish(self) -> None:
         now = self.counters

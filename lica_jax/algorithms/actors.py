@@ -100,11 +100,18 @@ def make_actor(
     return Actor(init, initial_carry, unroll, features, head)
 
 
-def unroll_over(actor: Actor, params: PyTree, traj: Trajectory) -> Float[Array, "T+1 B N P"]:
-    """The outputs at every slot of a trajectory, given the actions that were played in it."""
+def features_over(
+    actor: Actor, params: PyTree, traj: Trajectory
+) -> tuple[Float[Array, "T+1 B N P"], Float[Array, "T+1 B N H"]]:
+    """Outputs and features at every slot of a trajectory, given the actions played in it."""
     previous = previous_actions(actor.head, traj)
     steps = traj.steps
-    return actor.unroll(params, steps.obs, previous, steps.first, traj.carry.hidden)[1]
+    return actor.features(params, steps.obs, previous, steps.first, traj.carry.hidden)[1:]
+
+
+def unroll_over(actor: Actor, params: PyTree, traj: Trajectory) -> Float[Array, "T+1 B N P"]:
+    """The outputs at every slot of a trajectory, given the actions played in it."""
+    return features_over(actor, params, traj)[0]
 
 
 def joint_state(actor: Actor, traj: Trajectory, last_action: bool) -> Float[Array, "T+1 B S"]:

@@ -124,6 +124,7 @@ class Networks(NamedTuple):
     init_mixer: Callable[[Array], PyTree]
     config: Config
     spec: TaskSpec
+    state_size: int  # of `joint_state`
 
 
 def make(config: Config, spec: TaskSpec, mixer: Any) -> Algorithm:
@@ -136,7 +137,9 @@ def make_networks(config: Config, spec: TaskSpec, mixer: Any) -> Networks:
     agent = make_agent(config, spec)
     size = joint_state_size(agent, spec, config.state_last_action)
     zeros = jnp.zeros(spec.n_agents), jnp.zeros(size)
-    return Networks(agent, mixer, td_objective, lambda key: mixer.init(key, *zeros), config, spec)
+    return Networks(
+        agent, mixer, td_objective, lambda key: mixer.init(key, *zeros), config, spec, size
+    )
 
 
 def make_agent(config: Config, spec: TaskSpec) -> Actor:
@@ -146,7 +149,7 @@ def make_agent(config: Config, spec: TaskSpec) -> Actor:
     )  # fmt: skip
 
 
-def algorithm(nets: Networks) -> Algorithm:
+def algorithm(nets: Networks, hparams: Any = None) -> Algorithm:
     """The algorithm of some networks and their objective."""
     return Algorithm(
         init=partial(init, nets),
@@ -155,7 +158,7 @@ def algorithm(nets: Networks) -> Algorithm:
         update=partial(update, nets),
         policy=lambda learner: learner.params.agent,
         scratch_bytes=partial(scratch_bytes, nets),
-        hparams=HParams(),
+        hparams=HParams() if hparams is None else hparams,
         metrics=("epsilon", "q_taken_mean"),
         replay=nets.config.replay("segment"),
     )
@@ -219,10 +222,8 @@ def td_targets(
     value: Float[Array, "T+1 B K"], traj: Trajectory, hp: HParams
 ) -> Float[Array, "T B K"]:
     """``r_t + gamma (1 - d_t) value_{t+1}`` at lambda 0; the team's reward for each of K values."""
-    steps, shape = traj.steps, (*traj.valid.shape, value.shape[-1])
-    terminal, truncated = steps.terminated[1:], steps.truncated[1:]
-    parts = steps.reward[1:], terminal, terminal | truncated, traj.valid
-    parts = [jnp.broadcast_to(x[..., None], shape) for x in parts]
+    terminal, truncated = traj.steps.terminated[1:], traj.steps.truncated[1:]
+    parts = traj.steps.reward[1:], terminal, terminal | truncated, traj.valid
     return lambda_returns(value, *parts, hp.gamma, hp.td_lambda)
 
 

@@ -1,12 +1,17 @@
-"""One-step games of two agents: the team's reward is an entry of a table, and then it is over.
+"""Games of two agents and one step (``two_step``: two): the reward is an entry of a table.
 
 * ``climbing`` and ``penalty`` (Claus and Boutilier, "The dynamics of reinforcement learning in
   cooperative multiagent systems", AAAI 1998): the best joint action lies next to heavy punishment.
   ``penalty`` takes an option ``k``, the reward of the two worst joint actions.
+* ``nonmonotonic`` (Son et al., "QTRAN", ICML 2019, Table 1): the best joint action is worth 8, and
+  leaving it alone costs 20, which no monotonic combination of utilities can express.
+* ``two_step`` (Rashid et al., "QMIX", ICML 2018, Table 1): the first agent chooses between a game
+  that pays 7 whatever is played and one that pays up to 8, which a sum of utilities underestimates.
 * ``traffic_junction`` (LICA paper, section 4.3.1): wait (0) or pass (1); the reward is 1 if exactly
   one of the two passes. `lica_jax.reproduce.traffic_junction` plays by the same table.
 
-There is nothing to see: every observation and the state are the constant 1. Agents that share one
+There is nothing to see: every observation and the state are the constant 1 (``two_step``: which
+game is being played). Agents that share one
 network need their index as an input (``algo.agent_id``, the default) to play differently.
 """
 
@@ -23,12 +28,14 @@ from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep
 
 Table = tuple[tuple[float, ...], ...]
-NAMES = ("climbing", "penalty", "traffic_junction")
+NAMES = ("climbing", "penalty", "nonmonotonic", "two_step", "traffic_junction")
 OPTIONS_OF = "penalty"
 OPTIONS = {"k": ("-100", "-75", "-50", "-25", "0")}
 
 # Rewards by the first agent's action, then the second's.
 CLIMBING = ((11, -30, 0), (-30, 7, 0), (0, 6, 5))
+NONMONOTONIC = ((8, -12, -12), (-12, 0, 0), (-12, 0, 0))
+TWO_STEP = (((7, 7), (7, 7)), ((0, 1), (1, 8)))  # by the first agent's first action
 JUNCTION = ((0, 1), (1, 0))
 
 
@@ -93,6 +100,49 @@ class MatrixGame:
         return state, self._timestep(state, reward(self.table, action), first=False)
 
 
+@struct.dataclass
+class TwoStepState:
+    game: Int[Array, ""]  # 0 before the first agent has chosen, then 1 or 2
+    t: Int[Array, ""]
+
+
+class TwoStepGame:
+    """The first agent's first action decides which of two tables both play next."""
+
+    def __init__(self, name: str):
+        self.spec = TaskSpec(
+            name=f"game/{name}", n_agents=2, n_actions=2, obs_size=3, state_size=3,
+            episode_limit=2, max_return=8.0, source="QMIX paper",
+        )  # fmt: skip
+
+    def _timestep(self, state: TwoStepState, reward, *, first) -> TimeStep:
+        shown = (jnp.arange(3) == state.game).astype(float)
+        return TimeStep(
+            obs=jnp.stack([shown, shown]),
+            state=shown,
+            avail=jnp.ones((2, 2), bool),
+            reward=reward,
+            terminated=state.t >= 2,
+            truncated=jnp.array(False),
+            first=jnp.array(first),
+            alive=jnp.ones(2, bool),
+            info={},
+        )
+
+    def reset(self, key):
+        del key  # nothing is random
+        state = TwoStepState(game=jnp.int32(0), t=jnp.int32(0))
+        return state, self._timestep(state, jnp.zeros(()), first=True)
+
+    def step(self, key, state, action):
+        del key
+        paid = jnp.stack([reward(table, action) for table in TWO_STEP])
+        value = jnp.where(state.t == 0, 0.0, paid[jnp.maximum(state.game - 1, 0)])
+        game = jnp.where(state.t == 0, action[0].astype(jnp.int32) + 1, state.game)
+        state = TwoStepState(game=game, t=state.t + 1)
+        return state, self._timestep(state, value, first=False)
+
+
 # Where the vehicles of the junction are: they come from the west and from the south.
 _WAITING = ((-1.0, 0.0), (0.0, -1.0))
 _THROUGH = ((1.0, 0.0), (0.0, 1.0))
@@ -120,11 +170,13 @@ def describe(name: str) -> str:
     return {
         "climbing": "the climbing game: 11 for (0, 0), next to -30",
         "penalty": "the penalty game: 10 for (0, 0) or (2, 2), k when mixed up; k=-100",
+        "nonmonotonic": "8 for (0, 0), -12 for leaving it alone (QTRAN paper)",
+        "two_step": "choose a game worth 7, or one worth 8 to those who agree (QMIX paper)",
         "traffic_junction": "reward 1 iff exactly one of two agents passes",
-    }[name] + ", one step"
+    }[name] + (", two steps" if name == "two_step" else ", one step")
 
 
-def make(name: str, **options: str) -> MatrixGame:
+def make(name: str, **options: str) -> MatrixGame | TwoStepGame:
     if name == "penalty":
         k = options.get("k", OPTIONS["k"][0])
         return MatrixGame(
@@ -134,4 +186,8 @@ def make(name: str, **options: str) -> MatrixGame:
         raise UserError(f"game/{name}: only penalty takes the option {next(iter(options))}")
     if name == "climbing":
         return MatrixGame(name, CLIMBING, "Claus & Boutilier 1998")
+    if name == "nonmonotonic":
+        return MatrixGame(name, NONMONOTONIC, "QTRAN paper")
+    if name == "two_step":
+        return TwoStepGame(name)
     return TrafficJunction(name, JUNCTION, "LICA paper 4.3.1")

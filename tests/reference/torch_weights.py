@@ -103,3 +103,35 @@ def monotonic_mixer(weights: Golden) -> dict[str, Any]:
     """QMIX's mixing network."""
     names = ("hyper_w_1", "hyper_w_final", "hyper_b_1", "V")
     return {"params": {name: stack(weights, name) for name in names}}
+
+
+def joint_value(weights: Golden, encoded: bool) -> dict[str, Any]:
+    """QTRAN's joint networks; the encoder only where it is used."""
+    names = ("Q", "V", *(("action_encoding",) if encoded else ()))
+    return {"params": {name: stack(weights, name) for name in names}}
+
+
+def counterfactual_critic(weights: Golden, *last: str) -> dict[str, Any]:
+    """The critic of COMA (its last layer is fc3) or LIIR (fc3_v_mix)."""
+    names = ("fc1", "fc2", *last)
+    return {"params": {f"layer_{i}": linear(weights, name) for i, name in enumerate(names)}}
+
+
+def intrinsic_heads(weights: Golden) -> dict[str, Any]:
+    """LIIR's heads on the critic's features."""
+    names = {"r_in": "fc3_r_in", "v_ex": "fc4"}
+    return {"params": {ours: linear(weights, name) for ours, name in names.items()}}
+
+
+def per_agent(weights: Golden) -> dict[str, Any]:
+    """The SQDDPG repository's networks ``{i}.layer_1``, ``{i}.layer_2``, ``{i}.*_head``: one per
+    agent, every leaf [N, ...]."""
+    n = 1 + max(int(name.split(".")[0]) for name in weights)
+    head = next(x for x in ("action_head", "value_head") if f"0.{x}.weight" in weights)
+    names = ("layer_1", "layer_2", head)
+    agents = [[linear(weights, f"{i}.{name}") for name in names] for i in range(n)]
+    stacked = [
+        {kind: np.stack([agent[k][kind] for agent in agents]) for kind in ("kernel", "bias")}
+        for k in range(len(names))
+    ]
+    return {"params": {f"layer_{k}": layer for k, layer in enumerate(stacked)}}

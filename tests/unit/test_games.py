@@ -28,6 +28,7 @@ def payoffs(task):
         ("game/penalty", [[10, 0, -100], [0, 2, 0], [-100, 0, 10]], 10),
         ("game/penalty:k=-25", [[10, 0, -25], [0, 2, 0], [-25, 0, 10]], 10),
         ("game/penalty:k=0", [[10, 0, 0], [0, 2, 0], [0, 0, 10]], 10),
+        ("game/nonmonotonic", [[8, -12, -12], [-12, 0, 0], [-12, 0, 0]], 8),
         ("game/traffic_junction", [[0, 1], [1, 0]], 1),
     ],
 )
@@ -36,6 +37,23 @@ def test_payoffs(name, table, best):
     assert task.spec.name == name
     assert task.spec.max_return == best == np.max(table)
     np.testing.assert_array_equal(payoffs(task), table)
+
+
+@pytest.mark.parametrize(("choice", "table"), [(0, [[7, 7], [7, 7]]), (1, [[0, 1], [1, 8]])])
+def test_the_two_step_game(choice, table):
+    """Agent 0's first action alone decides what is played; everybody is shown it."""
+    task = make_task("game/two_step")
+    start, first = task.reset(jax.random.key(0))
+    np.testing.assert_array_equal(first.obs, [[1, 0, 0]] * 2)
+    for other in (0, 1):
+        state, ts = task.step(jax.random.key(0), start, jnp.array([choice, other]))
+        assert float(ts.reward) == 0 and not ts.terminated
+        np.testing.assert_array_equal(ts.state, np.eye(3)[choice + 1])
+        np.testing.assert_array_equal(ts.obs, [ts.state] * 2)
+    for joint in np.ndindex(2, 2):
+        _, last = task.step(jax.random.key(0), state, jnp.array(joint))
+        assert float(last.reward) == table[joint[0]][joint[1]] and last.terminated
+    assert task.spec.max_return == 8 and task.spec.episode_limit == 2
 
 
 def test_agents_see_a_constant():
