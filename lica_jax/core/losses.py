@@ -28,3 +28,38 @@ def policy_value_loss(
     """
     chex.assert_equal_shape([q, mask])
     return -masked_mean(q, mask) - bonus
+
+
+def clipped_policy_loss(
+    log_prob: Float[Array, ...],
+    old_log_prob: Float[Array, ...],
+    advantage: Float[Array, ...],
+    mask: Float[Array, ...],
+    clip: Float[Array, ""],
+) -> Float[Array, ""]:
+    """PPO's ``-E[min(rho A, clip(rho, 1 - c, 1 + c) A)]`` (Schulman et al., 2017, Eq. 7).
+
+    ``rho = pi(u) / pi_old(u)``, by agent: each agent's own ratio, not the team's product.
+    """
+    chex.assert_equal_shape([log_prob, old_log_prob, advantage, mask])
+    # Where masked the ratio is 1: an overflow there would reach the gradient through 0 * inf.
+    ratio = jnp.exp(jnp.where(mask > 0, log_prob - old_log_prob, 0))
+    clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
+    return -masked_mean(jnp.minimum(ratio * advantage, clipped * advantage), mask)
+
+
+def clipped_value_loss(
+    value: Float[Array, ...],
+    old_value: Float[Array, ...],
+    target: Float[Array, ...],
+    mask: Float[Array, ...],
+    clip: Float[Array, ""],
+) -> Float[Array, ""]:
+    """``E[max((V - y)^2, (V_old + clip(V - V_old, -c, c) - y)^2)]`` (MAPPO paper, appendix A).
+
+    A value that has moved more than c towards its target gets no further gradient from this batch;
+    one that has moved away from it does. ``critic_loss`` where nothing is clipped.
+    """
+    chex.assert_equal_shape([value, old_value, target, mask])
+    near = old_value + jnp.clip(value - old_value, -clip, clip)
+    return masked_mean(jnp.maximum(jnp.square(value - target), jnp.square(near - target)), mask)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from lica_jax.core.masking import masked_mean
+
 
 def lambda_returns(
     q: Float[Array, T + 1 * B],
@@ -25,6 +27,7 @@ def lambda_returns(
 
     Args:
       q: values (target critic) at the stored state-action pairs; slot T is the bootstrap slot.
+        Axes behind those of the other arguments broadcast them (values of every agent).
       reward: ``reward[t]`` is received on the transition from slot t to t+1.
       terminal: d_t, the transition ended the episode in a state of value 0.
       cut: the transition ended the episode, terminally or not.
@@ -35,8 +38,18 @@ def lambda_returns(
     Returns:
       Targets ``[T, *B]``; not differentiated.
     """
+    targets = differentiable_lambda_returns(q, reward, terminal, cut, valid, gamma, lam)
+    return jax.lax.stop_gradient(targets)
 
-    chex.assert_equal_shape([q[1:], reward, terminal, cut, valid])
+
+def differentiable_lambda_returns(q, reward, terminal, cut, valid, gamma, lam):
+    """``lambda_returns`` with its gradient: where the rewards themselves are learned (LIIR)."""
+    following = q[1:]
+
+    def like_values(x):
+        chex.assert_equal_shape_prefix([following, x], x.ndim)
+        x = x.reshape(x.shape + (1,) * (q.ndim - x.ndim))
+        return jnp.broadcast_to(x, following.shape)
 
     def step(g_next, x):
         q_next, r, d, c, v = x
@@ -45,9 +58,8 @@ def lambda_returns(
         g = jnp.where(v, g, 0)
         return g, g
 
-    xs = (q[1:], reward, terminal, cut, valid)
-    _, targets = jax.lax.scan(step, q[-1], xs, reverse=True)
-    return jax.lax.stop_gradient(targets)
+    xs = (following, *map(like_values, (reward, terminal, cut, valid)))
+    return jax.lax.scan(step, q[-1], xs, reverse=True)[1]
 
 
 def pymarl_lambda_returns(
@@ -108,3 +120,44 @@ def monte_carlo_returns(
     """
     nothing = jnp.zeros((reward.shape[0] + 1, *reward.shape[1:]), reward.dtype)
     return lambda_returns(nothing, reward, jnp.zeros_like(cut), cut, valid, gamma, 1.0)
+
+
+def gae(
+    value: Float[Array, "T+1 *B N"],
+    reward: Float[Array, T * B],
+    terminal: Bool[Array, T * B],
+    cut: Bool[Array, T * B],
+    valid: Bool[Array, T * B],
+    gamma: Float[Array, ""],
+    lam: Float[Array, ""],
+) -> tuple[Float[Array, "T *B N"], Float[Array, "T *B N"]]:
+    """Generalised advantage estimates (Schulman et al., ICLR 2016), and the values' targets.
+
+    ``A_t = sum_k (gamma lam)^k delta_{t+k}`` to the end of the episode or of the batch, with
+    ``delta_t = r_t + gamma (1 - d_t) V_{t+1} - V_t``. That sum is ``G_t - V_t`` with G the
+    `lambda_returns` of V, which is how it is computed: a cut without a terminal state bootstraps, a
+    terminal state is worth 0, nothing crosses from one episode of a stream into the next.
+
+    Args:
+      value: V of every agent; slot T is the bootstrap slot. The other arguments, and what they
+        mean, are those of ``lambda_returns`` without the axis of agents.
+
+    Returns:
+      ``(advantage, target)``, both 0 where not valid and not differentiated.
+    """
+    target = lambda_returns(value, reward, terminal, cut, valid, gamma, lam)
+    advantage = jnp.where(valid[..., None], target - value[:-1], 0)
+    return jax.lax.stop_gradient(advantage), target
+
+
+def standardised(
+    x: Float[Array, ...], mask: Float[Array, ...], eps: float = 1e-5, ddof: int = 0
+) -> Float[Array, ...]:
+    """``(x - mean) / (std + eps)`` with mean and std over the entries where ``mask`` is 1.
+
+    ``ddof`` 1 is the unbiased std (torch's default). ``mask`` is broadcast as in ``masked_mean``.
+    """
+    centred = x - masked_mean(x, mask)
+    count = jnp.sum(mask) * (x.size // mask.size)
+    variance = masked_mean(jnp.square(centred), mask) * count / jnp.maximum(count - ddof, 1)
+    return centred / (jnp.sqrt(variance) + eps)

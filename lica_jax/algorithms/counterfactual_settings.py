@@ -1,0 +1,79 @@
+"""What the settings of COMA and LIIR share: static choices and traced numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flax import struct
+
+from lica_jax.algorithms.settings import Settings
+from lica_jax.core.optim import RMSProp
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """Static choices; changing one recompiles. Defaults are PyMARL's.
+
+    Attributes:
+      actor: recurrent or feed-forward agents.
+      hidden: width of the agents' layers and of the GRU.
+      share_params: one network for all agents, or one each.
+      agent_id: append the agent's one-hot index to its input.
+      last_action: append the agent's own previous action to its input.
+      critic_hidden: width of the critic's two hidden layers.
+      critic_mode: one gradient step per time step, from the last to the first ("sequential",
+        PyMARL's), or one for all of them together ("joint": faster, and not the published method).
+      critic_steps: how often the critic goes through each batch.
+      mask_before_softmax: keep the softmax and the epsilon floor to the available actions; without
+        it both go over all actions, and the unavailable ones are struck out behind.
+      optimiser: "rmsprop" (PyTorch's) or "adam", of all networks.
+    """
+
+    actor: Literal["gru", "mlp"] = "gru"
+    hidden: int = 64
+    share_params: bool = True
+    agent_id: bool = True
+    last_action: bool = True
+    critic_hidden: int = 128
+    critic_mode: Literal["sequential", "joint"] = "sequential"
+    critic_steps: int = 1
+    mask_before_softmax: bool = False
+    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+
+
+@struct.dataclass
+class HParams:
+    """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
+
+    Attributes:
+      actor_lr: step size of the actor.
+      critic_lr: step size of the critic.
+      gamma: discount.
+      td_lambda: lambda of the TD(lambda) targets.
+      grad_norm_clip: largest gradient norm, of actor and critic separately.
+      target_interval: critic gradient steps between copies into the target critic.
+      epsilon_start: probability of the policy's uniform part at the beginning.
+      epsilon_finish: the same from ``epsilon_steps`` on, and in sampled evaluation.
+      epsilon_steps: env steps over which it falls in a straight line.
+      rms_decay: RMSprop's decay of squared gradients (torch's alpha).
+      rms_eps: RMSprop's epsilon, outside the root.
+      reward_scale: factor on rewards before learning; None takes the task's own.
+    """
+
+    actor_lr: float = 5e-4
+    critic_lr: float = 5e-4
+    gamma: float = 0.99
+    td_lambda: float = 0.8
+    grad_norm_clip: float = 10.0
+    target_interval: int = 200
+    epsilon_start: float = 0.5
+    epsilon_finish: float = 0.01
+    epsilon_steps: float = 100_000.0
+    rms_decay: float = 0.99
+    rms_eps: float = 1e-5
+    reward_scale: float | None = None
+
+    @property
+    def rms(self) -> RMSProp:
+        return RMSProp(self.rms_decay, self.rms_eps)

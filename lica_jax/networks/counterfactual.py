@@ -1,0 +1,59 @@
+"""What the critics of COMA and LIIR read, and what LIIR's makes of it beside values."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from lica_jax.networks.layers import Linear
+
+MAX_INTRINSIC = 10.0  # bound of an intrinsic reward before its weight, as in the LIIR code
+
+
+def critic_inputs(
+    state: Float[Array, "*B S"],
+    obs: Float[Array, "*B N O"],
+    action: Float[Array, "*B N A"],
+    previous: Float[Array, "*B N A"],
+) -> Float[Array, "*B N F"]:
+    """``[state; own obs; all actions, the own one zeroed; all previous actions; one-hot index]``.
+
+    One row per agent: what its values of *its* actions may depend on. Actions are one-hot, so
+    ``F = S + O + 2 N A + N``.
+    """
+    n, size = action.shape[-2:]
+    eye = jnp.eye(n, dtype=obs.dtype)
+    others = action[..., None, :, :] * (1 - eye)[:, :, None]
+    batch = obs.shape[:-2]
+
+    def shared(x):
+        return jnp.broadcast_to(x[..., None, :], (*batch, n, x.shape[-1]))
+
+    parts = (
+        shared(state),
+        obs,
+        others.reshape(*batch, n, n * size),
+        shared(previous.reshape(*batch, n * size)),
+        jnp.broadcast_to(eye, (*batch, n, n)),
+    )
+    return jnp.concatenate(parts, axis=-1)
+
+
+class IntrinsicHeads(nn.Module):
+    """LIIR's heads on the features of its critic (Du et al., NeurIPS 2019).
+
+    ``r_in = 10 tanh(W h_a / 10)``, an intrinsic reward of every action of every agent, and
+    ``v_ex = w . [h_1; ...; h_N]``, the extrinsic value of the team.
+    """
+
+    n_actions: int
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "*B N H"]
+    ) -> tuple[Float[Array, "*B N A"], Float[Array, "*B"]]:
+        r_in = Linear(self.n_actions, name="r_in")(features)
+        joined = features.reshape(*features.shape[:-2], -1)
+        v_ex = Linear(1, name="v_ex")(joined)[..., 0]
+        return MAX_INTRINSIC * nn.tanh(r_in / MAX_INTRINSIC), v_ex

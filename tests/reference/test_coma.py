@@ -1,0 +1,87 @@
+"""COMA against PyMARL's numbers, through the functions training uses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.algorithms import coma, counterfactual
+from lica_jax.core.masking import take_action
+from lica_jax.types import Progress
+from tests.reference.counterfactual import config_of, hparams_of, ours, piece_at, trajectories
+from tests.reference.episodes import RTOL_STEP, close, spec_of
+from tests.reference.torch_weights import counterfactual_critic, recurrent_agent
+
+
+def critic_of(g, prefix):
+    return counterfactual_critic(g.under(prefix), "fc3")
+
+
+@pytest.mark.parametrize("name", ["coma_update", "coma_update_masklogits"])
+def test_two_updates(golden, name):
+    g = golden(name)
+    nets = coma.make_networks(coma.Config(**config_of(g)), spec_of(g))
+    learner = coma.new_learner(
+        nets,
+        recurrent_agent(g.under("init.agent.")),
+        critic_of(g, "init.critic."),
+        critic_of(g, "init.target_critic."),
+    )
+    for s, traj in trajectories(g, nets):
+        learner = one_update(g, nets, learner, traj, s)
+
+
+def one_update(g, nets, learner, traj, s):
+    hp, floor, valid = coma.HParams(**hparams_of(g)), g.cfg("epsilon"), np.asarray(traj.valid)
+    q = check_critic(g, nets, learner, traj, hp, s)
+    probs = counterfactual.policy(nets, learner.actor, traj, floor)
+    close(probs[valid], ours(g, s + "pi")[valid])
+    advantage = coma.counterfactual_advantage(q, probs, traj.action[:-1])
+    close(advantage[valid], ours(g, s + "advantages")[valid])
+    grads = jax.grad(coma.actor_objective, has_aux=True)(learner.actor, nets, q, traj, floor)[0]
+    close(grads, recurrent_agent(g.under(s + "actor_grad_preclip.")))
+
+    progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
+    new, metrics = coma.update(nets, learner, traj, jax.random.key(0), hp=hp, progress=progress)
+    for mine, theirs in STATS.items():
+        close(metrics[mine], g[s + theirs], RTOL_STEP)
+    close(new.actor, recurrent_agent(g.under(s + "after_agent.")), RTOL_STEP)
+    close(new.critic, critic_of(g, s + "after_critic."), RTOL_STEP)
+    copied = bool(g[s + "target_was_updated"])
+    close(new.target_critic, new.critic if copied else learner.target_critic, rtol=0, atol=0)
+    return new
+
+
+STATS = {
+    "critic_loss": "stat.critic_loss", "critic_grad_norm": "stat.critic_grad_norm",
+    "td_error_abs": "stat.td_error_abs", "value_mean": "stat.q_taken_mean",
+    "target_mean": "stat.target_mean", "advantage_mean": "stat.advantage_mean",
+    "actor_loss": "stat.coma_loss", "actor_grad_norm": "stat.agent_grad_norm",
+    "max_pi": "stat.pi_max",
+}  # fmt: skip
+
+
+def check_critic(g, nets, learner, traj, hp, s):
+    """Inputs, targets, and every step of the sweep; returns its values."""
+    valid = np.asarray(traj.valid)
+    inputs = counterfactual.inputs_over(nets, traj)
+    close(inputs, ours(g, s + "critic_inputs"))
+    judged = nets.critic.apply(learner.target_critic, inputs)
+    close(judged, ours(g, s + "target_critic_q"))
+    close(take_action(judged, traj.action), ours(g, s + "target_q_taken"))
+    rows = coma.regression(nets, learner.target_critic, traj, hp)
+    close(rows.target[valid], ours(g, s + "targets")[valid])
+
+    order = g[s + "critic_t_order"]
+    first = piece_at(rows, order[0])
+    grads = jax.grad(counterfactual.critic_objective, has_aux=True)(learner.critic, nets, first)[0]
+    # After the first update the parameters themselves agree to a step's precision only.
+    close(grads, critic_of(g, s + "critic_first_grad_preclip."), RTOL_STEP)
+    _, (q, taken, shown) = counterfactual.sweep_critic(
+        nets, learner.critic, learner.critic_opt, rows, hp
+    )
+    assert [t for t in range(len(valid)) if taken[t]] == sorted(order)
+    close(shown["critic_loss"][order], g[s + "critic_loss_per_t"], RTOL_STEP)
+    close(shown["critic_grad_norm"][order], g[s + "critic_grad_norm_per_t"], RTOL_STEP)
+    close(q, ours(g, s + "q_vals"), RTOL_STEP)
+    return q
