@@ -1,0 +1,91 @@
+"""The settings of IPPO and MAPPO: static choices and traced numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flax import struct
+
+from lica_jax.algorithms.settings import Settings
+from lica_jax.types import Collect, TaskSpec
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """Static choices; changing one recompiles. Defaults are those of MAPPO's paper on SMAC.
+
+    Attributes:
+      actor: recurrent or feed-forward policies.
+      critic: recurrent or feed-forward values; a network of its own, one for all agents.
+      hidden: width of the policies' layers and of their GRU.
+      critic_hidden: the same of the critic.
+      share_params: one policy network for all agents, or one each.
+      agent_id: append the agent's one-hot index to the inputs of its policy and its value.
+      last_action: append the agent's own previous action to its policy's input.
+      death_masking: a dead agent's value is one of zeros and its index alone.
+      epochs: passes over every batch.
+      minibatches: steps in a pass, each on an equal share of the streams.
+      value_norm: the critic learns returns of mean 0 and variance 1.
+      normalise_advantage: to mean 0 and variance 1 in every batch.
+    """
+
+    actor: Literal["gru", "mlp"] = "gru"
+    critic: Literal["gru", "mlp"] = "gru"
+    hidden: int = 64
+    critic_hidden: int = 64
+    share_params: bool = True
+    agent_id: bool = True
+    last_action: bool = False
+    death_masking: bool = True
+    epochs: int = 15
+    minibatches: int = 1
+    value_norm: bool = True
+    normalise_advantage: bool = True
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        out = super().problems(spec, collect)
+        if self.minibatches >= 1 and collect.envs >= 1 and collect.envs % self.minibatches:
+            fits = [n for n in range(1, collect.envs + 1) if collect.envs % n == 0]
+            below = max(n for n in fits if n < self.minibatches)
+            above = [n for n in fits if n > self.minibatches][:1]
+            near = " or ".join(str(n) for n in [below, *above])
+            out.append(
+                f"algo.minibatches {self.minibatches} must divide collect.envs {collect.envs}: a "
+                f"minibatch is an equal share of the environments; use {near}"
+            )
+        return out
+
+
+@struct.dataclass
+class HParams:
+    """Traced numbers: they can be swept without recompiling. Defaults are those of MAPPO's paper.
+
+    Attributes:
+      actor_lr: Adam step size of the policies.
+      critic_lr: Adam step size of the critic.
+      gamma: discount.
+      gae_lambda: lambda of the advantages and of the values' targets.
+      clip: how far the ratio of new to old probabilities may leave 1 with a gradient.
+      value_clip: how far values may move from the old ones with a gradient; in standard deviations
+        of the return with ``value_norm``, else in units of scaled reward. Very large: no clipping.
+      entropy_coef: weight of the entropy at the beginning.
+      entropy_final: the same from ``entropy_steps`` on; None keeps ``entropy_coef``.
+      entropy_steps: env steps over which it goes there in a straight line; 0 for a constant one.
+      grad_norm_clip: largest gradient norm, of policies and critic separately.
+      value_norm_decay: of the return's statistics, by batch.
+      reward_scale: factor on rewards before learning; None takes the task's own.
+    """
+
+    actor_lr: float = 5e-4
+    critic_lr: float = 5e-4
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_clip: float = 0.2
+    entropy_coef: float = 0.01
+    entropy_final: float | None = None
+    entropy_steps: float = 0.0
+    grad_norm_clip: float = 10.0
+    value_norm_decay: float = 0.99999
+    reward_scale: float | None = None
