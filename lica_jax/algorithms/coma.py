@@ -12,7 +12,7 @@ from lica_jax.algorithms import counterfactual
 from lica_jax.algorithms.counterfactual import Learner, Networks, Regression
 from lica_jax.algorithms.counterfactual_settings import Config, HParams
 from lica_jax.core.masking import take_action
-from lica_jax.core.returns import lambda_returns
+from lica_jax.core.returns import endings, lambda_returns
 from lica_jax.types import Algorithm, TaskSpec, Trajectory
 
 PyTree = Any
@@ -63,7 +63,7 @@ def regression(nets: Networks, target_critic: PyTree, traj: Trajectory, hp: HPar
     """TD(lambda) targets of every agent's Q at its own action, from the target critic's."""
     inputs = counterfactual.inputs_over(nets, traj)
     value = take_action(nets.critic.apply(target_critic, inputs), traj.action)
-    parts = traj.steps.reward[1:], *counterfactual.return_parts(traj)
+    parts = traj.steps.reward[1:], *endings(traj)
     target = lambda_returns(value, *parts, hp.gamma, hp.td_lambda)
     return Regression(inputs[:-1], traj.action[:-1], target, traj.valid)
 

@@ -196,12 +196,6 @@ def inputs_over(nets: Networks, traj: Trajectory) -> Float[Array, "T+1 B N F"]:
     )
 
 
-def return_parts(traj: Trajectory) -> tuple[Bool[Array, "T B"], ...]:
-    """What `lambda_returns` takes behind the reward: ``(terminal, cut, valid)``."""
-    terminal, truncated = traj.steps.terminated[1:], traj.steps.truncated[1:]
-    return terminal, terminal | truncated, traj.valid
-
-
 def critic_objective(
     params: PyTree, nets: Networks, rows: Regression
 ) -> tuple[Float[Array, ""], tuple[Float[Array, "T B N K"], dict[str, Array]]]:

@@ -32,7 +32,12 @@ from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.losses import critic_loss, policy_value_loss
 from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
-from lica_jax.core.returns import lambda_returns, monte_carlo_returns, pymarl_lambda_returns
+from lica_jax.core.returns import (
+    endings,
+    lambda_returns,
+    monte_carlo_returns,
+    pymarl_lambda_returns,
+)
 from lica_jax.core.schedules import linear
 from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
@@ -226,22 +231,22 @@ def critic_targets(
 ) -> Float[Array, "T B"]:
     """Targets of the critic's regression (Eq. 2), from the values of ``critic``, held constant."""
     reward, valid = traj.steps.reward[1:], traj.valid
-    terminal, truncated = traj.steps.terminated[1:], traj.steps.truncated[1:]
+    terminal, cut, _ = endings(traj)
     kind = nets.config.targets
     if kind == "monte_carlo":
-        return monte_carlo_returns(reward, terminal | truncated, valid, hp.gamma)
+        return monte_carlo_returns(reward, cut, valid, hp.gamma)
     # Slot t+1 is looked up for a transition that happened and did not end in a terminal state.
     needed = jnp.concatenate([jnp.zeros_like(valid[:1]), valid & ~terminal])
     if kind == "pymarl":
         # The official mask is 1 on the slot behind an episode that was cut, too.
-        behind_cut = jnp.concatenate([jnp.zeros_like(valid[:1]), (valid & truncated)[:-1]])
+        behind_cut = jnp.concatenate([jnp.zeros_like(valid[:1]), (valid & cut & ~terminal)[:-1]])
         q = taken_values(nets, critic, batch, slice(None), jnp.ones_like(needed))[-1]
         return pymarl_lambda_returns(
             q, jnp.where(valid, reward, 0), terminal & valid,
             (valid | behind_cut).astype(q.dtype), hp.gamma, hp.td_lambda,
         )  # fmt: skip
     q = taken_values(nets, critic, batch, slice(None), needed)[-1]
-    return lambda_returns(q, reward, terminal, terminal | truncated, valid, hp.gamma, hp.td_lambda)
+    return lambda_returns(q, reward, terminal, cut, valid, hp.gamma, hp.td_lambda)
 
 
 def critic_objective(

@@ -22,7 +22,12 @@ from lica_jax.algorithms.counterfactual import Networks, Regression
 from lica_jax.core.losses import critic_loss
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import init_optimiser, optimiser_step
-from lica_jax.core.returns import differentiable_lambda_returns, lambda_returns, standardised
+from lica_jax.core.returns import (
+    differentiable_lambda_returns,
+    endings,
+    lambda_returns,
+    standardised,
+)
 from lica_jax.networks.counterfactual import IntrinsicHeads
 from lica_jax.types import Algorithm, TaskSpec, Trajectory
 
@@ -155,7 +160,7 @@ def judge(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Ju
     features = nets.critic.apply(learner.critic.value, inputs[:-1], features=True)[1]
     v_mix, target_features = nets.critic.apply(learner.target_critic.value, inputs, features=True)
     target_v_ex = heads(nets).apply(learner.target_critic.heads, target_features)[1]
-    parts = traj.steps.reward[1:], *counterfactual.return_parts(traj)
+    parts = traj.steps.reward[1:], *endings(traj)
     extrinsic = lambda_returns(target_v_ex, *parts, hp.gamma, hp.td_lambda)
     mixed, v_ex = mixed_returns(learner.critic.heads, nets, features, v_mix[..., 0], traj, hp)
     advantage = standard(nets, extrinsic - v_ex, traj)
@@ -172,7 +177,7 @@ def mixed_returns(
     r_in, v_ex = heads(nets).apply(params, features)
     intrinsic = take_action(r_in, traj.action[:-1])
     reward = traj.steps.reward[1:, :, None] + hp.intrinsic_weight * intrinsic
-    parts = reward, *counterfactual.return_parts(traj)
+    parts = reward, *endings(traj)
     return differentiable_lambda_returns(v_mix, *parts, hp.gamma, hp.td_lambda), v_ex
 
 

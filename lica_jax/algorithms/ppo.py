@@ -28,7 +28,7 @@ from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import ADAM, adam_step
-from lica_jax.core.returns import gae, standardised
+from lica_jax.core.returns import endings, gae, standardised
 from lica_jax.core.schedules import linear
 from lica_jax.core.value_norm import (
     ValueNorm,
@@ -220,8 +220,8 @@ def make_batch(
     view = critic_inputs(nets, steps.obs, steps.state, steps.alive)
     _, value = values(nets, learner.critic, view, steps.first, traj.carry.critic)
     worth = denormalise(norm, value) if nets.config.value_norm else value
-    flags = steps.terminated[1:], steps.terminated[1:] | steps.truncated[1:], traj.valid
-    advantage, target = gae(worth, steps.reward[1:], *flags, hp.gamma, hp.gae_lambda)
+    ends = endings(traj)
+    advantage, target = gae(worth, steps.reward[1:], *ends, hp.gamma, hp.gae_lambda)
     valid = jnp.broadcast_to(traj.valid[..., None], target.shape).astype(target.dtype)
     living = valid * steps.alive[:-1]
     shown = value_metrics(advantage, target, valid)

@@ -31,7 +31,7 @@ from lica_jax.core.exploration import epsilon_greedy
 from lica_jax.core.losses import critic_loss
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import RMSProp, clipped_step, init_optimiser, periodic_copy
-from lica_jax.core.returns import lambda_returns
+from lica_jax.core.returns import endings, lambda_returns
 from lica_jax.core.schedules import linear
 from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep, Trajectory
 
@@ -222,9 +222,8 @@ def td_targets(
     value: Float[Array, "T+1 B K"], traj: Trajectory, hp: HParams
 ) -> Float[Array, "T B K"]:
     """``r_t + gamma (1 - d_t) value_{t+1}`` at lambda 0; the team's reward for each of K values."""
-    terminal, truncated = traj.steps.terminated[1:], traj.steps.truncated[1:]
-    parts = traj.steps.reward[1:], terminal, terminal | truncated, traj.valid
-    return lambda_returns(value, *parts, hp.gamma, hp.td_lambda)
+    reward = traj.steps.reward[1:]
+    return lambda_returns(value, reward, *endings(traj), hp.gamma, hp.td_lambda)
 
 
 def td_objective(

@@ -8,6 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lica_jax.core.masking import masked_mean
+from lica_jax.types import Trajectory
+
+
+def endings(traj: Trajectory) -> tuple[Bool[Array, "T B"], Bool[Array, "T B"], Bool[Array, "T B"]]:
+    """``(terminal, cut, valid)`` of every transition, as the functions below take them."""
+    terminal = traj.steps.terminated[1:]
+    return terminal, terminal | traj.steps.truncated[1:], traj.valid
 
 
 def lambda_returns(

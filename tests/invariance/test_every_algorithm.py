@@ -1,5 +1,7 @@
 """What every algorithm gets from the machinery: seeds in one program, resuming, export, presets."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,11 +73,15 @@ def test_resumed_in_the_middle_and_exported(name, tmp_path):
     assert action.shape[:2] == (6, 2)
 
 
+@functools.cache
+def specs():
+    return {task: make_task(task).spec for task in task_names()}
+
+
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_every_task_can_be_trained_or_is_refused_with_a_reason(name):
     """The default preset of every task; whoever is refused is told what to use instead."""
-    for task in task_names():
-        spec = make_task(task).spec
+    for task, spec in specs().items():
         try:
             config = resolve(load_config(name, task), spec)
         except UserError as error:

@@ -28,7 +28,8 @@ def test_both_agents_must_match(algorithm):
 @pytest.mark.parametrize("algorithm", ["vdn", "qmix"])
 def test_recurrent_agents_remember(algorithm):
     """The cue of step 1 is played at step 3, and the last actions cannot hold it."""
-    _, figures = trained(algorithm, "probe/memory", total_steps=120_000, algo={"last_action": False})
+    algo = {"last_action": False}
+    _, figures = trained(algorithm, "probe/memory", total_steps=120_000, algo=algo)
     assert min(figures["greedy"]) >= 0.95, figures
 
 

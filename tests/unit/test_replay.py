@@ -108,7 +108,8 @@ def build(mode="steps", **algo):
     task = make_task("probe/two_step")
     config = load_config(
         "qmix", "probe/two_step", total_steps=1000, collect={"mode": mode, "envs": 4, "length": 4},
-        algo={"hidden": 8, "replay_capacity": 12, "replay_batch": 8, "updates_per_collect": 2} | algo,
+        algo={"hidden": 8, "replay_capacity": 12, "replay_batch": 8, "updates_per_collect": 2}
+        | algo,
     )  # fmt: skip
     config = resolve(config, task.spec)
     algorithm = make_algorithm("qmix", task.spec, config.algo)
