@@ -287,7 +287,7 @@ def _list(argv: list[str]) -> int:
     if args.what in (None, "algorithms"):
         print("algorithms")
         for name, entry in REGISTRY.items():
-            policy = "on-policy" if entry.on_policy else "off-policy"
+            policy = f"off-policy, replays {entry.replay}" if entry.replay else "on-policy"
             print(f"  {name:12} {entry.paper} ({entry.actions} actions, {policy})")
     if args.what in (None, "tasks"):
         print("tasks")
@@ -305,7 +305,7 @@ def _list(argv: list[str]) -> int:
         print("ablations, on top of any preset: --preset paper+NAME")
         for algorithm in REGISTRY:
             for name, about in ablation_names(algorithm).items():
-                print(f"  {name:26} {about}")
+                print(f"  {algorithm:12} {name:26} {about}")
     return 0
 
 

@@ -20,34 +20,31 @@ class Entry:
 
     module: str
     paper: str
-    on_policy: bool
+    replay: str = ""  # what it learns from beside fresh batches; nothing when on-policy
     actions: str = "discrete"
 
+
+EPISODES, TRANSITIONS = "episodes or segments", "transitions"
 
 REGISTRY: dict[str, Entry] = {
     "lica": Entry(
         "lica_jax.algorithms.lica",
         "Zhou et al., NeurIPS 2020",
-        on_policy=True,
         actions="discrete and continuous",
     ),
-    "iql": Entry("lica_jax.algorithms.iql", "Tan, ICML 1993", on_policy=False),
-    "vdn": Entry("lica_jax.algorithms.vdn", "Sunehag et al., AAMAS 2018", on_policy=False),
-    "qmix": Entry("lica_jax.algorithms.qmix", "Rashid et al., ICML 2018", on_policy=False),
-    "qtran": Entry("lica_jax.algorithms.qtran", "Son et al., ICML 2019 (base)", on_policy=False),
-    "qtran_alt": Entry(
-        "lica_jax.algorithms.qtran_alt", "Son et al., ICML 2019 (alt)", on_policy=False
-    ),
-    "coma": Entry("lica_jax.algorithms.coma", "Foerster et al., AAAI 2018", on_policy=True),
-    "liir": Entry("lica_jax.algorithms.liir", "Du et al., NeurIPS 2019", on_policy=True),
-    "coma_fc": Entry(
-        "lica_jax.algorithms.coma_fc", "Foerster et al., AAAI 2018, for MPE", on_policy=True
-    ),
-    "iddpg": Entry("lica_jax.algorithms.iddpg", "Lillicrap et al., ICLR 2016", on_policy=False),
-    "maddpg": Entry("lica_jax.algorithms.maddpg", "Lowe et al., NeurIPS 2017", on_policy=False),
-    "sqddpg": Entry("lica_jax.algorithms.sqddpg", "Wang et al., AAAI 2020", on_policy=False),
-    "ippo": Entry("lica_jax.algorithms.ippo", "de Witt et al., 2020", on_policy=True),
-    "mappo": Entry("lica_jax.algorithms.mappo", "Yu et al., NeurIPS 2022", on_policy=True),
+    "coma": Entry("lica_jax.algorithms.coma", "Foerster et al., AAAI 2018"),
+    "liir": Entry("lica_jax.algorithms.liir", "Du et al., NeurIPS 2019"),
+    "iql": Entry("lica_jax.algorithms.iql", "Tan, ICML 1993", EPISODES),
+    "vdn": Entry("lica_jax.algorithms.vdn", "Sunehag et al., AAMAS 2018", EPISODES),
+    "qmix": Entry("lica_jax.algorithms.qmix", "Rashid et al., ICML 2018", EPISODES),
+    "qtran": Entry("lica_jax.algorithms.qtran", "Son et al., ICML 2019 (base)", EPISODES),
+    "qtran_alt": Entry("lica_jax.algorithms.qtran_alt", "Son et al., ICML 2019 (alt)", EPISODES),
+    "coma_fc": Entry("lica_jax.algorithms.coma_fc", "Foerster et al., AAAI 2018, for MPE"),
+    "iddpg": Entry("lica_jax.algorithms.iddpg", "Lillicrap et al., ICLR 2016", TRANSITIONS),
+    "maddpg": Entry("lica_jax.algorithms.maddpg", "Lowe et al., NeurIPS 2017", TRANSITIONS),
+    "sqddpg": Entry("lica_jax.algorithms.sqddpg", "Wang et al., AAAI 2020", TRANSITIONS),
+    "ippo": Entry("lica_jax.algorithms.ippo", "de Witt et al., 2020"),
+    "mappo": Entry("lica_jax.algorithms.mappo", "Yu et al., NeurIPS 2022"),
 }
 
 

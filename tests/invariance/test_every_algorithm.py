@@ -142,3 +142,10 @@ def test_random_play_is_uniform(name):
     action = act(params, algo.initial_carry(3000), ts, jax.random.key(2))[1]
     joint = np.bincount(np.asarray(action @ jnp.array([3, 1])), minlength=9)
     assert np.all(np.abs(joint - 3000 / 9) < 75), joint  # four standard deviations are 69
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_what_list_says_of_replay_is_true(name):
+    replay = make_algorithm(name, make_task(TASK).spec).replay
+    unit = {"segment": "episodes or segments", "transition": "transitions"}
+    assert REGISTRY[name].replay == (unit[replay.unit] if replay else "")
