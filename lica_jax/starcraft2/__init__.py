@@ -1,0 +1,4 @@
+"""StarCraft II: SMAC's maps on the real game, played through its wire protocol.
+
+Nothing in here imports jax except `task.py`: game workers import the rest and stay small.
+"""

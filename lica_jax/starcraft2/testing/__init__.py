@@ -1,0 +1,1 @@
+"""A test double of the game: see `fake_sc2`."""
