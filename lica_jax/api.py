@@ -14,6 +14,7 @@ from lica_jax.config import TrainConfig, load_config
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.evaluation import EXPORTED, Evaluator, evaluation_keys
+from lica_jax.host import HostRuns, is_host_task
 from lica_jax.policy import Policy, load_policy
 from lica_jax.session import Session
 
@@ -105,8 +106,9 @@ def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def evaluate(
-    policy: Policy | str | Path, *, task: str | None = None, episodes: int = 512, seed: int = 0
-) -> dict[str, Any]:
+    policy: Policy | str | Path, *, task: str | None = None, episodes: int = 512, seed: int = 0,
+    envs: int = 8, save_replay: str | Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Evaluates a policy, greedily and by sampling.
 
     Args:
@@ -114,10 +116,13 @@ def evaluate(
       task: another task with the same sizes; by default the one it was trained on.
       episodes: at least this many per mode, each played to its end.
       seed: seed of the episodes.
+      envs: games at once, on ``smac/`` tasks.
+      save_replay: a folder for the game's own replay files, on ``smac/`` tasks.
 
     Returns:
       ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means
-      over finished episodes; returns are unscaled.
+      over finished episodes; returns are unscaled. On ``smac/`` tasks also ``"lost_episodes"``,
+      ``"replays"`` if asked for, and ``"test_double": True`` where it was not the real game.
 
     Raises:
       UserError: no such policy, or it does not fit the task.
@@ -133,9 +138,32 @@ def evaluate(
                 f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
                 f"{target.spec.name} ({name} {need})"
             )
-    evaluator = Evaluator(policy.algo, target, 1, episodes)
     params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
-    figures = evaluator(params, evaluation_keys((seed,), EXPORTED), hp, episodes)[0]
+    played = params, evaluation_keys((seed,), EXPORTED), hp, episodes
     about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
-    source = target.spec.source
-    return {"task": target.spec.name, "task_source": source, "policy": about, **figures}
+    if is_host_task(target):
+        figures = _evaluate_on_host(policy, target, played, envs, seed, save_replay)
+    elif save_replay is not None:
+        raise UserError(f"{target.spec.name} has no replay files; smac/ tasks have")
+    else:
+        figures = {"task_source": target.spec.source}
+        figures |= Evaluator(policy.algo, target, 1, episodes)(*played)[0]
+    return {"task": target.spec.name, "policy": about, **figures}
+
+
+def _evaluate_on_host(policy, target, played, envs, seed, save_replay) -> dict[str, Any]:
+    if envs < 1:
+        raise UserError(f"envs must be at least 1, got {envs}")
+    target.check(envs)
+    runs = HostRuns(policy.algo, target, envs, 1, True, f"eval/{seed}")
+    try:
+        games = runs.games
+        figures: dict[str, Any] = {"task_source": games.source}
+        figures |= {} if games.genuine else {"test_double": True}
+        figures |= runs.evaluate(*played)[0]
+        figures["lost_episodes"] = runs.lost
+        if save_replay is not None:
+            figures["replays"] = games.save_replays(Path(save_replay))
+        return figures
+    finally:
+        runs.close()

@@ -32,11 +32,13 @@ class EvalConfig:
       episodes: episodes per evaluation and mode.
       final_episodes: episodes per mode of the last evaluation, of the best policy's and of the
         random policy's.
+      save_replay: store the game's own replay files in the run directory (``smac/`` tasks).
     """
 
     interval: int = 50_000
     episodes: int = 128
     final_episodes: int = 512
+    save_replay: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
     For task ``smax/3m`` the files ``<preset>/lica.yaml``, ``<preset>/smax/lica.yaml`` and
     ``<preset>/smax/3m/lica.yaml`` are read in this order, each one overriding the one before.
     In each folder ``all.yaml`` comes before the algorithm's own file.
-    A file that says ``extends: vdn`` starts from the values of vdn.yaml beside it.
+    A file that says ``extends: vdn`` starts from the values of vdn.yaml beside it (``../smax/vdn``
+    of that in another folder).
     ``paper+beta_0.13`` puts ``ablations/lica/beta_0.13.yaml`` on top; several may follow.
     """
     import yaml
@@ -241,12 +244,12 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
 
 
 def _read_preset(path: Path) -> dict[str, Any]:
-    """A file's values on top of those of the neighbour that its ``extends`` names."""
+    """A file's values on top of those of the file that its ``extends`` names, from its folder."""
     import yaml
 
     values = yaml.safe_load(path.read_text()) or {}
     base = values.pop("extends", None)
-    merged = _read_preset(path.with_name(f"{base}.yaml")) if base else {}
+    merged = _read_preset(path.parent / f"{base}.yaml") if base else {}
     _deep_update(merged, values)
     return merged
 

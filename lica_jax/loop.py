@@ -12,7 +12,15 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from lica_jax import replay as replays
 from lica_jax.rollout import learning_view, start_stream, unroll
-from lica_jax.types import Algorithm, Collect, Progress, RunState, Task, Trajectory
+from lica_jax.types import (
+    Algorithm,
+    Collect,
+    EpisodeStats,
+    Progress,
+    RunState,
+    Task,
+    Trajectory,
+)
 
 PyTree = Any
 Metrics = dict[str, Any]
@@ -60,9 +68,36 @@ def make_run(
             failed_at=jnp.full((), -1, jnp.int32),
         )
 
-    def learn(state: RunState, seen: Trajectory, key, hp, progress):
+    learn = make_learn(algo, timeout_is_terminal)
+
+    def iteration(state: RunState, hp) -> tuple[RunState, Metrics]:
+        key, stream_key, play_key, update_key = jax.random.split(state.key, 4)
+        stream = state.stream if restart else fresh_stream(stream_key)
+        played = collected(state.learner, stream, play_key, hp, progress_of(state))
+        stream, trajectory, episodes = played
+        state = state.replace(key=key, stream=stream if restart else ())
+        return learn(state, trajectory, episodes, update_key, hp)
+
+    def chunk(state: RunState, hp, iterations: int) -> tuple[RunState, Metrics]:
+        return jax.lax.scan(lambda s, _: iteration(s, hp), state, None, length=iterations)
+
+    return init, chunk
+
+
+def progress_of(state: RunState) -> Progress:
+    return Progress(state.env_steps.astype(jnp.float32), state.updates, state.episodes)
+
+
+def make_learn(algo: Algorithm, timeout_is_terminal: bool) -> Callable[..., Any]:
+    """Returns ``learn(state, trajectory, episodes, key, hp) -> (state, metrics)``: what happens
+    after every collection, wherever the trajectory was played.
+
+    ``trajectory`` has unscaled rewards and ``episodes`` are sums over those that ended in it.
+    """
+
+    def updated(state: RunState, seen: Trajectory, key, hp):
         """``(learner, replay, ready, metrics)`` after a collection."""
-        update = partial(algo.update, hp=hp, progress=progress)
+        update = partial(algo.update, hp=hp, progress=progress_of(state))
         if algo.replay is None:
             learner, metrics = update(state.learner, seen, key)
             return learner, (), jnp.array(True), metrics
@@ -77,13 +112,9 @@ def make_run(
         metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
         return learner, buffer, replays.is_ready(buffer, algo.replay), metrics
 
-    def iteration(state: RunState, hp) -> tuple[RunState, Metrics]:
-        key, stream_key, play_key, update_key = jax.random.split(state.key, 4)
-        progress = Progress(state.env_steps.astype(jnp.float32), state.updates, state.episodes)
-        stream = state.stream if restart else fresh_stream(stream_key)
-        stream, trajectory, episodes = collected(state.learner, stream, play_key, hp, progress)
+    def learn(state: RunState, trajectory: Trajectory, episodes: EpisodeStats, key, hp):
         seen = learning_view(trajectory, hp.reward_scale, timeout_is_terminal)
-        learner, buffer, ready, metrics = learn(state, seen, update_key, hp, progress)
+        learner, buffer, ready, metrics = updated(state, seen, key, hp)
         # A run whose loss is not finite stops for good at its last sound parameters; the other
         # runs of the batch go on. An update before the replay is ready does not count.
         sound = jnp.isfinite(metrics["loss"]) & all_finite(learner)
@@ -93,11 +124,9 @@ def make_run(
         )
         played = jnp.where(state.failed_at < 0, jnp.sum(trajectory.valid), 0)
         failed_at = jnp.where(alive | (state.failed_at >= 0), state.failed_at, state.updates)
-        state = RunState(
+        state = state.replace(
             learner=learner,
-            stream=stream if restart else (),
             replay=buffer,
-            key=key,
             env_steps=state.env_steps + played.astype(jnp.uint32),
             episodes=state.episodes + episodes.episodes,
             updates=state.updates + alive,
@@ -106,10 +135,7 @@ def make_run(
         counts = {"env_steps": state.env_steps, "updates": state.updates, "failed_at": failed_at}
         return state, {"learn": metrics, "episodes": episodes, "counts": counts}
 
-    def chunk(state: RunState, hp, iterations: int) -> tuple[RunState, Metrics]:
-        return jax.lax.scan(lambda s, _: iteration(s, hp), state, None, length=iterations)
-
-    return init, chunk
+    return learn
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

@@ -16,7 +16,7 @@ from lica_jax.checkpoint import write_json
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.errors import UserError
 
-CONFIG, LOCK = "config.json", ".lock"
+CONFIG, COMMANDS, LOCK = "config.json", "command.txt", ".lock"
 PACKAGES = (
     "lica_jax",
     "jax",
@@ -58,6 +58,12 @@ def check_new(run_dir: Path, config: TrainConfig) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run directory {run_dir} cannot be written: {error.strerror}") from None
+
+
+def starts(run_dir: Path) -> int:
+    """How often a run has been started so far."""
+    path = run_dir / COMMANDS
+    return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
 def never_started(run_dir: Path) -> bool:
@@ -125,7 +131,7 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
 def describe(run_dir: Path, config: TrainConfig) -> None:
     """Writes ``config.json``, ``command.txt`` (one line a start) and ``versions.json``."""
     write_json(run_dir / CONFIG, to_dict(config))
-    with (run_dir / "command.txt").open("a") as file:
+    with (run_dir / COMMANDS).open("a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
     path = run_dir / "versions.json"
     if path.is_file():  # a resumed run: keep what it was begun with

@@ -18,6 +18,7 @@ from lica_jax import run_dir as run_files
 from lica_jax.algorithms import make_algorithm
 from lica_jax.checkpoint import Checkpointer
 from lica_jax.config import TrainConfig, iterations_per_chunk, resolve, steps_per_iteration
+from lica_jax.engine import make_engine
 from lica_jax.envs import make_task
 from lica_jax.errors import TrainingFailed, unknown
 from lica_jax.evaluation import (
@@ -25,7 +26,6 @@ from lica_jax.evaluation import (
     FINAL_LAST,
     PERIODIC,
     RANDOM,
-    Evaluator,
     evaluation_keys,
     random_hparams,
     random_params,
@@ -34,8 +34,7 @@ from lica_jax.evaluation import (
 from lica_jax.logging import words
 from lica_jax.logging.display import STYLES, Display
 from lica_jax.logging.rows import RowFile, chunk_row, eval_row
-from lica_jax.loop import batch_runs, make_run
-from lica_jax.memory import check_fits, training_bytes
+from lica_jax.memory import check_fits
 from lica_jax.report.export import export_run
 from lica_jax.signals import StopRequest, stop_on_signal
 
@@ -88,19 +87,30 @@ class Session:
         self.config = config = resolve(config, self.spec)
         self.n = len(config.seeds)
         self.algo = make_algorithm(config.algorithm, self.spec, config.algo)
-        init, chunk = make_run(self.algo, self.task, config.collect, config.timeout_is_terminal)
-        check_fits(training_bytes(self.algo, self.task, config.collect, init, self.n))
+        starts = run_files.starts(run_dir) if resume and run_dir else 0
+        self._engine = make_engine(self.algo, self.task, config, salt=f"/{starts}")
+        check_fits(self._engine.needs)
         self.run_dir = run_dir
         self._lock = None
         if run_dir is not None:
             (run_files.check_same if resume else run_files.check_new)(run_dir, config)
             self._lock = run_files.lock(run_dir)
-        self._init, self._chunk = batch_runs(init, chunk, self.n)
         self._iterations = iterations_per_chunk(config, self.spec)
         self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
-        self._evaluator = Evaluator(self.algo, self.task, self.n, config.eval.episodes)
         self._hp = batched_hparams(config.hp, self.n)
         self._keys = jax.vmap(jax.random.key)(jnp.array(config.seeds, jnp.uint32))
+        self._display_style = display
+        try:
+            self._open(resume)
+        except BaseException:
+            self._engine.close()
+            run_files.unlock(self._lock)
+            raise
+
+    def _open(self, resume: bool) -> None:
+        """Starts the environments, then opens or begins the run directory."""
+        run_dir, config = self.run_dir, self.config
+        self.spec = self._engine.open()
         self._checkpoints = None
         self._restored: tuple[PyTree, dict[str, Any]] | None = None
         if run_dir is not None:
@@ -111,11 +121,10 @@ class Session:
             ):
                 self._restored = self._checkpoints.restore(jax.eval_shape(self._fresh))
             run_files.describe(run_dir, config)
-        self._display_style = display
 
     def _fresh(self) -> dict[str, PyTree]:
         """The arrays of a checkpoint before the first update."""
-        state = self._init(self._keys)
+        state = self._engine.init(self._keys)
         best = {
             "params": jax.tree.map(jnp.copy, self.algo.policy(state.learner)),
             "score": jnp.full(self.n, -jnp.inf),
@@ -157,6 +166,7 @@ class Session:
                 self.interrupted = None if self._spent() else stop.number
                 self._finish()
         finally:
+            self._engine.close()
             self._display.close()
             if self._checkpoints:
                 self._checkpoints.close()
@@ -167,7 +177,7 @@ class Session:
             params = random_params(self.algo.policy(self._state.learner))
             keys = evaluation_keys(self.config.seeds, RANDOM)
             hp = random_hparams(self._hp)
-            summaries = self._evaluator(params, keys, hp, self.config.eval.final_episodes)
+            summaries = self._engine.evaluate(params, keys, hp, self.config.eval.final_episodes)
             self._random = summaries[0]["sampled"]
         text = words.random_policy(self._random, self.spec)
         kind = "nearly uniform" if self.spec.continuous else "uniformly random"
@@ -185,7 +195,7 @@ class Session:
         """
         waiting: PyTree | None = None
         while not self._done(stop):
-            self._state, metrics = self._chunk(self._state, self._hp, self._iterations)
+            self._state, metrics = self._engine.chunk(self._state, self._hp, self._iterations)
             if waiting is not None:
                 self._consume(waiting)
             waiting = metrics
@@ -243,7 +253,7 @@ class Session:
     def _evaluate(self, params: PyTree, episodes: int, *purpose: int) -> list[words.Summary]:
         """Greedy and sampled figures of every seed."""
         keys = evaluation_keys(self.config.seeds, *purpose)
-        return self._evaluator(params, keys, self._hp, episodes)
+        return self._engine.evaluate(params, keys, self._hp, episodes)
 
     def _evaluate_now(self) -> bool:
         """Evaluates the current policies and keeps the best so far; True when one improved."""
@@ -251,7 +261,7 @@ class Session:
         self._evaluated_at = update = int(self.counters.updates.max())
         summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
         for i in np.flatnonzero(self.counters.alive):
-            self.evals.append(eval_row(self._stamp(i), summaries[i]))
+            self.evals.append(eval_row(self._stamp(i), summaries[i], self._engine.genuine()))
         scores = jnp.array([score(s["greedy"], self.spec) for s in summaries])
         self._score = float(jnp.mean(scores))
         better = (scores >= self.best["score"]) & jnp.asarray(self.counters.alive)
@@ -310,10 +320,13 @@ class Session:
             "failed_at_update": [int(u) if u >= 0 else None for u in now.failed_at],
             "reward_scale": self.config.hp.reward_scale, "random": self._random,
             "interrupted": self.interrupted is not None,
+            **({} if self._engine.genuine() else {"test_double": True}),
             "best_seed": self.config.seeds[int(np.argmax(self.best["score"]))],
         }  # fmt: skip
         if self.interrupted is None:
             self.summary |= self._final_figures()
+            if self.config.eval.save_replay:
+                self.summary["replays"] = self._engine.save_replays(self._file("replays"))
         else:
             self._display.say(words.stopped(self.interrupted, now.slowest, self.run_dir))
         self.summary["seconds"] = round(self._seconds(), 1)

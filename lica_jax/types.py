@@ -36,6 +36,7 @@ class TaskSpec:
       continuous: actions are points of (-1, 1)^D, ``[N, D]`` floats, instead of indices ``[N]``.
       masks_actions: some actions may be unavailable (``TimeStep.avail``).
       weighs_actions: besides indices ``[N]``, ``step`` takes weights ``[N, A]`` of the actions.
+      state_has_actions: the state holds all agents' last actions already (SMAC's does).
       source: where the task comes from, shown with results.
     """
 
@@ -52,6 +53,7 @@ class TaskSpec:
     continuous: bool = False
     masks_actions: bool = False
     weighs_actions: bool = False
+    state_has_actions: bool = False
     source: str = ""
 
 

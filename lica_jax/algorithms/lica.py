@@ -26,6 +26,7 @@ from lica_jax.algorithms.actors import (
     previous_actions,
 )
 from lica_jax.algorithms.lica_settings import Config, HParams
+from lica_jax.algorithms.settings import for_task
 from lica_jax.core import gaussian
 from lica_jax.core.entropy import categorical_entropy, entropy_bonus
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
@@ -85,6 +86,7 @@ class Networks(NamedTuple):
 
 def make_networks(config: Config, spec: TaskSpec) -> Networks:
     """Builds the actor and the critic; initialises nothing."""
+    config = for_task(config, spec)
     actor = make_actor(
         spec, network=config.actor, hidden=config.hidden, share_params=config.share_params,
         agent_id=config.agent_id, last_action=config.last_action,

@@ -21,7 +21,8 @@ class Config(Settings):
       share_params: one network for all agents, or one each.
       agent_id: append the agent's one-hot index to its input.
       last_action: append the agent's own previous action to its input.
-      state_last_action: append all agents' previous actions to the critic's state.
+      state_last_action: append all agents' previous actions to the critic's state, where it
+        does not hold them already.
       critic: the mixing critic with its hypernetwork, or the ablation C_MLP (section 4.3.2).
       mixing_embed: E, width of the mixing critic.
       hypernet_layers: 1 or 2.

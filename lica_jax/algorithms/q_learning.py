@@ -26,7 +26,7 @@ from lica_jax.algorithms.actors import (
     make_actor,
     unroll_over,
 )
-from lica_jax.algorithms.settings import ReplaySettings
+from lica_jax.algorithms.settings import ReplaySettings, for_task
 from lica_jax.core.exploration import epsilon_greedy
 from lica_jax.core.losses import critic_loss
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
@@ -48,7 +48,8 @@ class Config(ReplaySettings):
       share_params: one network for all agents, or one each.
       agent_id: append the agent's one-hot index to its input.
       last_action: append the agent's own previous action to its input.
-      state_last_action: append all agents' previous actions to the mixer's state.
+      state_last_action: append all agents' previous actions to the mixer's state, where it
+        does not hold them already.
       double_q: choose the next actions with the online networks, judge them with the target's.
       optimiser: "rmsprop" (PyTorch's) or "adam".
     """
@@ -134,6 +135,7 @@ def make(config: Config, spec: TaskSpec, mixer: Any) -> Algorithm:
 
 def make_networks(config: Config, spec: TaskSpec, mixer: Any) -> Networks:
     """The networks of Q-learning with a mixer; initialises nothing."""
+    config = for_task(config, spec)
     agent = make_agent(config, spec)
     size = joint_state_size(agent, spec, config.state_last_action)
     zeros = jnp.zeros(spec.n_agents), jnp.zeros(size)

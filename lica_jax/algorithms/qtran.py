@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from lica_jax.algorithms import q_learning
 from lica_jax.algorithms.actors import features_over, joint_state, joint_state_size
 from lica_jax.algorithms.q_learning import Networks, Params, greedy, td_targets
-from lica_jax.algorithms.settings import state_problems
+from lica_jax.algorithms.settings import for_task, state_problems
 from lica_jax.core.masking import masked_mean, take_action
 from lica_jax.networks.qtran import JointValue
 from lica_jax.types import Algorithm, Collect, TaskSpec, Trajectory
@@ -84,6 +84,7 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
 
 def networks(config: SharedConfig, spec: TaskSpec, joint, objective) -> Networks:
     """Agents and a joint network with the methods ``q`` and ``v``."""
+    config = for_task(config, spec)
     agent = q_learning.make_agent(config, spec)
     size = joint_state_size(agent, spec, config.state_last_action)
     n = spec.n_agents

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args, get_origin, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Any, get_args, get_origin, get_type_hints
 
 from lica_jax.types import Collect, Replay, TaskSpec
 
@@ -70,6 +70,11 @@ class ReplaySettings(Settings):
                 f"{fresh} {unit}s (collect.envs {collect.envs}, collect.length {collect.length})"
             )
         return out
+
+
+def for_task(config: Any, spec: TaskSpec) -> Any:
+    """``config`` without ``state_last_action`` where the task's state holds the last actions."""
+    return replace(config, state_last_action=False) if spec.state_has_actions else config
 
 
 def state_problems(spec: TaskSpec) -> list[str]:

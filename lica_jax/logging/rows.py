@@ -66,11 +66,18 @@ def chunk_row(metrics: Any, run: int, has_win: bool) -> dict[str, float | None]:
     return row | {name: float(np.mean(x[run])) for name, x in metrics["learn"].items()}
 
 
-def eval_row(stamp: dict[str, Any], summary: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A row of ``eval.jsonl``: ``eval/*`` is greedy, ``eval/sampled/*`` sampled."""
+def eval_row(
+    stamp: dict[str, Any], summary: dict[str, dict[str, Any]], genuine: bool = True
+) -> dict[str, Any]:
+    """A row of ``eval.jsonl``: ``eval/*`` is greedy, ``eval/sampled/*`` sampled.
+
+    Figures of a test double (not ``genuine``) say so, and have no names of other libraries.
+    """
     greedy = summary["greedy"]
     row = stamp | {f"eval/{k}": v for k, v in greedy.items()}
     row |= {f"eval/sampled/{k}": v for k, v in summary["sampled"].items()}
+    if not genuine:
+        return row | {"test_double": True}
     # The same figures under PyMARL's names.
     row |= {"t_env": stamp["env_steps"], "test_return_mean": greedy["return_mean"]}
     return row | ({"test_battle_won_mean": greedy["win_rate"]} if "win_rate" in greedy else {})

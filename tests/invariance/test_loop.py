@@ -157,7 +157,7 @@ def test_training_does_not_touch_the_configuration(tiny):
 
 
 def test_a_run_compiles_its_chunk_once(tiny, monkeypatch):
-    import lica_jax.session as module
+    import lica_jax.engine as module
 
     traces = []
     original = module.make_run

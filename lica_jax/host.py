@@ -1,0 +1,309 @@
+"""Tasks that live outside JAX: playing them in lock step, then the same update as everywhere.
+
+The environments of a host task are processes. Each step their observations go through one jitted
+``act`` of a fixed shape; the episodes are written into a buffer padded to the limit, moved to the
+device once, and learned from by `loop.make_learn`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lica_jax.core.schedules import finished
+from lica_jax.errors import TrainingFailed
+from lica_jax.evaluation import MODES, Episodes, summarise
+from lica_jax.loop import bound_act, make_learn, make_run, progress_of
+from lica_jax.types import Algorithm, Collect, EpisodeStats, TaskSpec, TimeStep, Trajectory
+
+PyTree = Any
+# An environment that loses this many episodes in a row has nothing to give to this batch.
+MAX_LOST = 3
+
+
+class Moment(NamedTuple):
+    """What B environments show after a start or a step; numpy arrays, a row per environment."""
+
+    obs: np.ndarray  # [B, N, O] float32
+    state: np.ndarray  # [B, S] float32
+    avail: np.ndarray  # [B, N, A] bool
+    alive: np.ndarray  # [B, N] bool
+    reward: np.ndarray  # [B] float32
+    terminated: np.ndarray  # [B] bool
+    truncated: np.ndarray  # [B] bool
+    won: np.ndarray  # [B] bool
+    lost: np.ndarray  # [B] bool: the episode broke off; nothing else in the row means anything
+
+
+class Games(Protocol):
+    """B environments in lock step. Rows that are not asked for keep what they showed last."""
+
+    n: int
+    source: str  # what was really played; shown with results
+    genuine: bool  # False for a test double, whose figures are no results
+    counts: dict[str, int]
+
+    def start(self, which: np.ndarray) -> Moment: ...  # begins an episode in rows `which` [B]
+
+    def step(self, action: np.ndarray, which: np.ndarray) -> Moment: ...  # action [B, N]
+
+    def save_replays(self, folder: Any) -> list[Any]: ...
+
+    def close(self) -> None: ...
+
+
+class HostTask(Protocol):
+    """A task whose environments are opened, not vmapped."""
+
+    spec: TaskSpec
+
+    def check(self, envs: int) -> None: ...  # raises UserError where it cannot be played here
+
+    def open(self, envs: int, seed: str) -> Games: ...
+
+
+def is_host_task(task: Any) -> bool:
+    return hasattr(task, "open")
+
+
+class Blank:
+    """A task of given sizes in which nothing happens: shapes without an environment."""
+
+    def __init__(self, spec: TaskSpec):
+        self.spec = spec
+
+    def reset(self, key):
+        del key
+        s, off = self.spec, jnp.zeros((), bool)
+        ts = TimeStep(
+            obs=jnp.zeros((s.n_agents, s.obs_size)), state=jnp.zeros(s.state_size),
+            avail=jnp.ones((s.n_agents, s.n_actions), bool), reward=jnp.zeros(()),
+            terminated=off, truncated=off, first=off, alive=jnp.ones(s.n_agents, bool),
+            info={"won": off} if s.has_win else {},
+        )  # fmt: skip
+        return (), ts
+
+    def step(self, key, state, action):
+        del state, action
+        return self.reset(key)
+
+
+# --- playing -------------------------------------------------------------------------------------
+
+
+def time_step(spec: TaskSpec, now: Moment, first: np.ndarray) -> TimeStep:
+    return TimeStep(
+        obs=now.obs, state=now.state, avail=now.avail, reward=now.reward,
+        terminated=now.terminated, truncated=now.truncated, first=first, alive=now.alive,
+        info={"won": now.won} if spec.has_win else {},
+    )  # fmt: skip
+
+
+class Recorder:
+    """A batch of episodes as a `Trajectory`, padded to the limit."""
+
+    def __init__(self, spec: TaskSpec, batch: int):
+        self._length, self._batch = spec.episode_limit, batch
+        self._slots: PyTree = None
+        self._last = np.zeros(batch, int)
+        self._dropped = np.zeros(batch, bool)
+
+    def write(self, t: np.ndarray, rows: np.ndarray, values: PyTree) -> None:
+        """Keeps ``values`` ``[B, ...]`` of the given rows at their times ``t`` [B]."""
+        if self._slots is None:
+            shape = (self._length + 1, self._batch)
+            self._slots = jax.tree.map(lambda x: np.zeros(shape + x.shape[1:], x.dtype), values)
+
+        def put(slots, x):
+            slots[t[rows], rows] = x[rows]
+
+        jax.tree.map(put, self._slots, values)
+        self._last[rows] = t[rows]
+
+    def drop(self, row: int) -> None:
+        """Leaves out a row for which no whole episode could be played."""
+        self._dropped[row] = True
+
+    def trajectory(self, carry: PyTree) -> Trajectory:
+        """The trajectory; ``carry`` is the policy's memory before it."""
+        # Behind an episode's end its last slot is repeated, as `rollout.unroll` does.
+        time = np.minimum(np.arange(self._length + 1)[:, None], self._last)
+        rows = np.arange(self._batch)
+        ts, action, extras = jax.tree.map(lambda x: x[time, rows], self._slots)
+        valid = (np.arange(self._length)[:, None] < self._last) & ~self._dropped
+        return Trajectory(steps=ts, action=action, valid=valid, carry=carry, extras=extras)
+
+
+def play(
+    games: Games, spec: TaskSpec, act: Callable[..., Any], carry: PyTree, keys: Any,
+    recorder: Recorder | None = None,
+) -> tuple[Episodes, int]:  # fmt: skip
+    """Plays one whole episode in every environment.
+
+    Environments keep clocks of their own: one that loses its episode starts another while the rest
+    goes on; what was played of the lost one is overwritten.
+
+    Args:
+      act: jitted ``(carry, ts, key) -> (carry, action, extras)`` over all B rows, whoever plays.
+      carry: the policy's memory at the start; ``ts.first`` makes it forget afterwards.
+      keys: an iterator of PRNG keys, one per call of ``act``.
+      recorder: keeps what was played.
+
+    Returns:
+      The episodes (not ``finished`` where none could be played) and how many were lost.
+    """
+    n = games.n
+    every = np.arange(n)
+    t, losses = np.zeros(n, int), np.zeros(n, int)
+    returns, won, done = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
+    dropped = np.zeros(n, bool)
+    now = games.start(np.ones(n, bool))
+    while True:
+        while (again := now.lost & ~done & ~dropped).any():
+            losses += again
+            t[again], returns[again] = 0, 0
+            for row in np.flatnonzero(again & (losses >= MAX_LOST)):
+                dropped[row] = True
+                if recorder:
+                    recorder.drop(row)
+            again &= ~dropped
+            now = games.start(again) if again.any() else now
+        open_rows = ~done & ~dropped
+        if not open_rows.any():
+            break
+        ts = time_step(spec, now, first=t == 0)
+        carry, action, extras = act(carry, ts, next(keys))
+        action, extras = jax.device_get((action, extras))
+        over = now.terminated | now.truncated
+        if recorder:
+            recorder.write(t, every[open_rows], (ts, np.asarray(action), extras))
+        ended = open_rows & over
+        won |= ended & now.won
+        done |= ended
+        playing = open_rows & ~over
+        if not playing.any():
+            continue
+        now = games.step(np.asarray(action), playing)
+        moved = playing & ~now.lost
+        returns += np.where(moved, now.reward, 0)
+        t += moved
+    return Episodes(returns=returns, length=t, won=won, finished=done), int(losses.sum())
+
+
+# --- training and evaluating ---------------------------------------------------------------------
+
+
+def _run_of(tree: PyTree, r: int) -> PyTree:
+    return jax.tree.map(lambda x: x[r], tree)
+
+
+class HostRuns:
+    """The host's counterparts of `loop.batch_runs` and `evaluation.Evaluator`.
+
+    Runs of several seeds take turns on the same environments, which open with the first episode.
+    """
+
+    def __init__(
+        self, algo: Algorithm, task: HostTask, envs: int, n_runs: int,
+        timeout_is_terminal: bool, seed: str,
+    ):  # fmt: skip
+        self._algo, self._task, self._envs, self._n = algo, task, envs, n_runs
+        self._seed = seed
+        self._games: Games | None = None
+        spec = task.spec
+        blank = Blank(spec)
+        init, _ = make_run(algo, blank, Collect("episode", envs), timeout_is_terminal)
+        self.one_init, self.blank = init, blank
+        self.init = jax.jit(jax.vmap(init))
+        self._learn = jax.jit(make_learn(algo, timeout_is_terminal), donate_argnums=0)
+        self._act = jax.jit(partial(_act_with, algo))
+        self._split = jax.jit(lambda key: jax.random.split(key, 3))
+        self.lost = 0
+
+    @property
+    def games(self) -> Games:
+        if self._games is None:
+            self._games = self._task.open(self._envs, self._seed)
+        return self._games
+
+    def close(self) -> None:
+        games, self._games = self._games, None
+        if games is not None:
+            games.close()
+
+    def _play(self, params, hp, progress, explore, key, recorder=None):
+        act = partial(self._act, params, hp, progress, explore)
+        carry = self._algo.initial_carry(self._envs)
+        episodes, lost = play(self.games, self._task.spec, act, carry, _keys(key), recorder)
+        self.lost += lost
+        if not episodes.finished.any():
+            raise TrainingFailed(
+                f"all {self._envs} environments lost {MAX_LOST} episodes in a row; "
+                f"{self.games.source}"
+            )
+        return episodes, carry
+
+    def chunk(self, states: PyTree, hps: PyTree, iterations: int) -> tuple[PyTree, PyTree]:
+        """Plays and learns; metrics have leading axes ``[R, iterations]``."""
+        metrics: list[list[PyTree]] = [[] for _ in range(self._n)]
+        runs = [_run_of(states, r) for r in range(self._n)]
+        del states
+        for _ in range(iterations):
+            for r in range(self._n):
+                runs[r], row = self._iteration(runs[r], _run_of(hps, r))
+                metrics[r].append(row)
+        stack = partial(jax.tree.map, lambda *xs: np.stack(xs))
+        rows = stack(*[stack(*jax.device_get(row)) for row in metrics])
+        return jax.tree.map(lambda *xs: jnp.stack(xs), *runs), rows
+
+    def _iteration(self, state, hp):
+        key, play_key, update_key = self._split(state.key)
+        recorder = Recorder(self._task.spec, self._envs)
+        explore = jnp.ones(self._envs, bool)
+        params = self._algo.policy(state.learner)
+        before = self.lost
+        episodes, carry = self._play(params, hp, progress_of(state), explore, play_key, recorder)
+        done = episodes.finished
+        stats = EpisodeStats(
+            episodes=np.int32(done.sum()), return_sum=np.float32(episodes.returns[done].sum()),
+            length_sum=np.float32(episodes.length[done].sum()),
+            won_sum=np.float32(episodes.won[done].sum()),
+        )  # fmt: skip
+        trajectory = jax.device_put(recorder.trajectory(carry))
+        state, metrics = self._learn(state.replace(key=key), trajectory, stats, update_key, hp)
+        metrics["learn"] = metrics["learn"] | {"lost_episodes": np.int32(self.lost - before)}
+        return state, metrics
+
+    def evaluate(
+        self, params: PyTree, keys: Any, hp: PyTree, episodes: int
+    ) -> list[dict[str, dict[str, Any]]]:
+        """`evaluation.Evaluator` on these environments: greedy episodes, then sampled ones."""
+        out = []
+        for r in range(self._n):
+            own, own_hp = _run_of(params, r), _run_of(hp, r)
+            figures = {}
+            for i, mode in enumerate(MODES):
+                explore = jnp.full(self._envs, mode == "sampled")
+                waves = []
+                while sum(int(w.finished.sum()) for w in waves) < episodes:
+                    key = jax.random.fold_in(jax.random.fold_in(keys[r], i), len(waves))
+                    waves.append(self._play(own, own_hp, finished(), explore, key)[0])
+                every = jax.tree.map(lambda *xs: np.concatenate(xs)[None], *waves)
+                figures[mode] = summarise(every, self._task.spec.has_win, run=0)
+            out.append(figures)
+        return out
+
+
+def _act_with(algo, params, hp, progress, explore, carry, ts, key):
+    return bound_act(algo, params, hp, progress, explore, carry, ts, key)
+
+
+def _keys(key):
+    while True:
+        key, one = jax.random.split(key)
+        yield one

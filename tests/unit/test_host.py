@@ -1,0 +1,340 @@
+"""Tasks outside JAX: the same episodes and the same update as tasks inside, and lost episodes."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax import host
+from lica_jax.algorithms import make_algorithm
+from lica_jax.api import evaluate, train
+from lica_jax.config import load_config, resolve
+from lica_jax.envs import make_task
+from lica_jax.errors import TrainingFailed, UserError
+from lica_jax.host import Blank, HostRuns, Moment, Recorder, is_host_task, play
+from lica_jax.loop import bound_act, make_learn, make_run, progress_of
+from lica_jax.rollout import start_stream, unroll
+from lica_jax.types import TaskSpec, TimeStep
+
+N_ENVS, LIMIT = 5, 7
+
+
+class Race:
+    """Agents that agree on action 1 get on; over after a random number of such steps (won) or at
+    the limit. A JAX task whose episodes have different lengths."""
+
+    spec = TaskSpec(
+        name="race/track", n_agents=2, n_actions=3, obs_size=3, state_size=4, episode_limit=LIMIT,
+        has_win=True, masks_actions=True, timeout_is_terminal=True, source="test",
+    )  # fmt: skip
+
+    def _show(self, goal, done, t, reward, first):
+        won = done >= goal
+        own = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+        obs = jnp.concatenate([own, jnp.full((2, 1), goal / 4.0)], axis=1)
+        state = jnp.stack([goal / 4.0, done / 4.0, t / LIMIT, 1.0])
+        return TimeStep(
+            obs=obs, state=state, avail=jnp.array([[True, True, True], [True, True, False]]),
+            reward=reward, terminated=won, truncated=(t >= LIMIT) & ~won, first=first,
+            alive=jnp.ones(2, bool), info={"won": won},
+        )  # fmt: skip
+
+    def reset(self, key):
+        goal = jax.random.randint(key, (), 2, 4).astype(jnp.float32)
+        zero = jnp.zeros(())
+        return (goal, zero, zero), self._show(goal, zero, zero, zero, jnp.array(True))
+
+    def step(self, key, state, action):
+        goal, done, t = state
+        together = jnp.all(action == 1) | jax.random.bernoulli(key, 0.2)
+        done = done + together
+        after = (goal, done, t + 1)
+        return after, self._show(*after, together / goal, jnp.array(False))
+
+
+class RaceGames:
+    """`Race` behind the interface of games outside JAX; rows in ``faults`` break off at a step."""
+
+    source, genuine = "race", True
+
+    def __init__(self, n, keys=None, faults=()):
+        self.n, self._task = n, Race()
+        self._keys = keys or (jax.random.key(i) for i in range(10**6))
+        self._faults = list(faults)  # (row, number of its step), each happens once
+        self._t = np.zeros(n, int)
+        self.closed = False
+        self.counts = {}
+        self._reset, self._step = jax.jit(jax.vmap(Race().reset)), jax.jit(jax.vmap(Race().step))
+        self._env = self._shown = None
+
+    def _keep(self, which, env, ts):
+        if self._env is None:
+            self._env, self._shown = env, ts
+
+        def pick(new, old):
+            return np.where(which.reshape(-1, *[1] * (np.ndim(new) - 1)), new, old)
+
+        self._env = jax.tree.map(pick, env, self._env)
+        self._shown = jax.tree.map(pick, ts, self._shown)
+
+    def _moment(self, lost):
+        s = self._shown
+        return Moment(
+            *map(np.asarray, (s.obs, s.state, s.avail, s.alive, s.reward)),
+            *map(np.asarray, (s.terminated, s.truncated, s.info["won"])), lost,
+        )  # fmt: skip
+
+    def start(self, which):
+        self._t[which] = 0
+        self._keep(which, *self._reset(jax.random.split(next(self._keys), self.n)))
+        return self._moment(np.zeros(self.n, bool))
+
+    def step(self, action, which):
+        assert not (self._shown.terminated | self._shown.truncated)[which].any()
+        keys = jax.random.split(next(self._keys), self.n)
+        self._keep(which, *self._step(keys, self._env, jnp.asarray(action)))
+        lost = np.zeros(self.n, bool)
+        for row in np.flatnonzero(which):
+            if (row, self._t[row]) in self._faults:
+                lost[row] = True
+                self._faults.remove((row, self._t[row]))
+        self._t += which
+        return self._moment(lost)
+
+    def save_replays(self, folder):
+        return []
+
+    def close(self):
+        self.closed = True
+
+
+class RaceTask:
+    """A host task."""
+
+    spec = Race.spec
+
+    def __init__(self, faults=()):
+        self.faults, self.opened = faults, []
+
+    def check(self, envs):
+        if envs > 100:
+            raise UserError("too many")
+
+    def open(self, envs, seed):
+        self.opened.append((envs, seed, RaceGames(envs, faults=self.faults)))
+        return self.opened[-1][-1]
+
+
+def settings(name="lica", **changes):
+    small = {"lica": {"hidden": 8, "mixing_embed": 4, "hypernet_hidden": 4}, "qmix": {"hidden": 8}}
+    values = {"collect": {"mode": "episode", "envs": N_ENVS}, "algo": small[name]}
+    return resolve(load_config(name, "probe/match", **values | changes), Race.spec)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    config = settings()
+    algo = make_algorithm("lica", Race.spec, config.algo)
+    init, _ = make_run(algo, Race(), config.collect, True)
+    state = init(jax.random.key(3))
+    hp = jax.tree.map(jnp.asarray, config.hp)
+    explore = jnp.ones(N_ENVS, bool)
+    act = jax.jit(
+        partial(bound_act, algo, algo.policy(state.learner), hp, progress_of(state), explore)
+    )
+    return algo, state, hp, act
+
+
+def both(parts, faults=()):
+    """The same episodes played by the compiled rollout and by the host, from the same keys."""
+    algo, _, _, act = parts
+    key, reset_key = jax.random.key(11), jax.random.key(12)
+    stream = start_stream(Race(), algo.initial_carry(N_ENVS), reset_key, N_ENVS)
+    _, inside, stats = jax.jit(lambda s, k: unroll(Race(), act, s, k, LIMIT, restart=False))(
+        stream, key
+    )
+    keys = jax.random.split(key, LIMIT + 1)
+    act_keys = [jax.random.split(k, 3)[0] for k in keys[:-1]] + [keys[-1]]
+    env_keys = iter([reset_key, *(jax.random.split(k, 3)[1] for k in keys[:-1])])
+    games = RaceGames(N_ENVS, env_keys if not faults else None, faults)
+    recorder = Recorder(Race.spec, N_ENVS)
+    spare = (jax.random.key(i) for i in range(100, 200))
+    supply = spare if faults else iter(act_keys)
+    carry = algo.initial_carry(N_ENVS)
+    episodes, lost = play(games, Race.spec, act, carry, supply, recorder)
+    return inside, stats, recorder.trajectory(carry), episodes, lost
+
+
+def test_the_host_plays_the_compiled_rollouts_episodes(parts):
+    inside, stats, outside, episodes, lost = both(parts)
+    np.testing.assert_array_equal(outside.valid, inside.valid)
+    assert 0 < inside.valid.sum() < inside.valid.size  # episodes of different lengths
+    assert lost == 0 and episodes.finished.all()
+    np.testing.assert_allclose(episodes.returns.sum(), stats.return_sum, rtol=1e-6)
+    assert episodes.length.sum() == stats.length_sum and episodes.won.sum() == stats.won_sum
+    # Everything up to the end of each episode, the action of the last slot included; behind it the
+    # end is repeated in both.
+    seen = np.concatenate([np.ones((1, N_ENVS), bool), np.asarray(inside.valid)])
+    for a, b in zip(jax.tree.leaves(inside.steps), jax.tree.leaves(outside.steps), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(np.asarray(inside.action)[seen], outside.action[seen])
+
+
+def test_the_same_batch_gives_the_same_parameters(parts):
+    algo, state, hp, _ = parts
+    inside, stats, outside, *_ = both(parts)
+    learn = jax.jit(make_learn(algo, True))
+    after = [learn(state, x, stats, jax.random.key(5), hp)[0] for x in (inside, outside)]
+    for a, b in zip(*(jax.tree.leaves(s.learner) for s in after), strict=True):
+        np.testing.assert_array_equal(a, b)
+    before = jax.tree.leaves(state.learner)
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(before, jax.tree.leaves(after[0].learner), strict=True)
+    )
+
+
+def test_a_compiled_chunk_is_collection_and_learning(parts):
+    """`make_learn` is what `chunk` does: no update of its own for host tasks."""
+    algo, state, hp, _ = parts
+    _, chunk = make_run(algo, Race(), settings().collect, True)
+    whole, metrics = jax.jit(chunk, static_argnums=2)(state, hp, 1)
+    assert metrics["learn"]["loss"].shape == (1,)
+    assert int(whole.updates) == 1 and int(whole.episodes) == N_ENVS
+
+
+def test_a_lost_episode_is_replaced_and_leaves_no_trace(parts):
+    *_, outside, episodes, lost = both(parts, faults=[(1, 0), (3, 1)])
+    assert lost == 2 and episodes.finished.all()
+    np.testing.assert_array_equal(outside.valid.sum(axis=0), episodes.length)
+    first, valid = np.asarray(outside.steps.first), np.asarray(outside.valid)
+    assert first[0].all() and not first[1:-1][valid[1:]].any()
+    over = outside.steps.terminated | outside.steps.truncated
+    assert not over[:-1][valid].any(), "a transition that counts begins in an episode that goes on"
+    for row in range(N_ENVS):
+        assert over[episodes.length[row], row]
+        rewards = outside.steps.reward[1:, row][valid[:, row]]
+        np.testing.assert_allclose(rewards.sum(), episodes.returns[row], rtol=1e-6)
+
+
+def test_an_environment_that_only_loses_is_left_out(parts):
+    faults = [(2, 0)] * host.MAX_LOST
+    *_, outside, episodes, lost = both(parts, faults)
+    assert lost == host.MAX_LOST
+    assert list(episodes.finished) == [True, True, False, True, True]
+    assert not outside.valid[:, 2].any() and outside.valid[:, 1].any()
+    algo, state, hp, _ = parts
+    stats = both(parts)[1]
+    after, metrics = jax.jit(make_learn(algo, True))(state, outside, stats, jax.random.key(5), hp)
+    assert np.isfinite(metrics["learn"]["loss"]) and int(after.updates) == 1
+    assert int(after.env_steps) == outside.valid.sum()
+
+
+def test_training_stops_when_no_episode_can_be_played():
+    config = settings()
+    algo = make_algorithm("lica", Race.spec, config.algo)
+    task = RaceTask([(i, 0) for i in range(N_ENVS)] * host.MAX_LOST)
+    runs = HostRuns(algo, task, N_ENVS, 1, True, "0")
+    states = runs.init(jax.random.key(0)[None])
+    hp = jax.tree.map(lambda x: jnp.asarray(x)[None], config.hp)
+    with pytest.raises(TrainingFailed, match="lost 3 episodes in a row"):
+        runs.chunk(states, hp, 1)
+
+
+@pytest.fixture
+def race(monkeypatch):
+    """``race/track`` as a registered host task."""
+    import lica_jax.api
+    import lica_jax.policy
+    import lica_jax.session
+
+    task = RaceTask([(0, 1)])
+
+    def make(name, **options):
+        return task if name == "race/track" else make_task(name, **options)
+
+    for module in (lica_jax.api, lica_jax.session, lica_jax.policy):
+        monkeypatch.setattr(module, "make_task", make)
+    return task
+
+
+def tiny(name="lica", **changes):
+    base = settings(name)
+    eval_settings = {"interval": 200, "episodes": 6, "final_episodes": 8}
+    values = {"task": "race/track", "total_steps": 600, "log_interval": 1, "seeds": (0, 1)}
+    algo = dataclasses.replace(base.algo, **changes)
+    config = dataclasses.replace(base, **values, algo=algo)
+    return dataclasses.replace(config, eval=dataclasses.replace(config.eval, **eval_settings))
+
+
+@pytest.mark.parametrize("name", ["lica", "qmix"])
+def test_training_evaluating_and_files(race, tmp_path, name):
+    changes = {"replay_capacity": 20, "replay_batch": 8} if name == "qmix" else {}
+    result = train(tiny(name, **changes), run_dir=tmp_path / "run", display="none")
+    (envs, _, games), *more = race.opened
+    assert envs == N_ENVS and not more and games.closed
+    assert result.summary["task_source"] == "race" and "test_double" not in result.summary
+    assert min(result.summary["env_steps"]) >= 600
+    rows = result.metrics
+    assert {row["seed"] for row in rows} == {0, 1}
+    assert sum(row["lost_episodes"] for row in rows) + 0 <= 1
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert result.summary["final"][0]["greedy"]["episodes"] >= 8
+    figures = evaluate(tmp_path / "run", episodes=6, envs=3)
+    assert figures["greedy"]["episodes"] == 6 and race.opened[-1][0] == 3
+    assert figures["lost_episodes"] == 1 and race.opened[-1][-1].closed
+
+
+def test_a_resumed_run_goes_on_with_other_games(race, tmp_path):
+    config = dataclasses.replace(tiny(), total_steps=300)
+    first = train(config, run_dir=tmp_path / "run", display="none")
+    more = dataclasses.replace(config, total_steps=600)
+    second = train(more, run_dir=tmp_path / "run", resume=True, display="none")
+    assert min(second.summary["env_steps"]) >= 600 > min(first.summary["env_steps"]) >= 300
+    seeds = [seed for _, seed, _ in race.opened]
+    assert len(set(seeds)) == 2
+
+
+def test_a_test_doubles_figures_are_marked(race, tmp_path, monkeypatch):
+    monkeypatch.setattr(RaceGames, "genuine", False)
+    result = train(tiny(), run_dir=tmp_path / "run", display="none")
+    assert result.summary["test_double"] is True
+    assert all(
+        row["test_double"] and "test_battle_won_mean" not in row for row in result.evaluations
+    )
+    assert evaluate(result.policy(), episodes=2, envs=2, task="race/track")["test_double"] is True
+
+
+def test_what_cannot_be_played_is_refused_before_anything_is_opened(race, tmp_path):
+    steps = dataclasses.replace(tiny(), collect=dataclasses.replace(tiny().collect, mode="steps"))
+    with pytest.raises(UserError, match="whole episodes"):
+        train(steps, run_dir=tmp_path / "a", display="none")
+    many = dataclasses.replace(tiny(), collect=dataclasses.replace(tiny().collect, envs=101))
+    with pytest.raises(UserError, match="too many"):
+        train(dataclasses.replace(many, total_steps=10**6), run_dir=tmp_path / "b", display="none")
+    replay = dataclasses.replace(tiny().eval, save_replay=True)
+    with pytest.raises(UserError, match="replay"):
+        train("lica", "probe/match", eval=replay, display="none")
+    with pytest.raises(UserError, match="replay"):
+        evaluate_inside(tmp_path)
+    with pytest.raises(UserError, match="envs must be at least 1"):
+        evaluate(train(tiny(), display="none").policy(), task="race/track", envs=0)
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+
+
+def evaluate_inside(folder):
+    config = load_config("lica", "probe/match", total_steps=2000)
+    policy = train(config, display="none").policy()
+    evaluate(policy, episodes=2, save_replay=folder / "replays")
+
+
+def test_blank_tasks_have_the_shapes_of_real_ones():
+    spec = make_task("smax/3m").spec
+    blank = jax.eval_shape(Blank(spec).reset, jax.random.key(0))[1]
+    real = jax.eval_shape(make_task("smax/3m").reset, jax.random.key(0))[1]
+    for a, b in zip(jax.tree.leaves(blank), jax.tree.leaves(real), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    assert is_host_task(RaceTask()) and not is_host_task(make_task("probe/match"))
