@@ -12,4 +12,4 @@ class GameTimeout(GameError):
 
 
 class GameFailed(RuntimeError):
-    """New games fail as well, several times in a row; the message ends with the game's own words."""
+    """New games fail as well, several in a row; the message ends with the game's own words."""
