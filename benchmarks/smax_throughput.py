@@ -5,6 +5,7 @@ sampler, and use every output (observations, masks, rewards, ends; ours also the
 state, JaxMARL's its world state). Calls of the sides alternate, so that a busy machine slows both;
 medians count. A row per map and number of environments; the ratio is of the medians of that row.
 
+``--smac-layout`` adds a side: the same map with ``layout=smac``, and its share of the plain rate.
 ``--split`` adds where our step's time goes, in microseconds per batched step, each part compiled
 alone.
 
@@ -104,6 +105,8 @@ def measure(name, envs, args):
     if SCENARIOS[name].on_jaxmarl:
         theirs = make_task(f"smax/{name}", backend="jaxmarl")
         loops["jaxmarl"] = throughput.jaxmarl_loop(theirs, envs, args.length, random_actions)
+    if args.smac_layout:
+        loops["smac_layout"] = our_loop(make_task(f"smax/{name}", layout="smac"), envs, args.length)
     median, first, taken = throughput.measure(loops, args.seconds)
     row = {
         "map": name, "envs": envs,
@@ -114,6 +117,8 @@ def measure(name, envs, args):
     }  # fmt: skip
     if "jaxmarl" in median:
         row["ratio"] = round(median["ours"] / median["jaxmarl"], 1)
+    if args.smac_layout:
+        row["smac_layout_share"] = round(median["smac_layout"] / median["ours"], 2)
     if args.split:
         row["microseconds"] = split(task, envs)
     return row
@@ -126,6 +131,9 @@ def main():
     parser.add_argument("--envs", nargs="+", type=int, default=(256,))
     parser.add_argument("--length", type=int, default=32, help="batched steps per call")
     parser.add_argument("--seconds", type=float, default=15.0, help="per row")
+    parser.add_argument(
+        "--smac-layout", action="store_true", help="layout=smac beside the default (SMAC's maps)"
+    )
     parser.add_argument("--split", action="store_true", help="where the time goes")
     args = parser.parse_args()
     if min(*args.envs, args.length, 10**9) < 1 or args.seconds <= 0:

@@ -605,7 +605,7 @@ def test_a_map_of_your_own():
         ("smax/2s3z:backnd=jaxmarl", "did you mean backend"),
         ("smax/2s3z:jaxmarl", "written as"),
         ("smax/MMM2:backend=jaxmarl", "JaxMARL cannot play"),
-        ("smax/2s3z:backend=jaxmarl,stats=sc2", "own stats and reward"),
+        ("smax/2s3z:backend=jaxmarl,stats=sc2", "own stats, reward"),
         ("smax/smacv2_5_units:stats=sc2", "fixed units"),
         ("smax/2s3z:stats=4.10", "unknown value of option stats"),
     ],

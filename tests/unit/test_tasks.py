@@ -11,13 +11,19 @@ from lica_jax.errors import UserError
 from lica_jax.rollout import reset_batch, step_batch
 
 ENVS = 3
-VARIANTS = ("mpe/simple_spread_n5", "smax/2s3z:backend=jaxmarl", "smax/MMM2:stats=sc2,reward=smac")
+VARIANTS = (
+    "mpe/simple_spread_n5",
+    "smax/2s3z:backend=jaxmarl",
+    "smax/MMM2:stats=sc2,reward=smac",
+    "smax/MMM2:layout=smac",
+)
 QUICK_MAPS = ("2s3z", "4m_vs_3m", "MMM2", "2c_vs_64zg", "smacv2_5_units", "so_many_baneling")
 NAMES = [
     pytest.param(n, marks=pytest.mark.slow)
     if n.startswith("smax/") and n.partition("/")[2] not in QUICK_MAPS
     else n
     for n in task_names()
+    if not n.startswith("smac/")  # not inside JAX: tests/starcraft2
 ] + list(VARIANTS)
 
 

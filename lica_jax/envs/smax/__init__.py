@@ -2,7 +2,8 @@
 
 Options: ``backend`` "native" (default: our batched simulation) or "jaxmarl" (JaxMARL's own, on its
 maps); ``stats`` "jaxmarl" (default) or "sc2"; ``reward`` "smax" (default, at most 2 per episode
-where nobody heals) or "smac" (at most 20).
+where nobody heals) or "smac" (at most 20); ``layout`` of actions, observations and states "smax"
+(default) or "smac" (the real map's, for policies that play both).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ OPTIONS = {
     "backend": ("native", "jaxmarl"),
     "stats": ("jaxmarl", "sc2"),
     "reward": ("smax", "smac"),
+    "layout": ("smax", "smac"),
 }
 
 
@@ -42,17 +44,23 @@ def make(name: str, **options: str):
 
     full, scenario = name_with(f"smax/{name}", OPTIONS, options), SCENARIOS[name]
     check_scenario(name, scenario)
-    stats, reward = (options.get(k, OPTIONS[k][0]) for k in ("stats", "reward"))
+    stats, reward, layout = (options.get(k, OPTIONS[k][0]) for k in ("stats", "reward", "layout"))
     if scenario.random and stats != "jaxmarl":
         raise UserError(f"smax/{name}: stats={stats} needs a map with fixed units")
     if options.get("backend") == "jaxmarl":
         if not scenario.on_jaxmarl:
             raise UserError(f"smax/{name}: JaxMARL cannot play this map; leave out backend=jaxmarl")
-        if (stats, reward) != ("jaxmarl", "smax"):
-            raise UserError(f"smax/{name}: backend=jaxmarl has its own stats and reward only")
+        if (stats, reward, layout) != ("jaxmarl", "smax", "smax"):
+            raise UserError(
+                f"smax/{name}: backend=jaxmarl has its own stats, reward and layout only"
+            )
         from lica_jax.envs.smax.jaxmarl import JaxMarlSmax
 
         return JaxMarlSmax(full, scenario)
+    if layout == "smac":
+        from lica_jax.envs.smax.smac_layout import SmaxAsSmac, facts_of
+
+        return SmaxAsSmac(full, scenario, stats, reward, facts_of(name, scenario))
     from lica_jax.envs.smax.native import Smax
 
     return Smax(full, scenario, stats, reward)

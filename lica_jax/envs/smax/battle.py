@@ -49,6 +49,8 @@ class State:
     kind: Int[Array, "U B"] | None  # index into `Battle.kinds` where types are random
     enemy: Memory
     step: Int[Array, " B"]
+    # What the agents chose last, -1 after a reset; only where the critic's state shows it.
+    last_action: Int[Array, "N B"] | None = None
 
     @property
     def alive(self) -> Bool[Array, "U B"]:
@@ -70,10 +72,14 @@ class Units(NamedTuple):
 
 @dataclass(frozen=True)
 class Battle:
-    """A scenario with the numbers of a ``stats`` table; hashable, everything in it is static."""
+    """A scenario with the numbers of a ``stats`` table; hashable, everything in it is static.
+
+    With ``chase`` the agents walk towards targets that they do not reach, instead of standing.
+    """
 
     scenario: Scenario
     stats: str = "jaxmarl"
+    chase: bool = False
 
     @property
     def n(self) -> int:

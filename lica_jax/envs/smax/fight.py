@@ -76,6 +76,25 @@ def chosen(aim: Bool[Array, "N M B"], value: Float[Array, "M B"]) -> Float[Array
     return jnp.sum(jnp.where(aim, value, 0), axis=1)
 
 
+def chase(battle: Battle, units: Units, aim: Aims, now: State) -> tuple[Array, Array]:
+    """Directions ``(x, y)``, [U, B], of the agents' ways to living targets out of their range;
+    zeros for everybody else."""
+    n = battle.n
+    at_x, at_y = (chosen(aim.allies, v[n:]) for v in (now.x, now.y))
+    there = jnp.any(aim.allies & now.alive[n:], axis=1)
+    for (team, i), patient in zip(_healers(battle), aim.heal, strict=True):
+        if team == ALLIES:
+            at_x = at_x.at[i].set(jnp.sum(jnp.where(patient, now.x[:n], 0), axis=0))
+            at_y = at_y.at[i].set(jnp.sum(jnp.where(patient, now.y[:n], 0), axis=0))
+            there = there.at[i].set(jnp.any(patient & now.alive[:n], axis=0))
+    dx, dy = at_x - now.x[:n], at_y - now.y[:n]
+    distance = jnp.sqrt(dx * dx + dy * dy)
+    far = there & (distance >= units.range[:n])
+    share = jnp.where(far, 1 / jnp.maximum(distance, 1e-6), 0)
+    rest = jnp.zeros_like(now.x[n:])
+    return jnp.concatenate([dx * share, rest]), jnp.concatenate([dy * share, rest])
+
+
 def fight(
     battle: Battle, units: Units, aim: Aims, now: State, jitter: Float[Array, "U B"]
 ) -> tuple[Float[Array, "U B"], Float[Array, "U B"]]:

@@ -29,8 +29,15 @@ class Smax:
 
     batch_axis = -1
 
-    def __init__(self, name: str, scenario: Scenario, stats: str = "jaxmarl", reward: str = "smax"):
-        self.battle = battle = Battle(scenario, stats)
+    def __init__(
+        self,
+        name: str,
+        scenario: Scenario,
+        stats: str = "jaxmarl",
+        reward: str = "smax",
+        chase: bool = False,
+    ):
+        self.battle = battle = Battle(scenario, stats, chase)
         self._reward = reward
         smac = reward == "smac"
         sources = {"jaxmarl": "SMAX", "extended": "SMAX-extended", "own": "SMAX, own map"}
@@ -63,7 +70,7 @@ class Smax:
     # --- a batch ---------------------------------------------------------------------------------
 
     def reset_batch(self, keys):
-        state = start(self.battle, keys)
+        state = self._start(keys)
         return state, self._timestep(state, jnp.zeros_like(state.x[0]), first=True)
 
     def step_batch(self, keys, state, action):
@@ -75,6 +82,17 @@ class Smax:
         after, reward = self._advance(keys, state, action)
         state = self._restarted(reset_keys, over, after)
         return state, self._timestep(state, jnp.where(over, 0, reward), first=over)
+
+    # What another layout (`smac_layout.py`) does differently, besides the numbers of actions.
+
+    def _start(self, keys) -> State:
+        return start(self.battle, keys)
+
+    def _observe(self, units, state):
+        return observe(self.battle, units, state)
+
+    def _critic_state(self, units, state):
+        return critic_state(self.battle, units, state)
 
     def _advance(self, keys, state, action):
         units = self.battle.units(state.kind)
@@ -92,7 +110,7 @@ class Smax:
 
         def put(i, state):
             at = jax.lax.dynamic_slice_in_dim(which, i * size, size)
-            fresh = start(self.battle, keys[at])  # of the fill value: somebody's, and not used
+            fresh = self._start(keys[at])  # of the fill value: somebody's, and not used
 
             def into(old, new):
                 return old.at[..., at].set(new, mode="drop")
@@ -105,12 +123,12 @@ class Smax:
         battle = self.battle
         state = jax.lax.optimization_barrier(state)
         units = battle.units(state.kind)
-        obs, avail = observe(battle, units, state)
+        obs, avail = self._observe(units, state)
         won, over = outcome(battle, state.alive)
         first = jnp.broadcast_to(first, over.shape)
         return TimeStep(
             obs=obs,
-            state=critic_state(battle, units, state),
+            state=self._critic_state(units, state),
             avail=avail,
             reward=reward,
             terminated=over,

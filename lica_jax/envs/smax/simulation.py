@@ -19,7 +19,7 @@ from lica_jax.envs.smax.battle import (
     Units,
     outcome,
 )
-from lica_jax.envs.smax.fight import Aims, aims, fight
+from lica_jax.envs.smax.fight import Aims, aims, chase, fight
 from lica_jax.envs.smax.heuristic import heuristic
 from lica_jax.envs.smax.moves import at_wall, keep_out, push_apart, walk
 
@@ -45,8 +45,12 @@ def tick(battle: Battle, units: Units, aim: Aims, now: State, key: bits.Key) -> 
     keys = bits.split(key, np.arange(battle.u)[:, None])
     jitter = bits.uniform(keys, 0, -DT, 2 * DT)
     health, cooldown = fight(battle, units, aim, now, jitter)
-    x = walk(now.x, now.move_x * units.speed * DT, now.alive)
-    y = walk(now.y, now.move_y * units.speed * DT, now.alive)
+    move_x, move_y = now.move_x, now.move_y
+    if battle.chase:
+        way_x, way_y = chase(battle, units, aim, now)
+        move_x, move_y = move_x + way_x, move_y + way_y
+    x = walk(now.x, move_x * units.speed * DT, now.alive)
+    y = walk(now.y, move_y * units.speed * DT, now.alive)
     if battle.scenario.deadly_walls:
         health = jnp.where(at_wall(x, y), 0, health)
     x, y, health, cooldown = held((x, y, health, cooldown))
