@@ -250,7 +250,7 @@ def check_pairing(request, response) -> None:
 def refusal(response, kind: str) -> str | None:
     """What the game objects to, from the message as a whole or from the part asked for."""
     if response.error:
-        return "the game says: " + plain("; ".join(response.error[:5]))
+        return "the game says: " + plain("; ".join(map(str, response.error[:5])))
     part = getattr(response, kind)
     field = part.DESCRIPTOR.fields_by_name.get("error")
     if field is None or field.enum_type is None or not part.HasField("error"):

@@ -229,6 +229,16 @@ def test_errors_of_the_protocol_leave_the_connection_usable():
         assert client.call(ping()).id == 3
 
 
+def test_an_objection_in_no_known_encoding_is_still_a_game_error():
+    def script(peer, server):
+        answer = messages.Response(id=read_request(peer).id, error=["AAAA"])
+        peer.sendall(frame(answer.SerializeToString().replace(b"AAAA", b"\xff\xfe\xfd\xfc")))
+        echo(peer, server)
+
+    with Server(script) as server, pytest.raises(GameError, match="ping"):
+        Client(server.port, timeout=5).call(ping())
+
+
 def test_one_refused_request_of_a_batch_leaves_the_rest_in_step():
     def script(peer, server):
         first, second = read_request(peer), read_request(peer)
