@@ -1,4 +1,4 @@
-"""The command line: ``lica-jax train | eval | list | reproduce``.
+"""The command line: ``lica-jax train | eval | list | reproduce | sc2``.
 
 Flags are the fields of ``TrainConfig``, parsed by tyro over the preset's values, so that the shell
 and Python share one set of names. Bad input gives one message and exit code 2.
@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": "evaluate a trained policy",
     "list": "show algorithms, tasks, presets and ablations",
     "reproduce": "reproduce a figure of the paper",
+    "sc2": "StarCraft II: doctor, install-maps, record, replay",
 }
 TRAIN_USAGE = """\
 lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
@@ -63,7 +64,7 @@ def _dispatch(argv: list[str]) -> int:
 
         print(__version__)
         return 0
-    commands = {"train": _train, "eval": _eval, "list": _list, "reproduce": _reproduce}
+    commands = {"train": _train, "eval": _eval, "list": _list, "reproduce": _reproduce, "sc2": _sc2}
     if argv[0] not in commands:
         near = difflib.get_close_matches(argv[0], commands, n=1)
         raise UserError(
@@ -187,6 +188,7 @@ def parse_settings(config, settings: list[str], meta: list[str]):
 
     ``meta`` are the flags that are not settings; they are offered for misspelled ones.
     """
+    settings = [_spelled_out(word) for word in settings]
     known = ["--help", *setting_flags(config)]
     for word in settings:
         flag = word.partition("=")[0].replace("_", "-")
@@ -209,6 +211,15 @@ def parse_settings(config, settings: list[str], meta: list[str]):
         if stop.code in (0, None):
             raise
         raise UserError(_readable(heard.getvalue())) from None
+
+
+# Short names of settings that are asked for all the time.
+_SHORT = {"--envs": "--collect.envs", "--save-replay": "--eval.save-replay"}
+
+
+def _spelled_out(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return _SHORT.get(flag, flag) + equals + value
 
 
 def _plain_number(word: str) -> str:
@@ -243,6 +254,8 @@ def _eval(argv: list[str]) -> int:
     parser.add_argument("--episodes", type=int, default=512, help="episodes per mode (512)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes (0)")
     parser.add_argument("--task", help="another task with the same sizes; default the trained one")
+    parser.add_argument("--envs", type=int, default=8, help="games at once, on smac/ tasks (8)")
+    parser.add_argument("--save-replay", type=Path, metavar="DIR", help="store the game's replays")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     if not 0 <= args.seed < 2**31:
@@ -251,7 +264,10 @@ def _eval(argv: list[str]) -> int:
     from lica_jax.api import evaluate
 
     _use_compilation_cache()
-    result = evaluate(args.path, task=args.task, episodes=args.episodes, seed=args.seed)
+    result = evaluate(
+        args.path, task=args.task, episodes=args.episodes, seed=args.seed, envs=args.envs,
+        save_replay=args.save_replay,
+    )  # fmt: skip
     if args.json:
         import json
 
@@ -262,7 +278,10 @@ def _eval(argv: list[str]) -> int:
         f"{about['algorithm']} trained on {about['task']} for {about['env_steps']:,} env steps "
         f"(seed {about['seed']})"
     )
-    print(f"{result['task']}, {result['greedy']['episodes']} episodes per mode:")
+    print(
+        f"{result['task']} ({result['task_source']}), {result['greedy']['episodes']} episodes per "
+        "mode:"
+    )
     for mode in ("greedy", "sampled"):
         figures = result[mode]
         win = f"win rate {100 * figures['win_rate']:5.1f} %   " if "win_rate" in figures else ""
@@ -270,6 +289,8 @@ def _eval(argv: list[str]) -> int:
             f"  {mode:8} {win}return {figures['return_mean']:.3f} +- {figures['return_std']:.3f}   "
             f"length {figures['episode_length_mean']:.1f}"
         )
+    if args.save_replay:
+        print(f"{len(result['replays'])} replays are in {args.save_replay}")
     return 0
 
 
@@ -282,7 +303,7 @@ def _list(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     from lica_jax.algorithms import REGISTRY
     from lica_jax.config import DEFAULT_PRESET, ablation_names, preset_names
-    from lica_jax.envs import describe_task, task_names, task_options
+    from lica_jax.envs import Free, describe_task, task_names, task_options
 
     if args.what in (None, "algorithms"):
         print("algorithms")
@@ -296,7 +317,8 @@ def _list(argv: list[str]) -> int:
         print("task options, default first, as in smax/2s3z:reward=smac,stats=sc2")
         for name, options in task_options().items():
             for option, values in options.items():
-                print(f"  {name:30} {option}={'|'.join(values)}")
+                shown = values.default if isinstance(values, Free) else "|".join(values)
+                print(f"  {name:30} {option}={shown}")
     if args.what in (None, "presets"):
         print("presets")
         for name in preset_names():
@@ -334,6 +356,15 @@ def _reproduce(argv: list[str]) -> int:
     settings = {name: value for name, value in vars(args).items() if name != "figure"}
     importlib.import_module(FIGURES[args.figure]).reproduce(**settings)
     return 0
+
+
+# --- sc2 -----------------------------------------------------------------------------------------
+
+
+def _sc2(argv: list[str]) -> int:
+    from lica_jax.starcraft2.cli import main
+
+    return main(argv)
 
 
 def count(word: str) -> int:

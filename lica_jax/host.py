@@ -198,8 +198,13 @@ def play(
 # --- training and evaluating ---------------------------------------------------------------------
 
 
-def _run_of(tree: PyTree, r: int) -> PyTree:
-    return jax.tree.map(lambda x: x[r], tree)
+def _run_of(tree: PyTree, r: Any) -> PyTree:
+    return jax.tree.map(lambda x: x[0] if x.shape[0] == 1 else x[r], tree)
+
+
+def _with_run(tree: PyTree, r: Any, run: PyTree) -> PyTree:
+    """``tree`` with ``run`` as its run ``r``; written over where there is but one."""
+    return jax.tree.map(lambda x, y: y[None] if x.shape[0] == 1 else x.at[r].set(y), tree, run)
 
 
 class HostRuns:
@@ -220,7 +225,17 @@ class HostRuns:
         init, _ = make_run(algo, blank, Collect("episode", envs), timeout_is_terminal)
         self.one_init, self.blank = init, blank
         self.init = jax.jit(jax.vmap(init))
-        self._learn = jax.jit(make_learn(algo, timeout_is_terminal), donate_argnums=0)
+        learn = make_learn(algo, timeout_is_terminal)
+
+        def learn_at(states, r, trajectory, stats, key, update_key, hp):
+            state, metrics = learn(
+                _run_of(states, r).replace(key=key), trajectory, stats, update_key, hp
+            )
+            return _with_run(states, r, state), metrics
+
+        # In place: a replay is not copied for every batch.
+        self._learn = jax.jit(learn_at, donate_argnums=0)
+        self._policy = jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner))
         self._act = jax.jit(partial(_act_with, algo))
         self._split = jax.jit(lambda key: jax.random.split(key, 3))
         self.lost = 0
@@ -251,23 +266,20 @@ class HostRuns:
     def chunk(self, states: PyTree, hps: PyTree, iterations: int) -> tuple[PyTree, PyTree]:
         """Plays and learns; metrics have leading axes ``[R, iterations]``."""
         metrics: list[list[PyTree]] = [[] for _ in range(self._n)]
-        runs = [_run_of(states, r) for r in range(self._n)]
-        del states
         for _ in range(iterations):
             for r in range(self._n):
-                runs[r], row = self._iteration(runs[r], _run_of(hps, r))
+                states, row = self._iteration(states, r, _run_of(hps, r))
                 metrics[r].append(row)
         stack = partial(jax.tree.map, lambda *xs: np.stack(xs))
-        rows = stack(*[stack(*jax.device_get(row)) for row in metrics])
-        return jax.tree.map(lambda *xs: jnp.stack(xs), *runs), rows
+        return states, stack(*[stack(*jax.device_get(row)) for row in metrics])
 
-    def _iteration(self, state, hp):
-        key, play_key, update_key = self._split(state.key)
+    def _iteration(self, states, r, hp):
+        key, play_key, update_key = self._split(states.key[r])
         recorder = Recorder(self._task.spec, self._envs)
         explore = jnp.ones(self._envs, bool)
-        params = self._algo.policy(state.learner)
+        params, progress = self._policy(states, r), _run_of(progress_of(states), r)
         before = self.lost
-        episodes, carry = self._play(params, hp, progress_of(state), explore, play_key, recorder)
+        episodes, carry = self._play(params, hp, progress, explore, play_key, recorder)
         done = episodes.finished
         stats = EpisodeStats(
             episodes=np.int32(done.sum()), return_sum=np.float32(episodes.returns[done].sum()),
@@ -275,9 +287,9 @@ class HostRuns:
             won_sum=np.float32(episodes.won[done].sum()),
         )  # fmt: skip
         trajectory = jax.device_put(recorder.trajectory(carry))
-        state, metrics = self._learn(state.replace(key=key), trajectory, stats, update_key, hp)
+        states, metrics = self._learn(states, r, trajectory, stats, key, update_key, hp)
         metrics["learn"] = metrics["learn"] | {"lost_episodes": np.int32(self.lost - before)}
-        return state, metrics
+        return states, metrics
 
     def evaluate(
         self, params: PyTree, keys: Any, hp: PyTree, episodes: int

@@ -27,6 +27,7 @@ PACKAGES = (
     "jaxmarl",
     "orbax-checkpoint",
     "numpy",
+    "pys2clientprotocol",
 )
 
 

@@ -7,20 +7,34 @@ A family may offer options. They are part of the name, so that whatever keeps th
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 from lica_jax.errors import UserError, unknown
 from lica_jax.types import Task
 
 # Each module offers `NAMES: tuple[str, ...]`, `describe(name) -> str` and `make(name, **options)
 # -> Task`. It may accept further names through `match(name) -> bool` (simple_spread for any n),
-# and list its options in `OPTIONS: dict[str, tuple[str, ...]]`, each with its default first;
+# and list its options in `OPTIONS: dict[str, Choice]`, tuples with the default first;
 # `OPTIONS_OF` names the one task that takes them, where not all do.
 FAMILIES: dict[str, str] = {
     "smax": "lica_jax.envs.smax",
+    "smac": "lica_jax.starcraft2.task",
     "mpe": "lica_jax.envs.mpe",
     "game": "lica_jax.envs.games",
     "probe": "lica_jax.envs.probe",
 }
+
+
+class Free(NamedTuple):
+    """An option that takes more than a few words; ``parse`` gives a value's one spelling, or raises
+    ``ValueError``."""
+
+    default: str
+    parse: Callable[[str], str]
+
+
+Choice = tuple[str, ...] | Free
 
 
 def task_names() -> list[str]:
@@ -32,7 +46,7 @@ def task_names() -> list[str]:
     ]
 
 
-def task_options() -> dict[str, dict[str, tuple[str, ...]]]:
+def task_options() -> dict[str, dict[str, Choice]]:
     """Options by the tasks that take them; of each option the values, the default first."""
     out = {}
     for family, path in FAMILIES.items():
@@ -67,7 +81,7 @@ def plain_name(name: str) -> str:
     return name.partition(":")[0]
 
 
-def name_with(name: str, known: dict[str, tuple[str, ...]], options: dict[str, str]) -> str:
+def name_with(name: str, known: dict[str, Choice], options: dict[str, str]) -> str:
     """A task's name with those of its options that are not the default, in the family's order."""
     changed = {k: options[k] for k, v in known.items() if options.get(k, v[0]) != v[0]}
     return name + (":" + ",".join(f"{k}={v}" for k, v in changed.items()) if changed else "")
@@ -86,10 +100,22 @@ def _parsed(name: str, text: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _checked(name: str, known: dict[str, tuple[str, ...]], options: dict[str, str]):
+def _checked(name: str, known: dict[str, Choice], options: dict[str, str]) -> dict[str, str]:
+    out = {}
     for key, value in options.items():
         if key not in known:
             raise unknown(f"option of task {name}", key, known)
-        if value not in known[key]:
-            raise unknown(f"value of option {key} of task {name}", value, known[key])
-    return options
+        choice = known[key]
+        if isinstance(choice, Free):
+            try:
+                out[key] = choice.parse(value)
+            except ValueError:
+                raise UserError(
+                    f"option {key} of task {name} cannot be {value!r}; its default is "
+                    f"{choice.default}"
+                ) from None
+        elif value in choice:
+            out[key] = value
+        else:
+            raise unknown(f"value of option {key} of task {name}", value, choice)
+    return out

@@ -35,10 +35,14 @@ def start(config: TrainConfig, spec: TaskSpec, run_dir: Path | None, done: int) 
         f"{config.algorithm} on {config.task} ({spec.source}): {verb} {config.total_steps:,} "
         f"env steps, seeds {list(config.seeds)}, preset {config.preset!r}",
         f"  {spec.n_agents} agents, {actions}, limit {spec.episode_limit}; {per_update} per update",
-        f"  rewards x{config.hp.reward_scale:g} for learning, returns unscaled"
+        f"  rewards {_scaled(config.hp.reward_scale)}, returns unscaled"
         + ("" if spec.max_return is None else f" (at most {spec.max_return:g})"),
     ]
     return "\n".join(lines + ([f"  files in {run_dir}"] if run_dir else []))
+
+
+def _scaled(factor: float) -> str:
+    return "as they are" if factor == 1 else f"x{factor:g} for learning"
 
 
 def figures(summaries: list[Summary], spec: TaskSpec) -> str:

@@ -17,7 +17,7 @@ from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.host import Blank, HostRuns, Moment, Recorder, is_host_task, play
 from lica_jax.loop import bound_act, make_learn, make_run, progress_of
 from lica_jax.rollout import start_stream, unroll
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import EpisodeStats, TaskSpec, TimeStep
 
 N_ENVS, LIMIT = 5, 7
 
@@ -338,3 +338,28 @@ def test_blank_tasks_have_the_shapes_of_real_ones():
     for a, b in zip(jax.tree.leaves(blank), jax.tree.leaves(real), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
     assert is_host_task(RaceTask()) and not is_host_task(make_task("probe/match"))
+
+
+def test_learning_writes_the_replay_in_place():
+    """A replay may be most of the memory: no batch may copy it."""
+    config = settings("qmix", algo={"hidden": 8, "replay_capacity": 4000, "replay_batch": 8})
+    algo = make_algorithm("qmix", Race.spec, config.algo)
+    runs = HostRuns(algo, RaceTask(), N_ENVS, 1, True, "0")
+    states = jax.eval_shape(runs.init, jax.random.key(0)[None])
+    hp = jax.tree.map(jnp.asarray, config.hp)
+    recorder = Recorder(Race.spec, N_ENVS)
+    carry = algo.initial_carry(N_ENVS)
+    params = algo.policy(algo.init(jax.random.key(0)))
+    state = make_run(algo, Race(), config.collect, True)[0](jax.random.key(0))
+    act = partial(bound_act, algo, params, hp, progress_of(state), jnp.ones(N_ENVS, bool))
+    keys = (jax.random.key(i) for i in range(100))
+    play(RaceGames(N_ENVS), Race.spec, act, carry, keys, recorder)
+    stats = jax.tree.map(np.float32, EpisodeStats(1.0, 1.0, 1.0, 1.0)).replace(episodes=np.int32(1))
+    key = jax.random.key(1)
+    program = runs._learn.lower(
+        states, 0, recorder.trajectory(carry), stats, key, key, hp
+    ).compile()
+    memory = program.memory_analysis()
+    replay = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states.replay.items))
+    assert replay > 1e6
+    assert memory.alias_size_in_bytes >= replay and memory.temp_size_in_bytes < replay / 2

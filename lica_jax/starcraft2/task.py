@@ -1,0 +1,121 @@
+"""SMAC's maps as tasks: ``smac/3m``, played on the real game, one process per environment.
+
+Options are SMAC's (`options.Options`) and ``version``, a release or build of the game; the game is
+found through SC2PATH. Rewards and returns are SMAC's: at most 20, more where shields regenerate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lica_jax.envs import Free, name_with
+from lica_jax.errors import UserError
+from lica_jax.starcraft2 import layout
+from lica_jax.starcraft2.maps import MAPS, map_facts
+from lica_jax.starcraft2.options import DIFFICULTIES, Options
+from lica_jax.types import TaskSpec
+
+NAMES = tuple(MAPS)
+NEWEST = "newest"
+
+
+def _number(text: str) -> str:
+    return f"{float(text):g}"
+
+
+def _offered() -> dict[str, Any]:
+    """SMAC's options as options of a task's name, which are text."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(Options):
+        if isinstance(f.default, bool):
+            out[f.name] = tuple(str(v).lower() for v in (f.default, not f.default))
+        elif f.name == "difficulty":
+            out[f.name] = (f.default, *(d for d in DIFFICULTIES if d != f.default))
+        else:
+            out[f.name] = Free(_number(str(f.default)), _number)
+    return out | {"version": Free(NEWEST, str)}
+
+
+OPTIONS = _offered()
+
+
+def parse_options(given: dict[str, str]) -> Options:
+    """`Options` from text; UserError for values out of range."""
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(Options):
+        if f.name in given:
+            text = given[f.name]
+            if isinstance(f.default, bool):
+                values[f.name] = text == "true"
+            elif isinstance(f.default, str):
+                values[f.name] = text
+            else:
+                number = float(text)
+                values[f.name] = int(number) if number.is_integer() else number
+    options = Options(**values)
+    if found := options.problems():
+        raise UserError("invalid options of smac/:\n" + "\n".join(f"  - {p}" for p in found))
+    return options
+
+
+def describe(name: str) -> str:
+    f = map_facts(name)
+    races = {"T": "Terran", "P": "Protoss", "Z": "Zerg"}
+    teams = f"{f.n_agents} {races[f.ally_race]} vs {f.n_enemies} {races[f.enemy_race]}"
+    return f"{teams}, limit {f.limit}; the real game, needs StarCraft II and lica-jax[sc2]"
+
+
+def make(name: str, **options: str) -> Smac:
+    return Smac(name_with(f"smac/{name}", OPTIONS, options), name, options)
+
+
+class Smac:
+    """A map; a `lica_jax.host.HostTask`."""
+
+    def __init__(self, full: str, map_name: str, given: dict[str, str]):
+        self.map_name = map_name
+        self.options = options = parse_options(given)
+        version = given.get("version", NEWEST)
+        self.version = None if version == NEWEST else version
+        facts = map_facts(map_name)
+        bounded = options.reward_scale and not options.reward_sparse and facts.enemy_shield == 0
+        self.spec = TaskSpec(
+            name=full,
+            n_agents=facts.n_agents,
+            n_actions=layout.n_actions(facts),
+            obs_size=layout.obs_size(facts, options),
+            state_size=layout.state_size(facts, options),
+            episode_limit=facts.limit,
+            # SMAC marks a time-out as such only in its continuing mode.
+            timeout_is_terminal=not options.continuing_episode,
+            # Regenerated shields can be shot away again, and healed units too.
+            max_return=20.0 if bounded and facts.map_type != "MMM" else None,
+            has_win=True,
+            masks_actions=True,
+            state_has_actions=options.state_last_action and not options.obs_instead_of_state,
+            source="SMAC",
+        )
+
+    def _settings(self):
+        from lica_jax.starcraft2.vector import GameSettings
+
+        return GameSettings(version=self.version)
+
+    def check(self, envs: int) -> None:
+        """Raises UserError where the game, the map or the message package is missing."""
+        del envs  # what they need is measured on the first one
+        from lica_jax.starcraft2 import messages
+        from lica_jax.starcraft2.install import find_install, map_path
+
+        messages.load()
+        map_path(find_install(version=self.version), self.map_name)
+
+    def open(self, envs: int, seed: str):
+        """``envs`` running games."""
+        from lica_jax.starcraft2.vector import Fleet
+
+        self.check(envs)
+        return Fleet(
+            self.map_name, envs, options=self.options, seed=seed, settings=self._settings()
+        )

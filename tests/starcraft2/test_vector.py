@@ -1,0 +1,245 @@
+"""Many games in lock step against FakeSC2: what is shown, what is lost, and what is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lica_jax.errors import UserError
+from lica_jax.starcraft2 import slab
+from lica_jax.starcraft2.errors import GameFailed
+from lica_jax.starcraft2.options import Options
+from lica_jax.starcraft2.process import LaunchSettings
+from lica_jax.starcraft2.testing.install import living, make_install, set_faults
+from lica_jax.starcraft2.vector import Fleet, GameSettings, check_memory
+
+ALL = np.ones(2, bool)
+
+
+@pytest.fixture
+def sc2(tmp_path):
+    """A fake installation, private temp folders, and nothing of either alive or left afterwards."""
+    root = make_install(tmp_path / "sc2")
+    yield root
+    assert wait_until(lambda: not living(root)), "games are left"
+
+
+@pytest.fixture
+def temp(tmp_path, monkeypatch):
+    import tempfile
+
+    folder = tmp_path / "temp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def wait_until(condition, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def fleet(root, n=2, map_name="3m", seed="test", options=None, **launch):
+    settings = GameSettings(sc2_path=str(root), launch=LaunchSettings(**launch))
+    return Fleet(map_name, n, options=options, seed=seed, settings=settings)
+
+
+def choose(shown, rng):
+    """Random available actions [n, N]; the first one where nothing is (a row that was lost)."""
+    noise = rng.random(shown.avail.shape)
+    return np.argmax(np.where(shown.avail, noise, -1.0), axis=-1).astype(np.int32)
+
+
+def play(games, rng, steps, shown=None):
+    """Steps whoever is in an episode; new episodes begin where one is over."""
+    n = games.n
+    shown = games.start(np.ones(n, bool)) if shown is None else shown
+    seen = []
+    for _ in range(steps):
+        over = shown.terminated | shown.truncated | shown.lost
+        if over.any():
+            shown = games.start(over)
+        shown = games.step(choose(shown, rng), np.ones(n, bool))
+        seen.append(shown)
+    return seen
+
+
+def test_the_same_seeds_and_actions_give_the_same_episodes(sc2, temp):
+    runs = []
+    for _ in range(2):
+        games = fleet(sc2, options=Options(obs_timestep_number=True))
+        runs.append(play(games, np.random.default_rng(0), 40))
+        games.close()
+    for a, b in zip(*runs, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+    assert not np.array_equal(runs[0][-1].obs[0], runs[0][-1].obs[1]), "each game has its own seed"
+    assert any(s.reward.any() for s in runs[0]) and runs[0][0].obs.shape == (2, 3, 31)
+    assert not list(temp.iterdir())
+
+
+def test_rows_that_are_not_asked_for_keep_what_they_showed(sc2):
+    games = fleet(sc2)
+    first = games.start(ALL)
+    second = games.step(choose(first, np.random.default_rng(0)), np.array([True, False]))
+    np.testing.assert_array_equal(first.obs[1], second.obs[1])
+    assert not np.array_equal(first.state[0], second.state[0])
+    assert not np.shares_memory(first.obs, second.obs)
+    games.close()
+
+
+@pytest.mark.parametrize("who", ["game", "worker"])
+def test_what_dies_loses_one_episode_and_comes_back(sc2, who):
+    games = fleet(sc2)
+    rng = np.random.default_rng(1)
+    shown = play(games, rng, 3)[-1]
+    pids = games._rows["game_pid"].copy()
+    victim = int(pids[1]) if who == "game" else games._workers[1].process.pid
+    os.kill(victim, signal.SIGKILL)
+    shown = games.step(choose(shown, rng), ALL)
+    assert list(shown.lost) == [False, True]
+    assert games.counts["lost_episodes"] == 1
+    assert games.counts["dead_workers"] == (who == "worker")
+    # The dead worker's game ends with it.
+    assert wait_until(lambda: int(pids[1]) not in living(sc2))
+    shown = games.start(np.array([False, True]))
+    assert not shown.lost.any() and shown.avail[1].any() and not shown.terminated[1]
+    assert games._rows["game_pid"][1] != pids[1] and games._rows["game_pid"][0] == pids[0]
+    assert not any(s.lost.any() for s in play(games, rng, 3, shown))
+    games.close()
+    games.close()
+
+
+def test_a_game_that_does_not_answer_is_given_up(sc2):
+    games = fleet(sc2, call_timeout=1.0)
+    shown = games.start(ALL)
+    os.kill(int(games._rows["game_pid"][0]), signal.SIGSTOP)
+    start = time.monotonic()
+    shown = games.step(choose(shown, np.random.default_rng(0)), ALL)
+    assert list(shown.lost) == [True, False] and time.monotonic() - start < 10
+    assert not games.start(shown.lost).lost.any()
+    games.close()
+
+
+def test_a_worker_that_does_not_answer_is_given_up(sc2, monkeypatch):
+    games = fleet(sc2)
+    shown = games.start(ALL)
+    monkeypatch.setattr(games, "_step_patience", lambda: 1.0)
+    os.kill(games._workers[0].process.pid, signal.SIGSTOP)
+    shown = games.step(choose(shown, np.random.default_rng(0)), ALL)
+    assert list(shown.lost) == [True, False]
+    games.close()
+
+
+def test_games_that_never_start_again_end_the_run(sc2):
+    games = fleet(sc2, attempts=2, start_timeout=20)
+    shown = games.start(ALL)
+    set_faults(sc2, die_at_start=7)
+    os.kill(int(games._rows["game_pid"][0]), signal.SIGKILL)
+    shown = games.step(choose(shown, np.random.default_rng(0)), ALL)
+    with pytest.raises(GameFailed, match="did not start"):
+        games.start(shown.lost)
+    games.close()
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"die_at_start": 3}, "exit code 3"),
+        ({"join_game_error": "MissingOptions"}, "join_game"),
+        ({"never_all": 1}, "were never 3 allies"),
+    ],
+)
+def test_a_game_that_cannot_be_played_is_refused_with_its_own_words(sc2, temp, faults, message):
+    set_faults(sc2, **faults)
+    with pytest.raises(UserError, match=message) as error:
+        fleet(sc2, start_timeout=30)
+    assert "sc2 doctor" in str(error.value)
+    assert wait_until(lambda: not living(sc2)) and not list(temp.iterdir())
+
+
+def test_more_games_than_memory_are_refused_after_the_first(sc2, temp, monkeypatch):
+    import lica_jax.starcraft2.vector as vector
+
+    monkeypatch.setattr(vector, "available_memory", lambda: 40 << 20)
+    with pytest.raises(UserError, match=r"5 games need .* measured.*--envs"):
+        fleet(sc2, n=5)
+    assert wait_until(lambda: not living(sc2)) and not list(temp.iterdir())
+
+
+def test_the_memory_check():
+    check_memory(4, 1 << 30, free=4 << 30)
+    check_memory(400, None, free=1)
+    with pytest.raises(UserError, match="use at most 4"):
+        check_memory(5, 1 << 30, free=4 << 30)
+
+
+SCRIPT = """
+    import os, signal, sys, time
+    import numpy as np
+    from lica_jax.starcraft2.vector import Fleet, GameSettings
+    games = Fleet("3m", 2, settings=GameSettings(sc2_path=sys.argv[1]))
+    shown = games.start(np.ones(2, bool))
+    print("ready", *(w.process.pid for w in games._workers), flush=True)
+    {end}
+"""
+ENDS = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "terminated": "os.kill(os.getpid(), signal.SIGTERM)",
+    "exits": "sys.exit(0)",
+    "raises": "raise ValueError('a bug')",
+    "workers killed too": "[w.process.kill() for w in games._workers]; "
+    "os.kill(os.getpid(), signal.SIGKILL)",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_nothing_is_left_however_the_trainer_ends(sc2, temp, how):
+    script = textwrap.dedent(SCRIPT).format(end=ENDS[how])
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(sc2)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.startswith("ready"), done.stderr
+    workers = [int(pid) for pid in done.stdout.split()[1:]]
+    assert wait_until(lambda: not living(sc2)), how
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers)), how
+    assert wait_until(lambda: not list(temp.iterdir())), list(temp.iterdir())
+
+
+def test_replays_are_stored(sc2, tmp_path):
+    games = fleet(sc2)
+    games.start(ALL)
+    paths = games.save_replays(tmp_path / "replays")
+    assert [Path(p).name for p in paths] == ["3m-0.SC2Replay", "3m-1.SC2Replay"]
+    assert all(Path(p).stat().st_size for p in paths)
+    games.close()
+
+
+def test_workers_import_no_jax():
+    code = (
+        "import sys, lica_jax.starcraft2.worker; print([m for m in sys.modules if 'jax' == m[:3]])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_slab_rows_do_not_overlap():
+    sizes = (3, 9, 31, 48)
+    file = slab.create(4, sizes)
+    mine, theirs = (slab.views(file.fileno(), 4, sizes) for _ in range(2))
+    for i, name in enumerate(mine):
+        mine[name][...] = i % 2 if mine[name].dtype == bool else i
+    for i, name in enumerate(theirs):
+        assert (theirs[name] == (i % 2 if theirs[name].dtype == bool else i)).all()
+        assert theirs[name].flags.aligned and theirs[name].shape[0] == 4
