@@ -11,7 +11,8 @@ class UserError(ValueError):
 
 
 class TrainingFailed(RuntimeError):
-    """Every seed of a run hit a non-finite loss. The command line exits with code 1."""
+    """A run cannot go on: every seed's loss is not finite, or its environments do not start any
+    more. The command line exits with code 1."""
 
 
 def unknown(

@@ -5,7 +5,9 @@ Everything numerical happens in the jitted chunk of ``loop``.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,8 +162,9 @@ class Session:
             with stop_on_signal() as stop:
                 done = self.counters.slowest if host else 0
                 self._display.say(words.start(config, self.spec, self.run_dir, done))
-                self._before_training()
-                self._train(stop)
+                with self._kept():
+                    self._before_training()
+                    self._train(stop)
                 # A signal that comes after the budget is spent changes nothing any more.
                 self.interrupted = None if self._spent() else stop.number
                 self._finish()
@@ -171,6 +174,16 @@ class Session:
             if self._checkpoints:
                 self._checkpoints.close()
             run_files.unlock(self._lock)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Says how to go on when the environments fail."""
+        try:
+            yield
+        except TrainingFailed as error:
+            if self.run_dir is None:
+                raise
+            raise TrainingFailed(f"{error}\n{words.resume(self.run_dir)}") from error
 
     def _before_training(self) -> None:
         if self._random is None:

@@ -74,4 +74,8 @@ def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
     text = f"stopped by {signal.Signals(number).name} at {env_steps:,} env steps"
     if run_dir is None:
         return text + "; without a run directory nothing is kept"
-    return text + f"; continue with: lica-jax train --resume --run-dir {run_dir}"
+    return f"{text}; {resume(run_dir)}"
+
+
+def resume(run_dir: Path) -> str:
+    return f"continue with: lica-jax train --resume --run-dir {run_dir}"

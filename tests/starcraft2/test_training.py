@@ -19,7 +19,7 @@ from lica_jax.engine import make_engine
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.logging.rows import read_rows
-from lica_jax.starcraft2.testing.install import living, make_install
+from lica_jax.starcraft2.testing.install import living, make_install, set_faults
 from tests.starcraft2.test_vector import temp, wait_until  # noqa: F401 (a fixture)
 
 BINARY = "Versions/Base75689/SC2_x64"
@@ -201,6 +201,27 @@ def test_presets_of_smac(name):
         assert paper.hp.reward_scale == 1 and paper.total_steps == 64_000_000
     if name == "lica":
         assert paper.hp.entropy_coef == 0.11
+
+
+def test_games_that_do_not_start_any_more_end_a_run_that_can_go_on(sc2, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+
+    def find():
+        set_faults(sc2, die_at_start=7)
+        return living(sc2)[0]
+
+    wait_for = kill_after(run_dir, 2, find)
+    sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]
+    few = ["--eval.episodes", "2", "--eval.final-episodes", "2"]
+    command = ["train", "lica", "smac/3m", "--envs", "2", *sizes, *few, "--progress", "none"]
+    assert main([*command, "--run-dir", str(run_dir)]) == 1
+    assert wait_for()
+    said = capsys.readouterr().err
+    assert "exit code 7" in said and f"--resume --run-dir {run_dir}" in said
+    set_faults(sc2)
+    steps = str(read_rows(run_dir / "metrics.jsonl")[-1]["env_steps"] + 200)
+    more = ["--resume", "--run-dir", str(run_dir), "--total-steps", steps]
+    assert main(["train", *more, "--progress", "none"]) == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
