@@ -42,7 +42,7 @@ def test_training_tells_what_happens(tmp_path, capfd):
         "eval at",
         "last policy",
         "best policy",
-        "rewards x1",
+        "rewards as they are",
     ):
         assert words in out.err
     assert str(tmp_path / "r") in out.out
