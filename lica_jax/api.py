@@ -14,9 +14,11 @@ from lica_jax.config import TrainConfig, load_config
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.evaluation import EXPORTED, Evaluator, evaluation_keys
-from lica_jax.host import HostRuns, is_host_task
+from lica_jax.host import HostRuns, HostTask, is_host_task
 from lica_jax.policy import Policy, load_policy
+from lica_jax.run_dir import make_folder
 from lica_jax.session import Session
+from lica_jax.types import TaskSpec
 
 PyTree = Any
 
@@ -33,6 +35,7 @@ class Result:
       run_dir: where the files are, or None.
       interrupted: number of the signal that ended the run early, or None.
       params: the best policies' parameters, with a leading axis of seeds.
+      spec: the task as it was played, with the source of the figures.
     """
 
     config: TrainConfig
@@ -42,6 +45,7 @@ class Result:
     run_dir: Path | None
     interrupted: int | None
     params: PyTree = field(repr=False)
+    spec: TaskSpec = field(repr=False)
 
     def policy(self, seed: int | None = None) -> Policy:
         """The best policy of a seed; of the best seed when None."""
@@ -49,7 +53,8 @@ class Result:
         if seed is not None and seed not in seeds:
             raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
         i = seeds.index(self.summary["best_seed"] if seed is None else seed)
-        return Policy.of(self.config, jax.tree.map(lambda x: x[i], self.params), seed=seeds[i])
+        params = jax.tree.map(lambda x: x[i], self.params)
+        return Policy.of(self.config, self.spec, params, seed=seeds[i])
 
 
 def train(
@@ -97,7 +102,7 @@ def train(
     return Result(
         config=session.config, summary=session.summary, evaluations=session.evals.rows,
         metrics=session.metrics.rows, run_dir=path, interrupted=session.interrupted,
-        params=jax.device_get(session.best["params"]),
+        params=jax.device_get(session.best["params"]), spec=session.spec,
     )  # fmt: skip
 
 
@@ -106,15 +111,16 @@ def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def evaluate(
-    policy: Policy | str | Path, *, task: str | None = None, episodes: int = 512, seed: int = 0,
-    envs: int = 8, save_replay: str | Path | None = None,
+    policy: Policy | str | Path, *, task: str | None = None, episodes: int | None = None,
+    seed: int = 0, envs: int = 8, save_replay: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluates a policy, greedily and by sampling.
 
     Args:
       policy: a loaded policy, a policy file or a run directory.
       task: another task with the same sizes; by default the one it was trained on.
-      episodes: at least this many per mode, each played to its end.
+      episodes: at least this many per mode, each played to its end; by default 512, on ``smac/``
+        tasks 32.
       seed: seed of the episodes.
       envs: games at once, on ``smac/`` tasks.
       save_replay: a folder for the game's own replay files, on ``smac/`` tasks.
@@ -127,7 +133,7 @@ def evaluate(
     Raises:
       UserError: no such policy, or it does not fit the task.
     """
-    if episodes < 1:
+    if episodes is not None and episodes < 1:
         raise UserError(f"episodes must be at least 1, got {episodes}")
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     target = make_task(task or policy.spec.name)
@@ -136,8 +142,9 @@ def evaluate(
         if have != need:
             raise UserError(
                 f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
-                f"{target.spec.name} ({name} {need})"
+                f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
             )
+    episodes = episodes or (32 if is_host_task(target) else 512)
     params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
     played = params, evaluation_keys((seed,), EXPORTED), hp, episodes
     about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
@@ -151,10 +158,24 @@ def evaluate(
     return {"task": target.spec.name, "policy": about, **figures}
 
 
-def _evaluate_on_host(policy, target, played, envs, seed, save_replay) -> dict[str, Any]:
+def _hint(trained: str, target: str) -> str:
+    """smax/ tasks take what was trained on smac/, in SMAC's layout."""
+    both = {name.partition("/")[0] for name in (trained, target)} == {"smac", "smax"}
+    return "; SMAX tasks have SMAC's sizes with layout=smac" if both else ""
+
+
+def _evaluate_on_host(
+    policy: Policy, target: HostTask, played: tuple, envs: int, seed: int, save_replay: Any
+) -> dict[str, Any]:
+    """What `evaluate` adds for a task outside JAX; ``played`` are `HostRuns.evaluate`'s arguments,
+    the number of episodes last."""
     if envs < 1:
         raise UserError(f"envs must be at least 1, got {envs}")
-    target.check(envs)
+    target.check()
+    folder = None if save_replay is None else make_folder(Path(save_replay))
+    if folder and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty: choose another folder for the replays")
+    envs = min(envs, played[-1])
     runs = HostRuns(policy.algo, target, envs, 1, True, f"eval/{seed}")
     try:
         games = runs.games
@@ -162,8 +183,8 @@ def _evaluate_on_host(policy, target, played, envs, seed, save_replay) -> dict[s
         figures |= {} if games.genuine else {"test_double": True}
         figures |= runs.evaluate(*played)[0]
         figures["lost_episodes"] = runs.lost
-        if save_replay is not None:
-            figures["replays"] = games.save_replays(Path(save_replay))
+        if folder is not None:
+            figures["replays"] = games.save_replays(folder)
         return figures
     finally:
         runs.close()

@@ -251,7 +251,7 @@ def default_run_dir(algorithm: str, task: str) -> Path:
 def _eval(argv: list[str]) -> int:
     parser = _Parser(prog="lica-jax eval", allow_abbrev=False, description=COMMANDS["eval"])
     parser.add_argument("path", type=Path, help="a run directory or a policy file (.safetensors)")
-    parser.add_argument("--episodes", type=int, default=512, help="episodes per mode (512)")
+    parser.add_argument("--episodes", type=int, help="episodes per mode (512; 32 on smac/ tasks)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes (0)")
     parser.add_argument("--task", help="another task with the same sizes; default the trained one")
     parser.add_argument("--envs", type=int, default=8, help="games at once, on smac/ tasks (8)")

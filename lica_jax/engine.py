@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Protocol
+
+from jaxtyping import PRNGKeyArray
 
 from lica_jax.config import TrainConfig
 from lica_jax.errors import UserError
-from lica_jax.evaluation import Evaluator
+from lica_jax.evaluation import MODES, Evaluator
 from lica_jax.host import HostRuns, is_host_task
 from lica_jax.loop import batch_runs, make_run
 from lica_jax.memory import training_bytes
@@ -17,62 +19,96 @@ from lica_jax.types import Algorithm, Task, TaskSpec
 PyTree = Any
 
 
-class Engine(NamedTuple):
-    """What `Session` drives; every array has a leading axis of runs.
+class Engine(Protocol):
+    """What `Session` drives; every array has a leading axis of runs."""
 
-    Attributes:
-      init: ``keys [R] -> RunState``.
-      chunk: ``(state, hps, iterations) -> (state, metrics)`` with metrics ``[R, iterations]``.
-      evaluate: ``(params, keys, hps, episodes) -> figures`` per run and mode.
-      needs: bytes of a run's large arrays by name.
-      open: starts what the environments need and returns the task's spec with the source of its
-        figures; `UserError` where that fails.
-      save_replays: writes what the game recorded into a folder; None where there is no such thing.
-      genuine: whether figures are results (False on a test double of the task).
-      close: ends what ``open`` started.
-    """
+    needs: dict[str, int]  # bytes of a run's large arrays by name
+    genuine: bool  # whether figures are results: False on a test double of the task
+    stop: Callable[[], bool]  # set by the session: whether the run is to stop
 
-    init: Callable[..., PyTree]
-    chunk: Callable[..., tuple[PyTree, PyTree]]
-    evaluate: Callable[..., list[dict[str, Any]]]
-    needs: dict[str, int]
-    open: Callable[[], TaskSpec]
-    save_replays: Callable[[Any], list[Any]] | None
-    genuine: Callable[[], bool]
-    close: Callable[[], None]
+    def open(self) -> TaskSpec:
+        """Starts what the environments need; the task's spec with the source of its figures.
+        Raises ``UserError`` where that fails."""
+        ...
+
+    def init(self, keys: PRNGKeyArray) -> PyTree:
+        """``keys [R] -> RunState``."""
+        ...
+
+    def chunk(self, states: PyTree, hps: PyTree, iterations: int) -> tuple[PyTree, PyTree]:
+        """Plays and learns; metrics ``[R, iterations]``. May raise `host.Stopped`."""
+        ...
+
+    def evaluate(
+        self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
+        modes: tuple[str, ...] = MODES,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Figures per run and mode (`evaluation.Evaluator`)."""
+        ...
+
+    def complaint(self) -> str | None:
+        """What a person should know since the last call."""
+        ...
+
+    def stats(self) -> dict[str, int]:
+        """Counters of the environments, for the logs."""
+        ...
+
+    def save_replays(self, folder: Path) -> list[str]:
+        """Writes what the game recorded; the files written."""
+        ...
+
+    def close(self) -> None:
+        """Ends what ``open`` started."""
+        ...
+
+
+class Compiled:
+    """Everything in compiled programs, nothing to open."""
+
+    genuine = True
+
+    def __init__(self, algo: Algorithm, task: Task, config: TrainConfig):
+        n, collect = len(config.seeds), config.collect
+        init, chunk = make_run(algo, task, collect, config.timeout_is_terminal)
+        self.needs = training_bytes(algo, task, collect, init, n)
+        self.init, self.chunk = batch_runs(init, chunk, n)
+        self.evaluate = Evaluator(algo, task, n, config.eval.episodes)
+        self._spec = task.spec
+        self.stop = lambda: False
+
+    def open(self) -> TaskSpec:
+        return self._spec
+
+    def complaint(self) -> str | None:
+        return None
+
+    def stats(self) -> dict[str, int]:
+        return {}
+
+    def save_replays(self, folder: Path) -> list[str]:
+        del folder
+        return []
+
+    def close(self) -> None:
+        pass
 
 
 def make_engine(algo: Algorithm, task: Task, config: TrainConfig, salt: str = "") -> Engine:
     """The engine of a resolved configuration; ``salt`` sets a resumed run's games apart from those
     played before. Opens and compiles nothing; raises ``UserError`` for what cannot be played."""
-    n, collect, timeout = len(config.seeds), config.collect, config.timeout_is_terminal
-    if config.eval.save_replay and not is_host_task(task):
-        raise UserError(f"eval.save_replay: {config.task} has no replay files; smac/ tasks have")
-    if is_host_task(task):
-        if collect.mode != "episode":
-            raise UserError(
-                f"{config.task} is played in whole episodes, padded to the limit: use "
-                "--collect.mode episode"
-            )
-        task.check(collect.envs)
-        seed = f"{config.seeds}{salt}"
-        runs = HostRuns(algo, task, collect.envs, n, timeout, seed)
-        needs = training_bytes(algo, runs.blank, collect, runs.one_init, n)
-        return host_engine(runs, task, needs)
-    init, chunk = make_run(algo, task, collect, timeout)
-    needs = training_bytes(algo, task, collect, init, n)
-    evaluate = Evaluator(algo, task, n, config.eval.episodes)
-    return Engine(
-        *batch_runs(init, chunk, n), evaluate, needs, lambda: task.spec, None, lambda: True,
-        lambda: None,
-    )  # fmt: skip
-
-
-def host_engine(runs: HostRuns, task: Any, needs: dict[str, int]) -> Engine:
-    def start() -> TaskSpec:
-        return dataclasses.replace(task.spec, source=runs.games.source)
-
-    return Engine(
-        runs.init, runs.chunk, runs.evaluate, needs, start,
-        lambda folder: runs.games.save_replays(folder), lambda: runs.games.genuine, runs.close,
-    )  # fmt: skip
+    if not is_host_task(task):
+        if config.eval.save_replay:
+            raise UserError(f"eval.save_replay: only smac/ tasks have replays, not {config.task}")
+        return Compiled(algo, task, config)
+    collect, n = config.collect, len(config.seeds)
+    if collect.mode != "episode":
+        raise UserError(
+            f"{config.task} is played in whole episodes, padded to the limit: use "
+            "--collect.mode episode"
+        )
+    task.check()
+    seed = f"{config.seeds}{salt}"
+    runs = HostRuns(algo, task, collect.envs, n, config.timeout_is_terminal, seed)
+    runs.needs = training_bytes(algo, runs.blank, collect, runs.one_init, n)
+    return runs

@@ -97,11 +97,13 @@ class Evaluator:
         self._evaluate = jax.jit(jax.vmap(evaluate) if n_runs > 1 else _one_run(evaluate))
 
     def __call__(
-        self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int
-    ) -> list[dict[str, dict[str, Any]]]:
+        self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
+        modes: tuple[str, ...] = MODES,
+    ) -> list[dict[str, dict[str, Any]]]:  # fmt: skip
         """Plays at least ``episodes`` episodes per run and mode.
 
-        Args: leaves of ``params``, ``keys`` and ``hp`` have a leading axis of runs.
+        Args: leaves of ``params``, ``keys`` and ``hp`` have a leading axis of runs; of ``modes``,
+          those that are wanted.
         Returns: per run ``{"greedy": figures, "sampled": figures}``, see ``summarise``.
         """
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
@@ -109,7 +111,7 @@ class Evaluator:
         parts = jax.device_get([self._evaluate(params, fold(keys, i), hp) for i in waves])
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
         return [
-            {m: summarise(result[m], self._spec.has_win, run=i) for m in MODES}
+            {m: summarise(result[m], self._spec.has_win, run=i) for m in modes}
             for i in range(self._n)
         ]
 

@@ -7,13 +7,16 @@ device once, and learned from by `loop.make_learn`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from lica_jax.core.schedules import finished
 from lica_jax.errors import TrainingFailed
@@ -33,7 +36,7 @@ class Moment(NamedTuple):
     state: np.ndarray  # [B, S] float32
     avail: np.ndarray  # [B, N, A] bool
     alive: np.ndarray  # [B, N] bool
-    reward: np.ndarray  # [B] float32
+    reward: np.ndarray  # [B] float32, the task's own scale
     terminated: np.ndarray  # [B] bool
     truncated: np.ndarray  # [B] bool
     won: np.ndarray  # [B] bool
@@ -41,20 +44,33 @@ class Moment(NamedTuple):
 
 
 class Games(Protocol):
-    """B environments in lock step. Rows that are not asked for keep what they showed last."""
+    """B environments in lock step. Rows that are not asked for keep what they showed last.
+
+    Attributes:
+      n: B.
+      source: what was really played; shown with results.
+      genuine: False for a test double, whose figures are no results.
+      reason: why the last episode was lost.
+    """
 
     n: int
-    source: str  # what was really played; shown with results
-    genuine: bool  # False for a test double, whose figures are no results
-    counts: dict[str, int]
+    source: str
+    genuine: bool
+    reason: str
 
     def start(self, which: np.ndarray) -> Moment: ...  # begins an episode in rows `which` [B]
 
     def step(self, action: np.ndarray, which: np.ndarray) -> Moment: ...  # action [B, N]
 
-    def save_replays(self, folder: Any) -> list[Any]: ...
+    def save_replays(self, folder: Path) -> list[str]: ...  # the files written
+
+    def stats(self) -> dict[str, int]: ...  # counters, for the logs
 
     def close(self) -> None: ...
+
+
+class Stopped(Exception):
+    """A batch was given up because the run is to stop; nothing was learned from it."""
 
 
 class HostTask(Protocol):
@@ -62,9 +78,9 @@ class HostTask(Protocol):
 
     spec: TaskSpec
 
-    def check(self, envs: int) -> None: ...  # raises UserError where it cannot be played here
+    def check(self) -> None: ...  # raises UserError where it cannot be played here
 
-    def open(self, envs: int, seed: str) -> Games: ...
+    def open(self, envs: int, seed: str) -> Games: ...  # any text is a seed
 
 
 def is_host_task(task: Any) -> bool:
@@ -141,21 +157,25 @@ class Recorder:
 
 def play(
     games: Games, spec: TaskSpec, act: Callable[..., Any], carry: PyTree, keys: Any,
-    recorder: Recorder | None = None,
+    recorder: Recorder | None = None, stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Episodes, int]:  # fmt: skip
     """Plays one whole episode in every environment.
 
-    Environments keep clocks of their own: one that loses its episode starts another while the rest
-    goes on; what was played of the lost one is overwritten.
+    Environments keep clocks of their own: one that loses its episode starts another, for which the
+    rest waits, and is behind them from then on; what was played of the lost one is overwritten.
 
     Args:
       act: jitted ``(carry, ts, key) -> (carry, action, extras)`` over all B rows, whoever plays.
       carry: the policy's memory at the start; ``ts.first`` makes it forget afterwards.
       keys: an iterator of PRNG keys, one per call of ``act``.
       recorder: keeps what was played.
+      stop: whether to give up, asked before every step.
 
     Returns:
       The episodes (not ``finished`` where none could be played) and how many were lost.
+
+    Raises:
+      Stopped: ``stop`` said so.
     """
     n = games.n
     every = np.arange(n)
@@ -164,8 +184,12 @@ def play(
     dropped = np.zeros(n, bool)
     now = games.start(np.ones(n, bool))
     while True:
+        if stop():
+            raise Stopped
         while (again := now.lost & ~done & ~dropped).any():
             losses += again
+            if stop():  # whatever ends the run may have ended the games
+                raise Stopped
             t[again], returns[again] = 0, 0
             for row in np.flatnonzero(again & (losses >= MAX_LOST)):
                 dropped[row] = True
@@ -177,18 +201,18 @@ def play(
         if not open_rows.any():
             break
         ts = time_step(spec, now, first=t == 0)
-        carry, action, extras = act(carry, ts, next(keys))
-        action, extras = jax.device_get((action, extras))
+        carry, *chosen = act(carry, ts, next(keys))
+        action, extras = jax.device_get(chosen)
         over = now.terminated | now.truncated
         if recorder:
-            recorder.write(t, every[open_rows], (ts, np.asarray(action), extras))
+            recorder.write(t, every[open_rows], (ts, action, extras))
         ended = open_rows & over
         won |= ended & now.won
         done |= ended
         playing = open_rows & ~over
         if not playing.any():
             continue
-        now = games.step(np.asarray(action), playing)
+        now = games.step(action, playing)
         moved = playing & ~now.lost
         returns += np.where(moved, now.reward, 0)
         t += moved
@@ -208,10 +232,12 @@ def _with_run(tree: PyTree, r: Any, run: PyTree) -> PyTree:
 
 
 class HostRuns:
-    """The host's counterparts of `loop.batch_runs` and `evaluation.Evaluator`.
+    """The `engine.Engine` of a host task.
 
-    Runs of several seeds take turns on the same environments, which open with the first episode.
+    Runs of several seeds take turns on the same environments.
     """
+
+    needs: dict[str, int]
 
     def __init__(
         self, algo: Algorithm, task: HostTask, envs: int, n_runs: int,
@@ -220,6 +246,7 @@ class HostRuns:
         self._algo, self._task, self._envs, self._n = algo, task, envs, n_runs
         self._seed = seed
         self._games: Games | None = None
+        self.stop: Callable[[], bool] = lambda: False
         spec = task.spec
         blank = Blank(spec)
         init, _ = make_run(algo, blank, Collect("episode", envs), timeout_is_terminal)
@@ -236,9 +263,22 @@ class HostRuns:
         # In place: a replay is not copied for every batch.
         self._learn = jax.jit(learn_at, donate_argnums=0)
         self._policy = jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner))
-        self._act = jax.jit(partial(_act_with, algo))
+        self._act = jax.jit(partial(bound_act, algo))
         self._split = jax.jit(lambda key: jax.random.split(key, 3))
-        self.lost = 0
+        self.lost = self._told = 0
+
+    def open(self) -> TaskSpec:
+        return dataclasses.replace(self._task.spec, source=self.games.source)
+
+    @property
+    def genuine(self) -> bool:
+        return self.games.genuine
+
+    def stats(self) -> dict[str, int]:
+        return self.games.stats()
+
+    def save_replays(self, folder: Path) -> list[str]:
+        return self.games.save_replays(folder)
 
     @property
     def games(self) -> Games:
@@ -252,34 +292,55 @@ class HostRuns:
             games.close()
 
     def _play(self, params, hp, progress, explore, key, recorder=None):
+        """An episode per environment of one run: ``(episodes, the carry before them, how many were
+        lost)``; ``explore`` [B]."""
         act = partial(self._act, params, hp, progress, explore)
         carry = self._algo.initial_carry(self._envs)
-        episodes, lost = play(self.games, self._task.spec, act, carry, _keys(key), recorder)
+        spec, keys = self._task.spec, _keys(key)
+        episodes, lost = play(self.games, spec, act, carry, keys, recorder, self.stop)
         self.lost += lost
         if not episodes.finished.any():
             raise TrainingFailed(
-                f"all {self._envs} environments lost {MAX_LOST} episodes in a row; "
-                f"{self.games.source}"
+                f"all {self._envs} environments lost {MAX_LOST} episodes in a row; the last one: "
+                f"{self.games.reason or 'no reason is known'}"
             )
-        return episodes, carry
+        return episodes, carry, lost
+
+    def complaint(self) -> str | None:
+        """What a person should know of episodes lost since the last call."""
+        new, self._told = self.lost - self._told, self.lost
+        if not new:
+            return None
+        return (
+            f"{new} episode(s) lost and replaced, {self.lost} so far; the last: {self.games.reason}"
+        )
 
     def chunk(self, states: PyTree, hps: PyTree, iterations: int) -> tuple[PyTree, PyTree]:
-        """Plays and learns; metrics have leading axes ``[R, iterations]``."""
+        """Plays and learns; metrics have leading axes ``[R, iterations]``, of fewer iterations
+        when the run is to stop (``Stopped`` when of none)."""
         metrics: list[list[PyTree]] = [[] for _ in range(self._n)]
-        for _ in range(iterations):
-            for r in range(self._n):
-                states, row = self._iteration(states, r, _run_of(hps, r))
-                metrics[r].append(row)
+        for i in range(iterations):
+            try:  # all runs play before one learns: a batch counts for all of them or for none
+                batches = [self._collect(states, r, _run_of(hps, r)) for r in range(self._n)]
+            except Stopped:
+                if i == 0:
+                    raise
+                break
+            for r, (trajectory, stats, key, update_key, lost) in enumerate(batches):
+                hp = _run_of(hps, r)
+                states, row = self._learn(states, r, trajectory, stats, key, update_key, hp)
+                metrics[r].append(row | {"learn": row["learn"] | {"lost_episodes": lost}})
         stack = partial(jax.tree.map, lambda *xs: np.stack(xs))
         return states, stack(*[stack(*jax.device_get(row)) for row in metrics])
 
-    def _iteration(self, states, r, hp):
+    def _collect(self, states: PyTree, r: int, hp: PyTree):
+        """A batch of run ``r``: ``(trajectory, episodes, the run's next key, the update's key, lost
+        episodes)``."""
         key, play_key, update_key = self._split(states.key[r])
         recorder = Recorder(self._task.spec, self._envs)
         explore = jnp.ones(self._envs, bool)
         params, progress = self._policy(states, r), _run_of(progress_of(states), r)
-        before = self.lost
-        episodes, carry = self._play(params, hp, progress, explore, play_key, recorder)
+        episodes, carry, lost = self._play(params, hp, progress, explore, play_key, recorder)
         done = episodes.finished
         stats = EpisodeStats(
             episodes=np.int32(done.sum()), return_sum=np.float32(episodes.returns[done].sum()),
@@ -287,19 +348,19 @@ class HostRuns:
             won_sum=np.float32(episodes.won[done].sum()),
         )  # fmt: skip
         trajectory = jax.device_put(recorder.trajectory(carry))
-        states, metrics = self._learn(states, r, trajectory, stats, key, update_key, hp)
-        metrics["learn"] = metrics["learn"] | {"lost_episodes": np.int32(self.lost - before)}
-        return states, metrics
+        return trajectory, stats, key, update_key, np.int32(lost)
 
     def evaluate(
-        self, params: PyTree, keys: Any, hp: PyTree, episodes: int
-    ) -> list[dict[str, dict[str, Any]]]:
+        self, params: PyTree, keys: Any, hp: PyTree, episodes: int,
+        modes: tuple[str, ...] = MODES,
+    ) -> list[dict[str, dict[str, Any]]]:  # fmt: skip
         """`evaluation.Evaluator` on these environments: greedy episodes, then sampled ones."""
         out = []
         for r in range(self._n):
             own, own_hp = _run_of(params, r), _run_of(hp, r)
             figures = {}
-            for i, mode in enumerate(MODES):
+            for mode in modes:
+                i = MODES.index(mode)
                 explore = jnp.full(self._envs, mode == "sampled")
                 waves = []
                 while sum(int(w.finished.sum()) for w in waves) < episodes:
@@ -311,11 +372,7 @@ class HostRuns:
         return out
 
 
-def _act_with(algo, params, hp, progress, explore, carry, ts, key):
-    return bound_act(algo, params, hp, progress, explore, carry, ts, key)
-
-
-def _keys(key):
+def _keys(key: PRNGKeyArray) -> Iterator[PRNGKeyArray]:
     while True:
         key, one = jax.random.split(key)
         yield one

@@ -15,7 +15,6 @@ from lica_jax.algorithms import REGISTRY, algorithm_module
 from lica_jax.checkpoint import plain, write_json
 from lica_jax.config import TrainConfig, merge
 from lica_jax.core.schedules import finished
-from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep
 
@@ -85,9 +84,8 @@ class Policy:
         self._act = jax.jit(self._act_batch)
 
     @classmethod
-    def of(cls, config: TrainConfig, params: PyTree, **about: Any) -> Policy:
-        """A policy straight from a training run's configuration and parameters."""
-        spec = make_task(config.task).spec
+    def of(cls, config: TrainConfig, spec: TaskSpec, params: PyTree, **about: Any) -> Policy:
+        """A policy straight from a training run's configuration, task and parameters."""
         facts = header(config.algorithm, config.algo, config.hp, spec, **about)
         return cls(jax.tree.map(jnp.asarray, params), facts)
 

@@ -67,6 +67,17 @@ def starts(run_dir: Path) -> int:
     return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
+def make_folder(folder: Path) -> Path:
+    """Creates a folder to write into; ``UserError`` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written")
+    return folder
+
+
 def never_started(run_dir: Path) -> bool:
     """Whether a run was killed before it wrote anything but its configuration."""
     metrics = run_dir / "metrics.jsonl"

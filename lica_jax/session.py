@@ -6,6 +6,7 @@ Everything numerical happens in the jitted chunk of ``loop``.
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from lica_jax.checkpoint import Checkpointer
 from lica_jax.config import TrainConfig, iterations_per_chunk, resolve, steps_per_iteration
 from lica_jax.engine import make_engine
 from lica_jax.envs import make_task
-from lica_jax.errors import TrainingFailed, unknown
+from lica_jax.errors import TrainingFailed, UserError, unknown
 from lica_jax.evaluation import (
     FINAL_BEST,
     FINAL_LAST,
@@ -33,6 +34,7 @@ from lica_jax.evaluation import (
     random_params,
     score,
 )
+from lica_jax.host import Stopped, is_host_task
 from lica_jax.logging import words
 from lica_jax.logging.display import STYLES, Display
 from lica_jax.logging.rows import RowFile, chunk_row, eval_row
@@ -41,6 +43,7 @@ from lica_jax.report.export import export_run
 from lica_jax.signals import StopRequest, stop_on_signal
 
 PyTree = Any
+REPLAYS = "replays"  # of the game, in a run directory
 
 
 @dataclass
@@ -97,6 +100,10 @@ class Session:
         if run_dir is not None:
             (run_files.check_same if resume else run_files.check_new)(run_dir, config)
             self._lock = run_files.lock(run_dir)
+        if config.eval.save_replay:
+            if run_dir is None:
+                raise UserError("eval.save_replay needs a run directory to write to")
+            run_files.make_folder(run_dir / REPLAYS)
         self._iterations = iterations_per_chunk(config, self.spec)
         self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
         self._hp = batched_hparams(config.hp, self.n)
@@ -112,6 +119,8 @@ class Session:
     def _open(self, resume: bool) -> None:
         """Starts the environments, then opens or begins the run directory."""
         run_dir, config = self.run_dir, self.config
+        if is_host_task(self.task) and self._display_style != "none":
+            print(f"starting {config.collect.envs} games of {config.task} ...", file=sys.stderr)
         self.spec = self._engine.open()
         self._checkpoints = None
         self._restored: tuple[PyTree, dict[str, Any]] | None = None
@@ -156,13 +165,16 @@ class Session:
         self._evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
         self._score = float("nan")
         self._save_seconds = 0.0
+        self._complained = -1e9
         self._started = self._last_save = time.monotonic()
         self._display = Display(self._display_style, config.total_steps, self.n)
         try:
             with stop_on_signal() as stop:
                 done = self.counters.slowest if host else 0
                 self._display.say(words.start(config, self.spec, self.run_dir, done))
-                with self._kept():
+                # Whatever stops the run may have ended its games: none is started again for it.
+                self._engine.stop = lambda: stop.number is not None and not self._spent()
+                with self._kept(), contextlib.suppress(Stopped):
                     self._before_training()
                     self._train(stop)
                 # A signal that comes after the budget is spent changes nothing any more.
@@ -190,7 +202,8 @@ class Session:
             params = random_params(self.algo.policy(self._state.learner))
             keys = evaluation_keys(self.config.seeds, RANDOM)
             hp = random_hparams(self._hp)
-            summaries = self._engine.evaluate(params, keys, hp, self.config.eval.final_episodes)
+            episodes = self.config.eval.final_episodes
+            summaries = self._engine.evaluate(params, keys, hp, episodes, ("sampled",))
             self._random = summaries[0]["sampled"]
         text = words.random_policy(self._random, self.spec)
         kind = "nearly uniform" if self.spec.continuous else "uniformly random"
@@ -208,7 +221,10 @@ class Session:
         """
         waiting: PyTree | None = None
         while not self._done(stop):
-            self._state, metrics = self._engine.chunk(self._state, self._hp, self._iterations)
+            try:
+                self._state, metrics = self._engine.chunk(self._state, self._hp, self._iterations)
+            except Stopped:
+                break
             if waiting is not None:
                 self._consume(waiting)
             waiting = metrics
@@ -237,6 +253,7 @@ class Session:
     def _consume(self, metrics: PyTree) -> None:
         """Waits for a chunk, moves the counters, and writes a row for every seed."""
         metrics = jax.device_get(metrics)
+        self._complain()
         before = self.counters
         counts = {k: np.asarray(v)[:, -1].astype(np.int64) for k, v in metrics["counts"].items()}
         self.counters = now = Counters(**counts)
@@ -252,6 +269,13 @@ class Session:
             rows.append(chunk_row(metrics, i, self.spec.has_win))
             self.metrics.append(self._stamp(i) | {"env_steps_per_second": rate} | rows[-1])
         self._display.show(now.slowest, rows, self.algo.metrics)
+
+    def _complain(self) -> None:
+        """Tells of lost episodes, at most once a minute."""
+        now = time.monotonic()
+        if now - self._complained >= 60 and (text := self._engine.complaint()):
+            self._complained = now
+            self._display.warn(f"  {text}")
 
     def _stamp(self, i: int) -> dict[str, Any]:
         return {
@@ -271,10 +295,14 @@ class Session:
     def _evaluate_now(self) -> bool:
         """Evaluates the current policies and keeps the best so far; True when one improved."""
         params = self.algo.policy(self._state.learner)
-        self._evaluated_at = update = int(self.counters.updates.max())
+        update = int(self.counters.updates.max())
         summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
+        self._evaluated_at = update
+        self._complain()
+        stats = {f"games/{name}": count for name, count in self._engine.stats().items()}
         for i in np.flatnonzero(self.counters.alive):
-            self.evals.append(eval_row(self._stamp(i), summaries[i], self._engine.genuine()))
+            row = eval_row(self._stamp(i), summaries[i], self._engine.genuine)
+            self.evals.append(row | stats)
         scores = jnp.array([score(s["greedy"], self.spec) for s in summaries])
         self._score = float(jnp.mean(scores))
         better = (scores >= self.best["score"]) & jnp.asarray(self.counters.alive)
@@ -333,13 +361,12 @@ class Session:
             "failed_at_update": [int(u) if u >= 0 else None for u in now.failed_at],
             "reward_scale": self.config.hp.reward_scale, "random": self._random,
             "interrupted": self.interrupted is not None,
-            **({} if self._engine.genuine() else {"test_double": True}),
+            **({} if self._engine.genuine else {"test_double": True}),
             "best_seed": self.config.seeds[int(np.argmax(self.best["score"]))],
         }  # fmt: skip
         if self.interrupted is None:
-            self.summary |= self._final_figures()
-            if self.config.eval.save_replay:
-                self.summary["replays"] = self._engine.save_replays(self._file("replays"))
+            with self._kept():
+                self.summary |= self._final_figures()
         else:
             self._display.say(words.stopped(self.interrupted, now.slowest, self.run_dir))
         self.summary["seconds"] = round(self._seconds(), 1)
@@ -347,6 +374,9 @@ class Session:
             export_run(
                 self.run_dir, self.config, self.spec, self.summary, self.evals.rows, self.best
             )
+        if self.config.eval.save_replay and self.interrupted is None:  # last: it may fail
+            paths = self._engine.save_replays(self._file(REPLAYS))
+            self._display.warn(f"{len(paths)} of {self.config.collect.envs} replays are saved")
 
     def _final_figures(self) -> dict[str, Any]:
         """The last policy and the best one (the absolute metric), on fresh episodes."""

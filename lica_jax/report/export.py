@@ -28,7 +28,8 @@ def export_run(
     ``policy_seed<k>.safetensors`` of its own beside it.
     """
     write_json(run_dir / "result.json", summary)
-    baseline = summary["random"]["win_rate" if spec.has_win else "return_mean"]
+    key = "win_rate" if spec.has_win else "return_mean"
+    baseline = summary["random"][key] if summary["random"] else None  # stopped before it was played
     title = f"{config.algorithm} on {config.task} ({spec.source})"
     plot_learning_curve(run_dir / "learning_curve.png", rows, title, baseline)
 

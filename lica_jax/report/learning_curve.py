@@ -52,5 +52,6 @@ def plot_learning_curve(
     axes.set(xlabel="env steps (millions)", ylabel=label, title=title)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize=8)
+    if rows or baseline is not None:
+        axes.legend(loc="best", fontsize=8)
     figure.savefig(path)

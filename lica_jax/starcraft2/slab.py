@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import mmap
 import os
 import tempfile
-from typing import BinaryIO
 
 import numpy as np
+
+from lica_jax.errors import UserError
 
 
 def fields(n_agents: int, n_actions: int, obs_size: int, state_size: int):
@@ -27,12 +30,35 @@ def fields(n_agents: int, n_actions: int, obs_size: int, state_size: int):
     }
 
 
-def create(rows: int, sizes: tuple[int, int, int, int]) -> BinaryIO:
-    """An unnamed file that holds the rows: it is gone with the last process that has it open."""
-    folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (lives as long as the games)
-    file.truncate(_total(rows, sizes))
-    return file
+def create(rows: int, sizes: tuple[int, int, int, int]) -> int:
+    """The descriptor of an unnamed file that holds the rows: it is gone with the last process that
+    has it open. Raises ``UserError`` where there is no room for it."""
+    size = _total(rows, sizes)
+    try:
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("lica-sc2")
+        else:
+            handle, path = tempfile.mkstemp()
+            os.unlink(path)
+            fd = handle
+        try:
+            os.ftruncate(fd, size)
+            with contextlib.suppress(AttributeError):  # not on every system
+                os.posix_fallocate(fd, 0, size)  # now, not by a signal at the first write
+            return inheritable(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise UserError(
+            f"no {size / 2**20:.1f} MiB of memory can be shared with the games ({error.strerror}): "
+            "use fewer games (--envs)"
+        ) from None
+
+
+def inheritable(fd: int) -> int:
+    """A copy of a descriptor above those of standard input and output, which a child has its own
+    of, also where ours are closed."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _total(rows: int, sizes) -> int:

@@ -1,12 +1,15 @@
 """SMAC's maps as tasks: ``smac/3m``, played on the real game, one process per environment.
 
-Options are SMAC's (`options.Options`) and ``version``, a release or build of the game; the game is
-found through SC2PATH. Rewards and returns are SMAC's: at most 20, more where shields regenerate.
+Options are SMAC's (`options.Options`); ``version``, a release or build of the game; ``pipeline``,
+whether a step's three requests are sent at once; and the time-outs ``start_timeout`` (of a game,
+with its retries) and ``call_timeout``, in seconds. The game is found through SC2PATH. Rewards and
+returns are SMAC's: at most 20, more where shields regenerate.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from lica_jax.envs import Free, name_with
@@ -14,6 +17,7 @@ from lica_jax.errors import UserError
 from lica_jax.starcraft2 import layout
 from lica_jax.starcraft2.maps import MAPS, map_facts
 from lica_jax.starcraft2.options import DIFFICULTIES, Options
+from lica_jax.starcraft2.process import LaunchSettings
 from lica_jax.types import TaskSpec
 
 NAMES = tuple(MAPS)
@@ -21,7 +25,16 @@ NEWEST = "newest"
 
 
 def _number(text: str) -> str:
-    return f"{float(text):g}"
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _seconds(text: str) -> str:
+    if not 0 < float(text) <= 86_400:
+        raise ValueError(text)
+    return _number(text)
 
 
 def _offered() -> dict[str, Any]:
@@ -34,7 +47,12 @@ def _offered() -> dict[str, Any]:
             out[f.name] = (f.default, *(d for d in DIFFICULTIES if d != f.default))
         else:
             out[f.name] = Free(_number(str(f.default)), _number)
-    return out | {"version": Free(NEWEST, str)}
+    launch = LaunchSettings()
+    return out | {
+        "version": Free(NEWEST, str), "pipeline": ("true", "false"),
+        "start_timeout": Free(_number(str(launch.start_timeout)), _seconds),
+        "call_timeout": Free(_number(str(launch.call_timeout)), _seconds),
+    }  # fmt: skip
 
 
 OPTIONS = _offered()
@@ -78,6 +96,9 @@ class Smac:
         self.options = options = parse_options(given)
         version = given.get("version", NEWEST)
         self.version = None if version == NEWEST else version
+        self._pipeline = given.get("pipeline") != "false"
+        patience = {k: float(given[k]) for k in ("start_timeout", "call_timeout") if k in given}
+        self._launch = LaunchSettings(**patience)
         facts = map_facts(map_name)
         bounded = options.reward_scale and not options.reward_sparse and facts.enemy_shield == 0
         self.spec = TaskSpec(
@@ -100,11 +121,10 @@ class Smac:
     def _settings(self):
         from lica_jax.starcraft2.vector import GameSettings
 
-        return GameSettings(version=self.version)
+        return GameSettings(version=self.version, launch=self._launch, pipeline=self._pipeline)
 
-    def check(self, envs: int) -> None:
+    def check(self) -> None:
         """Raises UserError where the game, the map or the message package is missing."""
-        del envs  # what they need is measured on the first one
         from lica_jax.starcraft2 import messages
         from lica_jax.starcraft2.install import find_install, map_path
 
@@ -115,7 +135,6 @@ class Smac:
         """``envs`` running games."""
         from lica_jax.starcraft2.vector import Fleet
 
-        self.check(envs)
         return Fleet(
             self.map_name, envs, options=self.options, seed=seed, settings=self._settings()
         )

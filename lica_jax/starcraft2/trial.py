@@ -158,7 +158,7 @@ class Trial:
         return problem(
             "pipelining",
             "an episode looks different when requests are pipelined",
-            "play with pipeline=False (GameSettings), and report the version of the game",
+            "play with smac/MAP:pipeline=false, and report the version of the game",
         )
 
     def shutdown(self) -> Check:

@@ -1,9 +1,10 @@
-"""One game in a process of its own: ``python -m lica_jax.starcraft2.worker CONNECTION SLAB``.
+"""One game in a process of its own, started by `vector.py`.
 
-The arguments are inherited file descriptors. The first message is the configuration (JSON), then
-each message is a command and gets one answer: ``ok``, ``lost`` (the episode broke off), or
-``failed`` (no game can be started). Observations travel through the shared slab. The process ends,
-with its game, when the connection closes or its parent dies. It never imports jax.
+It inherits two descriptors, a connection and the shared slab. The first message is the
+configuration (JSON), then each message is a command and gets one answer: ``ok``, ``lost`` (the
+episode broke off, and why) or ``failed`` (no game can be started, and why). Observations travel
+through the slab. The process ends, with its game, at SIGTERM and when the connection closes. It
+never imports jax.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lica_jax.starcraft2.games import DEFAULTS
 from lica_jax.starcraft2.install import find_install, map_path
 from lica_jax.starcraft2.options import Options
 from lica_jax.starcraft2.process import Game, LaunchSettings
+from lica_jax.starcraft2.procfs import resident_bytes
 
 OK, LOST, FAILED = b"ok", b"lost", b"failed"
 
@@ -39,7 +41,12 @@ def main(connection_fd: int, slab_fd: int) -> None:
     threading.Thread(target=_stop_when_alone, args=(connection_fd,), daemon=True).start()
     rows = slab.views(slab_fd, config["rows"], tuple(config["sizes"]))
     row = {name: array[config["row"], ...] for name, array in rows.items()}
-    env = make_env(config, row)
+    try:
+        env = make_env(config, row)
+    except (UserError, OSError) as error:
+        connection.recv_bytes()
+        connection.send_bytes(FAILED + b" " + str(error).encode())
+        return
     try:
         serve(connection, env, row)
     finally:
@@ -70,13 +77,12 @@ def make_env(config: dict[str, Any], row) -> StarCraft2Env:
         row["game_pid"][...] = game.pid
         return game
 
-    # Games that have played enough are replaced: not all of them at once.
-    steps = DEFAULTS.steps
-    steps -= int(0.4 * steps * config["row"] / config["rows"])
+    # When a game has played enough is for the trainer to say: in lock step, all of them at once.
+    lifetime = dataclasses.replace(DEFAULTS, steps=1 << 62, growth=config["growth"])
     return StarCraft2Env(
         config["map"], Options(**config["options"]), launch=launch, seed=config["seed"],
         pipeline=config["pipeline"], map_data=map_path(install, config["map"]).read_bytes(),
-        lifetime=dataclasses.replace(DEFAULTS, steps=steps),
+        lifetime=lifetime,
     )  # fmt: skip
 
 
@@ -85,8 +91,6 @@ def serve(connection: Connection, env: StarCraft2Env, row) -> None:
         try:
             command, _, argument = connection.recv_bytes().partition(b" ")
         except (EOFError, OSError):
-            return
-        if command == b"close":
             return
         try:
             answer = _do(command, argument.decode(), env, row)
@@ -101,7 +105,9 @@ def serve(connection: Connection, env: StarCraft2Env, row) -> None:
 
 
 def _do(command: bytes, argument: str, env: StarCraft2Env, row) -> bytes:
-    if command == b"start":
+    if command in (b"start", b"fresh"):
+        if command == b"fresh":
+            env.close()
         env.reset()
         _show(env, row, 0.0, False, False, False)
     elif command == b"step":
@@ -110,9 +116,14 @@ def _do(command: bytes, argument: str, env: StarCraft2Env, row) -> bytes:
         cut = env.stats["timeouts"] > timeouts
         _show(env, row, reward, over and not cut, cut, bool(info.get("battle_won", False)))
     elif command == b"replay":
-        env.save_replay(Path(argument))
+        try:
+            env.save_replay(Path(argument))
+        except (GameError, UserError) as error:  # no reason to end an episode
+            return OK + b" " + str(error).encode()
     elif command == b"facts":
-        facts = {"version": env.game_version, "fake": env.is_fake, "rss": env.rss(), **env.stats}
+        facts = {"version": env.game_version, "fake": env.is_fake}
+        # This process and its game.
+        facts |= {"rss": resident_bytes(os.getpid()), "stats": env.stats}
         return OK + b" " + json.dumps(facts).encode()
     else:
         raise ValueError(f"unknown command {command!r}")
@@ -130,7 +141,3 @@ def as_json(config: dict[str, Any], options: Options, settings: LaunchSettings) 
     """The first message to a worker."""
     both = {"options": dataclasses.asdict(options), "settings": dataclasses.asdict(settings)}
     return json.dumps(config | both).encode()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

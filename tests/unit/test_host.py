@@ -14,7 +14,7 @@ from lica_jax.api import evaluate, train
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import TrainingFailed, UserError
-from lica_jax.host import Blank, HostRuns, Moment, Recorder, is_host_task, play
+from lica_jax.host import Blank, HostRuns, Moment, Recorder, Stopped, is_host_task, play
 from lica_jax.loop import bound_act, make_learn, make_run, progress_of
 from lica_jax.rollout import start_stream, unroll
 from lica_jax.types import EpisodeStats, TaskSpec, TimeStep
@@ -58,7 +58,7 @@ class Race:
 class RaceGames:
     """`Race` behind the interface of games outside JAX; rows in ``faults`` break off at a step."""
 
-    source, genuine = "race", True
+    source, genuine, reason = "race", True, "it broke off"
 
     def __init__(self, n, keys=None, faults=()):
         self.n, self._task = n, Race()
@@ -66,7 +66,6 @@ class RaceGames:
         self._faults = list(faults)  # (row, number of its step), each happens once
         self._t = np.zeros(n, int)
         self.closed = False
-        self.counts = {}
         self._reset, self._step = jax.jit(jax.vmap(Race().reset)), jax.jit(jax.vmap(Race().step))
         self._env = self._shown = None
 
@@ -107,6 +106,9 @@ class RaceGames:
     def save_replays(self, folder):
         return []
 
+    def stats(self):
+        return {"restarts": 0}
+
     def close(self):
         self.closed = True
 
@@ -119,9 +121,11 @@ class RaceTask:
     def __init__(self, faults=()):
         self.faults, self.opened = faults, []
 
-    def check(self, envs):
-        if envs > 100:
-            raise UserError("too many")
+    playable = True
+
+    def check(self):
+        if not self.playable:
+            raise UserError("no such game here")
 
     def open(self, envs, seed):
         self.opened.append((envs, seed, RaceGames(envs, faults=self.faults)))
@@ -240,7 +244,7 @@ def test_training_stops_when_no_episode_can_be_played():
     runs = HostRuns(algo, task, N_ENVS, 1, True, "0")
     states = runs.init(jax.random.key(0)[None])
     hp = jax.tree.map(lambda x: jnp.asarray(x)[None], config.hp)
-    with pytest.raises(TrainingFailed, match="lost 3 episodes in a row"):
+    with pytest.raises(TrainingFailed, match=r"lost 3 episodes in a row.*it broke off"):
         runs.chunk(states, hp, 1)
 
 
@@ -248,7 +252,6 @@ def test_training_stops_when_no_episode_can_be_played():
 def race(monkeypatch):
     """``race/track`` as a registered host task."""
     import lica_jax.api
-    import lica_jax.policy
     import lica_jax.session
 
     task = RaceTask([(0, 1)])
@@ -256,7 +259,7 @@ def race(monkeypatch):
     def make(name, **options):
         return task if name == "race/track" else make_task(name, **options)
 
-    for module in (lica_jax.api, lica_jax.session, lica_jax.policy):
+    for module in (lica_jax.api, lica_jax.session):
         monkeypatch.setattr(module, "make_task", make)
     return task
 
@@ -312,9 +315,10 @@ def test_what_cannot_be_played_is_refused_before_anything_is_opened(race, tmp_pa
     steps = dataclasses.replace(tiny(), collect=dataclasses.replace(tiny().collect, mode="steps"))
     with pytest.raises(UserError, match="whole episodes"):
         train(steps, run_dir=tmp_path / "a", display="none")
-    many = dataclasses.replace(tiny(), collect=dataclasses.replace(tiny().collect, envs=101))
-    with pytest.raises(UserError, match="too many"):
-        train(dataclasses.replace(many, total_steps=10**6), run_dir=tmp_path / "b", display="none")
+    race.playable = False
+    with pytest.raises(UserError, match="no such game here"):
+        train(tiny(), run_dir=tmp_path / "b", display="none")
+    race.playable = True
     replay = dataclasses.replace(tiny().eval, save_replay=True)
     with pytest.raises(UserError, match="replay"):
         train("lica", "probe/match", eval=replay, display="none")
@@ -363,3 +367,40 @@ def test_learning_writes_the_replay_in_place():
     replay = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states.replay.items))
     assert replay > 1e6
     assert memory.alias_size_in_bytes >= replay and memory.temp_size_in_bytes < replay / 2
+
+
+def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(race):
+    """Nothing of the batch is learned, and none of its games is started again."""
+    config = tiny()
+    algo = make_algorithm("lica", Race.spec, config.algo)
+    task = RaceTask()
+    runs = HostRuns(algo, task, N_ENVS, 2, True, "0")
+    states = runs.init(jax.vmap(jax.random.key)(jnp.arange(2)))
+    hp = jax.tree.map(lambda x: jnp.full((2,), x), config.hp)
+    calls = []
+
+    def stop():
+        calls.append(1)
+        return len(calls) > 60
+
+    runs.stop = stop
+    states, metrics = runs.chunk(states, hp, 50)
+    done = metrics["counts"]["updates"].shape[1]
+    assert metrics["counts"]["updates"].shape == (2, done) and 0 < done < 50
+    assert list(states.updates) == [done, done]
+    with pytest.raises(Stopped):
+        runs.chunk(states, hp, 1)
+    # The states are still there: nothing was handed to an update.
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(states.learner)))
+
+
+def test_replays_need_a_place(race, tmp_path):
+    config = tiny()
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, save_replay=True))
+    with pytest.raises(UserError, match="needs a run directory"):
+        train(config, display="none")
+    policy = train(tiny(), display="none").policy()
+    (tmp_path / "file").write_text("")
+    for folder, message in ((tmp_path / "file", "cannot be made"), (tmp_path, "not empty")):
+        with pytest.raises(UserError, match=message):
+            evaluate(policy, episodes=2, envs=2, task="race/track", save_replay=folder)
