@@ -29,7 +29,8 @@ from lica_jax.run_dir import versions
 from lica_jax.starcraft2 import messages
 from lica_jax.starcraft2.env import StarCraft2Env
 from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.process import Game, temp_root
+from lica_jax.starcraft2.process import Game
+from lica_jax.starcraft2.temp import temp_root
 from lica_jax.starcraft2.testing.install import make_install
 from lica_jax.starcraft2.vector import Fleet
 

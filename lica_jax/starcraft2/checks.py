@@ -25,7 +25,7 @@ from lica_jax.starcraft2.install import (
 )
 from lica_jax.starcraft2.mapfiles import differs_from_smac
 from lica_jax.starcraft2.maps import MAPS
-from lica_jax.starcraft2.process import temp_root
+from lica_jax.starcraft2.temp import temp_root
 
 MARKER = "THIS_IS_A_TEST_DOUBLE"
 KNOWN_BUILDS = {75689: "4.10", 69232: "4.6.2"}

@@ -28,7 +28,6 @@ from lica_jax.starcraft2.client import HOST, MEBIBYTE, Client, NotReady, Recorde
 from lica_jax.starcraft2.errors import GameError, GameFailed, GameTimeout
 from lica_jax.starcraft2.install import Install
 from lica_jax.starcraft2.procfs import group_runs, port_owner, resident_bytes
-from lica_jax.starcraft2.temp import temp_root as temp_root
 
 # Becomes the game. Run between fork and exec by a fresh interpreter, because a preexec_fn may
 # deadlock in a process with threads. The death signal comes first: if the parent died before it,

@@ -144,13 +144,31 @@ def available_memory() -> int | None:
         for line in (PROC / "meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 free = int(line.split()[1]) * 1024
-    for limit, used, stat in (
-        ("memory.max", "memory.current", "memory.stat"),  # cgroup 2
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-    ):
-        with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            most, now = (int((CGROUP / name).read_text()) for name in (limit, used))
-            cache = re.search(r"^inactive_file (\d+)$", (CGROUP / stat).read_text(), re.MULTILINE)
-            left = most - now + (int(cache[1]) if cache else 0)  # caches are given back
-            free = left if free is None else min(free, max(left, 0))
+    for folder in _groups():
+        for limit, used in (
+            ("memory.max", "memory.current"),  # cgroup 2
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            with contextlib.suppress(OSError, ValueError):  # "max": no limit
+                most, now = (int((folder / name).read_text()) for name in (limit, used))
+                stat = (folder / "memory.stat").read_text()
+                cache = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
+                left = most - now + (int(cache[1]) if cache else 0)  # caches are given back
+                free = left if free is None else min(free, max(left, 0))
     return free
+
+
+def _groups() -> Iterator[Path]:
+    """The folders of the control groups that this process is in, a job's and those around it."""
+    try:
+        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in ("0::/", "0:memory:/", *lines):
+        _, kinds, path = (*line.split(":", 2), "", "")[:3]
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        root = CGROUP / "memory" if kinds else CGROUP
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            yield root.joinpath(*parts[:depth])

@@ -26,7 +26,8 @@ from lica_jax.starcraft2.games import Lifetime
 from lica_jax.starcraft2.install import find_install, map_path
 from lica_jax.starcraft2.options import DEFAULTS, Options
 from lica_jax.starcraft2.playing import Played, play
-from lica_jax.starcraft2.process import Game, LaunchSettings, temp_root
+from lica_jax.starcraft2.process import Game, LaunchSettings
+from lica_jax.starcraft2.temp import temp_root
 
 # A transcript is of one game, from its start.
 ONE_GAME = Lifetime(attempts=1, steps=transcript.MAX_PAIRS, growth=1 << 62)
@@ -154,13 +155,8 @@ def replay(path: Path) -> Replayed:
 class RecordedGame:
     """Stands in for ``process.Game``: its client answers as the recorded game did."""
 
-    pid = None
-
     def __init__(self, pairs: Iterator[tuple[bytes, bytes]]):
         self.client = RecordedClient(pairs)
-
-    def alive(self) -> bool:
-        return True
 
     def rss(self) -> int | None:
         return None
@@ -180,21 +176,15 @@ class RecordedGame:
 class RecordedClient:
     """The part of ``client.Client`` that the environment uses."""
 
-    usable = True
-
     def __init__(self, pairs: Iterator[tuple[bytes, bytes]]):
         self.pairs = pairs
         self.count = 0
-        self.status = 0
 
     def call(self, request, timeout: float | None = None):
         return self.calls([request], timeout)[0]
 
     def calls(self, requests: Sequence, timeout: float | None = None) -> list:
         return [self._answer(request) for request in requests]
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _answer(self, request):
         from lica_jax.starcraft2 import messages
@@ -214,7 +204,6 @@ class RecordedClient:
         if recorded != request:
             raise Departs(f"{where} differs from the recorded {kind_of(recorded)}")
         check_pairing(request, response)
-        self.status = response.status
         problem = refusal(response, kind_of(request))
         if problem:
             raise GameError(f"{where}: {problem}")

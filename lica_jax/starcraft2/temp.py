@@ -41,6 +41,9 @@ def temp_root(prefix: str = "lica-sc2-") -> Iterator[Path]:
         raise UserError(
             f"no temporary directory can be made ({error}); set TMPDIR to one that is writable"
         ) from None
+    if "\n" in str(root):  # the sweeper looks for it by lines
+        root.rmdir()
+        raise UserError("TMPDIR contains a line break; set it to another directory")
     owner, sweeper = os.getpid(), None
     try:
         with contextlib.suppress(OSError):  # no /bin/sh: then only killing us leaves it behind

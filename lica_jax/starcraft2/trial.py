@@ -18,7 +18,8 @@ from lica_jax.starcraft2.errors import GameError, GameFailed
 from lica_jax.starcraft2.games import Lifetime
 from lica_jax.starcraft2.install import Install, find_install
 from lica_jax.starcraft2.playing import Played, play
-from lica_jax.starcraft2.process import Game, LaunchSettings, temp_root
+from lica_jax.starcraft2.process import Game, LaunchSettings
+from lica_jax.starcraft2.temp import temp_root
 
 
 def launch_checks(

@@ -27,8 +27,9 @@ from lica_jax.starcraft2 import games, layout, slab
 from lica_jax.starcraft2.errors import GameFailed
 from lica_jax.starcraft2.maps import map_facts
 from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.process import LaunchSettings, temp_root
+from lica_jax.starcraft2.process import LaunchSettings
 from lica_jax.starcraft2.procfs import available_memory
+from lica_jax.starcraft2.temp import temp_root
 from lica_jax.starcraft2.worker import FAILED, LOST, as_json
 
 # Games started at once: each takes a core and most of its memory while it loads.

@@ -223,6 +223,16 @@ def test_available_memory_counts_the_container(monkeypatch, tmp_path):
     monkeypatch.setattr(procfs, "PROC", tmp_path)
     monkeypatch.setattr(procfs, "CGROUP", tmp_path)
     assert procfs.available_memory() == 1_500_000
+    # A job's limit inside the machine's: the smaller one counts.
+    job = tmp_path / "slurm" / "job_7"
+    job.mkdir(parents=True)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/slurm/job_7/step\n")
+    for name, text in (("max", "900000"), ("current", "500000"), ("stat", "anon 5")):
+        (job / f"memory.{name}").write_text(text + "\n")
+    assert procfs.available_memory() == 400_000
+    (job / "memory.max").write_text("max\n")
+    assert procfs.available_memory() == 1_500_000
     (tmp_path / "memory.max").write_text("max\n")
     assert procfs.available_memory() == 8000 * 1024
 

@@ -15,7 +15,8 @@ import pytest
 from lica_jax.starcraft2 import messages, process, procfs
 from lica_jax.starcraft2.errors import GameError, GameFailed, GameTimeout
 from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.process import BECOME, Game, LaunchSettings, temp_root
+from lica_jax.starcraft2.process import BECOME, Game, LaunchSettings
+from lica_jax.starcraft2.temp import temp_root
 from lica_jax.starcraft2.testing.install import living, make_install, set_faults, starts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="games run on Linux")
@@ -300,7 +301,8 @@ LAUNCH = """
 import os, signal, sys, time
 from pathlib import Path
 from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.process import Game, temp_root
+from lica_jax.starcraft2.process import Game
+from lica_jax.starcraft2.temp import temp_root
 
 with temp_root() as root:
     game = Game.launch(find_install(sys.argv[1]), root)

@@ -243,3 +243,86 @@ def test_slab_rows_do_not_overlap():
     for i, name in enumerate(theirs):
         assert (theirs[name] == (i % 2 if theirs[name].dtype == bool else i)).all()
         assert theirs[name].flags.aligned and theirs[name].shape[0] == 4
+
+
+RUN_ONE = """
+import sys, numpy as np
+from lica_jax.starcraft2.vector import Fleet, GameSettings
+games = Fleet("3m", 1, settings=GameSettings(sc2_path=sys.argv[1]))
+print(games.start(np.ones(1, bool)).lost.any())
+games.close()
+"""
+
+
+def test_workers_find_modules_where_the_trainer_does(sc2, tmp_path):
+    """Neither the working directory nor a folder beside the package comes before them."""
+    (tmp_path / "enum.py").write_text("raise RuntimeError('shadowed')")
+    (tmp_path / "websocket.py").write_text("raise RuntimeError('shadowed')")
+    (tmp_path / "script").mkdir()
+    script = tmp_path / "script" / "one.py"
+    script.write_text(RUN_ONE)
+    done = subprocess.run(
+        [sys.executable, str(script), str(sc2)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_standard_input_may_be_closed(sc2):
+    command = f"exec {sys.executable} -c '{RUN_ONE}' {sc2} <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_games_that_hang_do_not_hold_up_the_end(sc2):
+    games = fleet(sc2)
+    games.start(ALL)
+    for pid in games._rows["game_pid"]:
+        os.kill(int(pid), signal.SIGSTOP)
+    start = time.monotonic()
+    games.close()
+    assert time.monotonic() - start < 12
+
+
+def test_why_a_worker_cannot_begin_is_told(sc2):
+    games = fleet(sc2)
+    games.start(ALL)
+    (sc2 / "Maps" / "SMAC_Maps" / "3m.SC2Map").unlink()
+    games._workers[1].process.kill()
+    shown = games.step(np.ones((2, 3), np.int32), ALL)
+    assert shown.lost[1]
+    with pytest.raises(GameFailed, match="install-maps"):
+        games.start(shown.lost)
+    games.close()
+
+
+def test_memory_that_cannot_be_shared_is_a_clear_message(monkeypatch):
+    def full(fd, offset, size):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"No space left.*--envs"):
+        slab.create(4, (3, 9, 31, 48))
+
+
+def test_all_games_are_replaced_together_when_they_have_played_enough(sc2):
+    settings = GameSettings(sc2_path=str(sc2), steps=5)
+    games = Fleet("3m", 2, settings=settings)
+    rng = np.random.default_rng(0)
+    shown = games.start(ALL)
+    pids = games._rows["game_pid"].copy()
+    for _ in range(6):
+        shown = games.step(choose(shown, rng), ALL)
+    assert not games.start(np.array([True, False])).lost.any()  # not in the middle of a batch
+    assert (games._rows["game_pid"] == pids).all()
+    assert not games.start(ALL).lost.any()
+    assert (games._rows["game_pid"] != pids).all() and not games._played.any()
+    games.close()
+
+
+def test_the_games_counters_are_summed(sc2):
+    games = fleet(sc2)
+    play(games, np.random.default_rng(0), 100)
+    stats = games.stats()
+    assert stats["episodes"] >= 2 and stats["matches"] == 2 and stats["dead_workers"] == 0
+    assert {"restarts", "failed_orders", "timeouts"} <= set(stats)
+    games.close()
