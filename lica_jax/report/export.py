@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def export_run(
     write_json(run_dir / "result.json", summary)
     key = "win_rate" if spec.has_win else "return_mean"
     baseline = summary["random"][key] if summary["random"] else None  # stopped before it was played
-    title = f"{config.algorithm} on {config.task} ({spec.source})"
+    title = textwrap.fill(f"{config.algorithm} on {config.task} ({spec.source})", 60)
     plot_learning_curve(run_dir / "learning_curve.png", rows, title, baseline)
 
     scores, env_steps = np.asarray(best["score"]), np.asarray(best["env_steps"])
