@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from lica_jax.checkpoint import write_json
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
+from lica_jax.envs import same_task
 from lica_jax.errors import UserError
 
 CONFIG, COMMANDS, LOCK = "config.json", "command.txt", ".lock"
@@ -117,6 +118,8 @@ def unlock(file: IO | None) -> None:
 def check_same(run_dir: Path, config: TrainConfig) -> None:
     """Refuses to resume a run with another configuration; some fields may change."""
     old, new = (to_dict(c) for c in (read_config(run_dir), config))
+    if same_task(old["task"], new["task"]):
+        old["task"] = new["task"]
     changed = [
         line
         for name in old

@@ -16,7 +16,8 @@ from lica_jax.types import Task
 # Each module offers `NAMES: tuple[str, ...]`, `describe(name) -> str` and `make(name, **options)
 # -> Task`. It may accept further names through `match(name) -> bool` (simple_spread for any n),
 # and list its options in `OPTIONS: dict[str, Choice]`, tuples with the default first;
-# `OPTIONS_OF` names the one task that takes them, where not all do.
+# `OPTIONS_OF` names the one task that takes them, where not all do; `PATIENCE` names options that
+# change nothing of what is played, so that a resumed run may change them.
 FAMILIES: dict[str, str] = {
     "smax": "lica_jax.envs.smax",
     "smac": "lica_jax.starcraft2.task",
@@ -79,6 +80,19 @@ def make_task(name: str, **options: str) -> Task:
 def plain_name(name: str) -> str:
     """A task's name without its options."""
     return name.partition(":")[0]
+
+
+def same_task(a: str, b: str) -> bool:
+    """Whether two tasks are the same game, however patiently it is waited for."""
+
+    def played(name: str) -> tuple[str, dict[str, str]]:
+        plain, _, text = name.partition(":")
+        path = FAMILIES.get(plain.partition("/")[0])
+        ignored = getattr(importlib.import_module(path), "PATIENCE", ()) if path else ()
+        options = _parsed(name, text)
+        return plain, {k: v for k, v in options.items() if k not in ignored}
+
+    return a == b or played(a) == played(b)
 
 
 def name_with(name: str, known: dict[str, Choice], options: dict[str, str]) -> str:

@@ -56,6 +56,7 @@ def _offered() -> dict[str, Any]:
 
 
 OPTIONS = _offered()
+PATIENCE = ("start_timeout", "call_timeout", "pipeline")
 
 
 def parse_options(given: dict[str, str]) -> Options:

@@ -219,8 +219,11 @@ def test_games_that_do_not_start_any_more_end_a_run_that_can_go_on(sc2, tmp_path
     assert "exit code 7" in said and f"--resume --run-dir {run_dir}" in said
     set_faults(sc2)
     steps = str(read_rows(run_dir / "metrics.jsonl")[-1]["env_steps"] + 200)
-    more = ["--resume", "--run-dir", str(run_dir), "--total-steps", steps]
-    assert main(["train", *more, "--progress", "none"]) == 0
+    more = ["--resume", "--run-dir", str(run_dir), "--total-steps", steps, "--progress", "none"]
+    assert main(["train", *more, "--task", "smac/3m:step_mul=4"]) == 2
+    assert "step_mul=4" in capsys.readouterr().err
+    # How long a game is waited for is no part of what is played.
+    assert main(["train", *more, "--task", "smac/3m:start_timeout=300,call_timeout=90"]) == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])

@@ -229,3 +229,12 @@ def test_spread_needs_two_agents():
 
 def test_every_task_is_described():
     assert all(describe_task(name) for name in task_names())
+
+
+def test_patience_is_no_part_of_a_task():
+    from lica_jax.envs import same_task
+
+    assert same_task("smac/3m", "smac/3m:start_timeout=600,pipeline=false")
+    assert not same_task("smac/3m", "smac/3m:step_mul=4,start_timeout=600")
+    assert not same_task("smac/3m", "smac/8m") and not same_task("smax/3m", "smac/3m")
+    assert same_task("other/a", "other/a") and not same_task("other/a", "other/b")
