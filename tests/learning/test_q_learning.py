@@ -16,7 +16,9 @@ def trained(algorithm, task, **overrides):
     return result, figures
 
 
-@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "qtran", "qtran_alt"])
+@pytest.mark.parametrize(
+    "algorithm", ["iql", "vdn", "qmix", "qtran", pytest.param("qtran_alt", marks=pytest.mark.slow)]
+)
 def test_both_agents_must_match(algorithm):
     result, figures = trained(algorithm, "probe/match", total_steps=40_000)
     assert min(figures["greedy"]) >= 0.98, figures
@@ -25,7 +27,7 @@ def test_both_agents_must_match(algorithm):
     assert 0.15 < result.summary["random"]["return_mean"] < 0.35  # 1 in 4: truly uniform
 
 
-@pytest.mark.parametrize("algorithm", ["vdn", "qmix"])
+@pytest.mark.parametrize("algorithm", [pytest.param("vdn", marks=pytest.mark.slow), "qmix"])
 def test_recurrent_agents_remember(algorithm):
     """The cue of step 1 is played at step 3, and the last actions cannot hold it."""
     algo = {"last_action": False}
@@ -33,6 +35,7 @@ def test_recurrent_agents_remember(algorithm):
     assert min(figures["greedy"]) >= 0.95, figures
 
 
+@pytest.mark.slow
 def test_agents_without_memory_forget():
     _, figures = trained(
         "vdn", "probe/memory", total_steps=60_000, algo={"last_action": False, "agent": "mlp"}
@@ -40,7 +43,7 @@ def test_agents_without_memory_forget():
     assert max(figures["greedy"]) < 0.6, figures
 
 
-@pytest.mark.parametrize("collect", ["steps", "episode"])
+@pytest.mark.parametrize("collect", ["steps", pytest.param("episode", marks=pytest.mark.slow)])
 def test_values_of_two_steps(collect):
     """Reward 1 on the second step: worth gamma on the first: a mean of (gamma + 1) / 2."""
     result, _ = trained(
@@ -61,9 +64,8 @@ def test_a_sum_of_utilities_underestimates_the_second_game():
     assert trained("qmix", "game/two_step")[1]["greedy"] == [8.0] * 3
 
 
-@pytest.mark.parametrize(
-    "task", ["game/nonmonotonic", pytest.param("game/climbing", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["game/nonmonotonic", "game/climbing"])
 def test_monotonic_mixing_fails_where_qtran_does_not(task):
     """Son et al., Table 1: the best joint action is surrounded by punishment."""
     best = {"game/nonmonotonic": 8.0, "game/climbing": 11.0}[task]

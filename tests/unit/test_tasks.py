@@ -17,7 +17,7 @@ VARIANTS = (
     "smax/MMM2:stats=sc2,reward=smac",
     "smax/MMM2:layout=smac",
 )
-QUICK_MAPS = ("2s3z", "4m_vs_3m", "MMM2", "2c_vs_64zg", "smacv2_5_units", "so_many_baneling")
+QUICK_MAPS = ("2s3z", "MMM2", "2c_vs_64zg", "smacv2_5_units")
 NAMES = [
     pytest.param(n, marks=pytest.mark.slow)
     if n.startswith("smax/") and n.partition("/")[2] not in QUICK_MAPS
