@@ -67,7 +67,6 @@ def protocol_loop(env, steps, rng):
     look = messages.Request(observation=messages.RequestObservation())
     for _ in range(steps):
         client.calls([stop, step, look])
-    env.close()
 
 
 def fleet_loop(fleet, steps, rng):
