@@ -41,7 +41,7 @@ def temp(tmp_path, monkeypatch):
     return folder
 
 
-def wait_until(condition, seconds=15.0):
+def wait_until(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -122,12 +122,12 @@ def test_what_dies_loses_one_episode_and_comes_back(sc2, who):
 
 
 def test_a_game_that_does_not_answer_is_given_up(sc2):
-    games = fleet(sc2, call_timeout=1.0)
+    games = fleet(sc2, call_timeout=3.0)
     shown = games.start(ALL)
     os.kill(int(games._rows["game_pid"][0]), signal.SIGSTOP)
     start = time.monotonic()
     shown = games.step(choose(shown, np.random.default_rng(0)), ALL)
-    assert list(shown.lost) == [True, False] and time.monotonic() - start < 10
+    assert list(shown.lost) == [True, False] and time.monotonic() - start < 30
     assert not games.start(shown.lost).lost.any()
     games.close()
 
@@ -135,7 +135,7 @@ def test_a_game_that_does_not_answer_is_given_up(sc2):
 def test_a_worker_that_does_not_answer_is_given_up(sc2, monkeypatch):
     games = fleet(sc2)
     shown = games.start(ALL)
-    monkeypatch.setattr(games, "_step_patience", lambda: 1.0)
+    monkeypatch.setattr(games, "_step_patience", lambda: 4.0)
     os.kill(games._workers[0].process.pid, signal.SIGSTOP)
     shown = games.step(choose(shown, np.random.default_rng(0)), ALL)
     assert list(shown.lost) == [True, False]
@@ -280,7 +280,7 @@ def test_games_that_hang_do_not_hold_up_the_end(sc2):
         os.kill(int(pid), signal.SIGSTOP)
     start = time.monotonic()
     games.close()
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 25
 
 
 def test_why_a_worker_cannot_begin_is_told(sc2):
