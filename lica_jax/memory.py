@@ -12,6 +12,7 @@ import numpy as np
 from lica_jax.core.schedules import finished
 from lica_jax.errors import UserError
 from lica_jax.loop import bound_act
+from lica_jax.machine import available_memory
 from lica_jax.rollout import start_stream, unroll
 from lica_jax.types import Algorithm, Collect, Task
 
@@ -35,14 +36,7 @@ def available_bytes() -> int | None:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+    return available_memory()
 
 
 def training_bytes(

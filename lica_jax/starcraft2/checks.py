@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lica_jax import machine
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import messages, procfs
+from lica_jax.starcraft2 import messages
 from lica_jax.starcraft2.client import HOST
 from lica_jax.starcraft2.install import (
     MAP_DIRECTORY,
@@ -226,7 +227,7 @@ def _maps_elsewhere(root: Path) -> Path | None:
 
 def check_memory(workers: int | None, one: int | None = None, mine: int = 0) -> Check:
     """Whether ``workers`` games of ``one`` bytes each fit; ``mine`` bytes are taken by one."""
-    free = procfs.available_memory()
+    free = machine.available_memory()
     if free is None:
         return warning("memory", "free memory is unknown here", "watch it when training begins")
     free += mine

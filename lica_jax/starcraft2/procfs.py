@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+PROC = Path("/proc")
 LISTENING = "0A"
 
 
@@ -135,40 +134,3 @@ def devices(pid: int) -> list[str]:
                     if target.startswith(("/dev/nvidia", "/dev/dri", "/dev/kfd")):
                         found.add(target)
     return sorted(found)
-
-
-def available_memory() -> int | None:
-    """Bytes of the machine's memory that new processes can have, within the container's limit."""
-    free = None
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in (PROC / "meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    for folder in _groups():
-        for limit, used in (
-            ("memory.max", "memory.current"),  # cgroup 2
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ):
-            with contextlib.suppress(OSError, ValueError):  # "max": no limit
-                most, now = (int((folder / name).read_text()) for name in (limit, used))
-                stat = (folder / "memory.stat").read_text()
-                cache = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
-                left = most - now + (int(cache[1]) if cache else 0)  # caches are given back
-                free = left if free is None else min(free, max(left, 0))
-    return free
-
-
-def _groups() -> Iterator[Path]:
-    """The folders of the control groups that this process is in, a job's and those around it."""
-    try:
-        lines = (PROC / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in ("0::/", "0:memory:/", *lines):
-        _, kinds, path = (*line.split(":", 2), "", "")[:3]
-        if kinds and "memory" not in kinds.split(","):
-            continue
-        root = CGROUP / "memory" if kinds else CGROUP
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts) + 1):
-            yield root.joinpath(*parts[:depth])

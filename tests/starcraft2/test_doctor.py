@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from lica_jax import machine
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import checks, doctor, mapfiles, messages, procfs, trial
+from lica_jax.starcraft2 import checks, doctor, mapfiles, messages, trial
 from lica_jax.starcraft2.cli import main
 from lica_jax.starcraft2.install import find_install
 from lica_jax.starcraft2.mapfiles import install_maps
@@ -94,18 +95,18 @@ def test_packages(tree, monkeypatch):
 
 
 def test_memory(monkeypatch):
-    monkeypatch.setattr(procfs, "available_memory", lambda: 10 * 2**30)
+    monkeypatch.setattr(machine, "available_memory", lambda: 10 * 2**30)
     assert checks.check_memory(8).status == "ok"
     assert checks.check_memory(8, 2**30).status == "ok"
     check = checks.check_memory(32, 2**30)
     assert check.status == "problem" and "--envs 9" in check.fix
     assert checks.check_memory(1, 11 * 2**30, 2 * 2**30).status == "problem"
-    monkeypatch.setattr(procfs, "available_memory", lambda: None)
+    monkeypatch.setattr(machine, "available_memory", lambda: None)
     assert checks.check_memory(8, 2**30).status == "warning"
 
 
 def test_available_memory_is_plausible():
-    free = procfs.available_memory()
+    free = machine.available_memory()
     assert free is None or 2**20 < free < 2**50
 
 
@@ -210,31 +211,6 @@ def test_nothing_here_imports_jax(tmp_path):
         "sys.exit(code or ('jax' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
-
-
-def test_available_memory_counts_the_container(monkeypatch, tmp_path):
-    for name, text in {
-        "meminfo": "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n",
-        "memory.max": "3000000\n",
-        "memory.current": "2000000\n",
-        "memory.stat": "anon 5\ninactive_file 500000\n",
-    }.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(procfs, "PROC", tmp_path)
-    monkeypatch.setattr(procfs, "CGROUP", tmp_path)
-    assert procfs.available_memory() == 1_500_000
-    # A job's limit inside the machine's: the smaller one counts.
-    job = tmp_path / "slurm" / "job_7"
-    job.mkdir(parents=True)
-    (tmp_path / "self").mkdir()
-    (tmp_path / "self" / "cgroup").write_text("0::/slurm/job_7/step\n")
-    for name, text in (("max", "900000"), ("current", "500000"), ("stat", "anon 5")):
-        (job / f"memory.{name}").write_text(text + "\n")
-    assert procfs.available_memory() == 400_000
-    (job / "memory.max").write_text("max\n")
-    assert procfs.available_memory() == 1_500_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert procfs.available_memory() == 8000 * 1024
 
 
 def test_last_words_follow_their_line():
