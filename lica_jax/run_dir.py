@@ -56,10 +56,7 @@ def check_new(run_dir: Path, config: TrainConfig) -> None:
                 f"{run_dir} already holds a run; go on with --resume or choose another --run-dir"
             )
         raise UserError(f"{run_dir} is not empty; choose another --run-dir")
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"run directory {run_dir} cannot be written: {error.strerror}") from None
+    make_folder(run_dir, f"run directory {run_dir}")
 
 
 def starts(run_dir: Path) -> int:
@@ -68,15 +65,15 @@ def starts(run_dir: Path) -> int:
     return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
-def make_folder(folder: Path) -> Path:
-    """Creates a folder to write into; ``UserError`` where that cannot be."""
+def make_folder(folder: Path, name: str) -> None:
+    """Creates a folder to write into; ``UserError``, which calls it ``name``, where that cannot
+    be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+        raise UserError(f"{name} cannot be written: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
-        raise UserError(f"{folder} cannot be written")
-    return folder
+        raise UserError(f"{name} cannot be written")
 
 
 def never_started(run_dir: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from jaxtyping import Array, Float
 from lica_jax.errors import UserError
 from lica_jax.memory import available_bytes, tree_bytes
 from lica_jax.reproduce import traffic_junction as game
+from lica_jax.run_dir import make_folder
 
 FILES = ("fig5.png", "fig5.pdf", "fig5.json")
 PANELS = {"lica": "LICA", "coma_repo": "COMA, as in the official script"}
@@ -141,12 +141,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise UserError(
             f"{out} already holds {', '.join(present)}; choose another --out or say --overwrite"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made: {error.strerror}") from None
-    if not os.access(out, os.W_OK):
-        raise UserError(f"--out {out} cannot be written")
+    make_folder(out, f"--out {out}")
 
 
 # --- running ----------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ BAD = {
     "too long": (["fig5", "--out", "o", "--iterations", "1e13"], "GiB are free"),
     "misspelled": (["fig5", "--out", "o", "--init", "5"], "did you mean --inits"),
     "a file": (["fig5", "--out", "file"], "is a file"),
-    "below a file": (["fig5", "--out", "file/o"], "cannot be made"),
+    "below a file": (["fig5", "--out", "file/o"], "cannot be written"),
     "not empty": (["fig5", "--out", "full"], "already holds fig5.json"),
     "partly there": (["fig5", "--out", "partly", *SMALL], "already holds fig5.pdf"),
 }
