@@ -127,8 +127,10 @@ def evaluate(
 
     Returns:
       ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means
-      over finished episodes; returns are unscaled. On ``smac/`` tasks also ``"lost_episodes"``,
-      ``"replays"`` if asked for, and ``"test_double": True`` where it was not the real game.
+      over finished episodes; returns are unscaled. On ``smac/`` tasks also ``"lost_episodes"``
+      (``"lost_because"``: the last one's reason), ``"replays"`` if asked for
+      (``"replays_missing"``: why there are fewer than games), and ``"test_double": True`` where it
+      was not the real game.
 
     Raises:
       UserError: no such policy, or it does not fit the task.
@@ -172,9 +174,11 @@ def _evaluate_on_host(
     if envs < 1:
         raise UserError(f"envs must be at least 1, got {envs}")
     target.check()
-    folder = None if save_replay is None else make_folder(Path(save_replay))
-    if folder and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty: choose another folder for the replays")
+    folder = None if save_replay is None else Path(save_replay)
+    if folder is not None:
+        make_folder(folder, str(folder))
+        if any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty: choose another folder for the replays")
     envs = min(envs, played[-1])
     runs = HostRuns(policy.algo, target, envs, 1, True, f"eval/{seed}")
     try:
@@ -183,8 +187,10 @@ def _evaluate_on_host(
         figures |= {} if games.genuine else {"test_double": True}
         figures |= runs.evaluate(*played)[0]
         figures["lost_episodes"] = runs.lost
+        figures |= {"lost_because": games.reason} if runs.lost else {}
         if folder is not None:
-            figures["replays"] = games.save_replays(folder)
+            figures["replays"], problem = games.save_replays(folder)
+            figures |= {"replays_missing": problem} if problem else {}
         return figures
     finally:
         runs.close()

@@ -290,7 +290,16 @@ def _eval(argv: list[str]) -> int:
             f"length {figures['episode_length_mean']:.1f}"
         )
     if args.save_replay:
-        print(f"{len(result['replays'])} replays are in {args.save_replay}")
+        problem = result.get("replays_missing")
+        print(
+            f"{len(result['replays'])} replays are in {args.save_replay}"
+            + (f"; not all of them: {problem}" if problem else "")
+        )
+    if result.get("lost_episodes"):
+        print(
+            f"{result['lost_episodes']} episode(s) were lost and replaced; the last: "
+            f"{result['lost_because']}"
+        )
     return 0
 
 

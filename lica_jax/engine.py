@@ -54,8 +54,8 @@ class Engine(Protocol):
         """Counters of the environments, for the logs."""
         ...
 
-    def save_replays(self, folder: Path) -> list[str]:
-        """Writes what the game recorded; the files written."""
+    def save_replays(self, folder: Path) -> tuple[list[str], str]:
+        """Writes what the game recorded; the files written, and why there are not more."""
         ...
 
     def close(self) -> None:
@@ -86,9 +86,8 @@ class Compiled:
     def stats(self) -> dict[str, int]:
         return {}
 
-    def save_replays(self, folder: Path) -> list[str]:
-        del folder
-        return []
+    def save_replays(self, folder: Path) -> tuple[list[str], str]:
+        raise AssertionError(f"no game, nothing to write to {folder}: make_engine refuses")
 
     def close(self) -> None:
         pass
@@ -109,6 +108,4 @@ def make_engine(algo: Algorithm, task: Task, config: TrainConfig, salt: str = ""
         )
     task.check()
     seed = f"{config.seeds}{salt}"
-    runs = HostRuns(algo, task, collect.envs, n, config.timeout_is_terminal, seed)
-    runs.needs = training_bytes(algo, runs.blank, collect, runs.one_init, n)
-    return runs
+    return HostRuns(algo, task, collect.envs, n, config.timeout_is_terminal, seed)

@@ -8,20 +8,21 @@ device once, and learned from by `loop.make_learn`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from lica_jax.core.schedules import finished
 from lica_jax.errors import TrainingFailed
 from lica_jax.evaluation import MODES, Episodes, summarise
 from lica_jax.loop import bound_act, make_learn, make_run, progress_of
+from lica_jax.memory import training_bytes
 from lica_jax.types import Algorithm, Collect, EpisodeStats, TaskSpec, TimeStep, Trajectory
 
 PyTree = Any
@@ -62,7 +63,8 @@ class Games(Protocol):
 
     def step(self, action: np.ndarray, which: np.ndarray) -> Moment: ...  # action [B, N]
 
-    def save_replays(self, folder: Path) -> list[str]: ...  # the files written
+    # The files written, and why there are not more.
+    def save_replays(self, folder: Path) -> tuple[list[str], str]: ...
 
     def stats(self) -> dict[str, int]: ...  # counters, for the logs
 
@@ -113,6 +115,7 @@ class Blank:
 
 
 def time_step(spec: TaskSpec, now: Moment, first: np.ndarray) -> TimeStep:
+    """What a policy sees of a moment; ``first`` [B] marks the starts of episodes."""
     return TimeStep(
         obs=now.obs, state=now.state, avail=now.avail, reward=now.reward,
         terminated=now.terminated, truncated=now.truncated, first=first, alive=now.alive,
@@ -121,7 +124,7 @@ def time_step(spec: TaskSpec, now: Moment, first: np.ndarray) -> TimeStep:
 
 
 class Recorder:
-    """A batch of episodes as a `Trajectory`, padded to the limit."""
+    """A batch of episodes as a `Trajectory`, padded to the limit. Good for one batch."""
 
     def __init__(self, spec: TaskSpec, batch: int):
         self._length, self._batch = spec.episode_limit, batch
@@ -130,7 +133,7 @@ class Recorder:
         self._dropped = np.zeros(batch, bool)
 
     def write(self, t: np.ndarray, rows: np.ndarray, values: PyTree) -> None:
-        """Keeps ``values`` ``[B, ...]`` of the given rows at their times ``t`` [B]."""
+        """Keeps ``values`` ``[B, ...]`` of the rows numbered ``rows`` at their times ``t`` [B]."""
         if self._slots is None:
             shape = (self._length + 1, self._batch)
             self._slots = jax.tree.map(lambda x: np.zeros(shape + x.shape[1:], x.dtype), values)
@@ -148,15 +151,16 @@ class Recorder:
     def trajectory(self, carry: PyTree) -> Trajectory:
         """The trajectory; ``carry`` is the policy's memory before it."""
         # Behind an episode's end its last slot is repeated, as `rollout.unroll` does.
-        time = np.minimum(np.arange(self._length + 1)[:, None], self._last)
-        rows = np.arange(self._batch)
-        ts, action, extras = jax.tree.map(lambda x: x[time, rows], self._slots)
+        for x in jax.tree.leaves(self._slots):
+            for row, last in enumerate(self._last):
+                x[last + 1 :, row] = x[last, row]
+        ts, action, extras = self._slots
         valid = (np.arange(self._length)[:, None] < self._last) & ~self._dropped
         return Trajectory(steps=ts, action=action, valid=valid, carry=carry, extras=extras)
 
 
 def play(
-    games: Games, spec: TaskSpec, act: Callable[..., Any], carry: PyTree, keys: Any,
+    games: Games, spec: TaskSpec, act: Callable[..., Any], carry: PyTree,
     recorder: Recorder | None = None, stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Episodes, int]:  # fmt: skip
     """Plays one whole episode in every environment.
@@ -165,9 +169,9 @@ def play(
     rest waits, and is behind them from then on; what was played of the lost one is overwritten.
 
     Args:
-      act: jitted ``(carry, ts, key) -> (carry, action, extras)`` over all B rows, whoever plays.
+      act: jitted ``(carry, ts, call) -> (carry, action, extras)`` over all B rows, whoever plays;
+        ``call`` counts its calls.
       carry: the policy's memory at the start; ``ts.first`` makes it forget afterwards.
-      keys: an iterator of PRNG keys, one per call of ``act``.
       recorder: keeps what was played.
       stop: whether to give up, asked before every step.
 
@@ -178,12 +182,11 @@ def play(
       Stopped: ``stop`` said so.
     """
     n = games.n
-    every = np.arange(n)
     t, losses = np.zeros(n, int), np.zeros(n, int)
     returns, won, done = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
     dropped = np.zeros(n, bool)
     now = games.start(np.ones(n, bool))
-    while True:
+    for call in count():
         if stop():
             raise Stopped
         while (again := now.lost & ~done & ~dropped).any():
@@ -201,11 +204,11 @@ def play(
         if not open_rows.any():
             break
         ts = time_step(spec, now, first=t == 0)
-        carry, *chosen = act(carry, ts, next(keys))
+        carry, *chosen = act(carry, ts, call)
         action, extras = jax.device_get(chosen)
         over = now.terminated | now.truncated
         if recorder:
-            recorder.write(t, every[open_rows], (ts, action, extras))
+            recorder.write(t, np.flatnonzero(open_rows), (ts, action, extras))
         ended = open_rows & over
         won |= ended & now.won
         done |= ended
@@ -237,8 +240,6 @@ class HostRuns:
     Runs of several seeds take turns on the same environments.
     """
 
-    needs: dict[str, int]
-
     def __init__(
         self, algo: Algorithm, task: HostTask, envs: int, n_runs: int,
         timeout_is_terminal: bool, seed: str,
@@ -247,11 +248,9 @@ class HostRuns:
         self._seed = seed
         self._games: Games | None = None
         self.stop: Callable[[], bool] = lambda: False
-        spec = task.spec
-        blank = Blank(spec)
-        init, _ = make_run(algo, blank, Collect("episode", envs), timeout_is_terminal)
-        self.one_init, self.blank = init, blank
-        self.init = jax.jit(jax.vmap(init))
+        self._blank, self._collection = Blank(task.spec), Collect("episode", envs)
+        self._init, _ = make_run(algo, self._blank, self._collection, timeout_is_terminal)
+        self.init = jax.jit(jax.vmap(self._init))
         learn = make_learn(algo, timeout_is_terminal)
 
         def learn_at(states, r, trajectory, stats, key, update_key, hp):
@@ -263,9 +262,18 @@ class HostRuns:
         # In place: a replay is not copied for every batch.
         self._learn = jax.jit(learn_at, donate_argnums=0)
         self._policy = jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner))
-        self._act = jax.jit(partial(bound_act, algo))
+        # The key is made in here: a dispatch of its own costs as much as a small network.
+        self._act = jax.jit(
+            lambda params, hp, progress, explore, key, carry, ts, call: bound_act(
+                algo, params, hp, progress, explore, carry, ts, jax.random.fold_in(key, call)
+            )
+        )
         self._split = jax.jit(lambda key: jax.random.split(key, 3))
         self.lost = self._told = 0
+
+    @cached_property
+    def needs(self) -> dict[str, int]:
+        return training_bytes(self._algo, self._blank, self._collection, self._init, self._n)
 
     def open(self) -> TaskSpec:
         return dataclasses.replace(self._task.spec, source=self.games.source)
@@ -277,7 +285,7 @@ class HostRuns:
     def stats(self) -> dict[str, int]:
         return self.games.stats()
 
-    def save_replays(self, folder: Path) -> list[str]:
+    def save_replays(self, folder: Path) -> tuple[list[str], str]:
         return self.games.save_replays(folder)
 
     @property
@@ -294,15 +302,14 @@ class HostRuns:
     def _play(self, params, hp, progress, explore, key, recorder=None):
         """An episode per environment of one run: ``(episodes, the carry before them, how many were
         lost)``; ``explore`` [B]."""
-        act = partial(self._act, params, hp, progress, explore)
+        act = partial(self._act, params, hp, progress, explore, key)
         carry = self._algo.initial_carry(self._envs)
-        spec, keys = self._task.spec, _keys(key)
-        episodes, lost = play(self.games, spec, act, carry, keys, recorder, self.stop)
+        episodes, lost = play(self.games, self._task.spec, act, carry, recorder, self.stop)
         self.lost += lost
         if not episodes.finished.any():
             raise TrainingFailed(
                 f"all {self._envs} environments lost {MAX_LOST} episodes in a row; the last one: "
-                f"{self.games.reason or 'no reason is known'}"
+                f"{self.games.reason}"
             )
         return episodes, carry, lost
 
@@ -370,9 +377,3 @@ class HostRuns:
                 figures[mode] = summarise(every, self._task.spec.has_win, run=0)
             out.append(figures)
         return out
-
-
-def _keys(key: PRNGKeyArray) -> Iterator[PRNGKeyArray]:
-    while True:
-        key, one = jax.random.split(key)
-        yield one

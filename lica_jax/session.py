@@ -100,10 +100,8 @@ class Session:
         if run_dir is not None:
             (run_files.check_same if resume else run_files.check_new)(run_dir, config)
             self._lock = run_files.lock(run_dir)
-        if config.eval.save_replay:
-            if run_dir is None:
-                raise UserError("eval.save_replay needs a run directory to write to")
-            run_files.make_folder(run_dir / REPLAYS)
+        if config.eval.save_replay and run_dir is None:
+            raise UserError("eval.save_replay needs a run directory to write to")
         self._iterations = iterations_per_chunk(config, self.spec)
         self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
         self._hp = batched_hparams(config.hp, self.n)
@@ -131,7 +129,11 @@ class Session:
                 self._checkpoints.latest() is None and run_files.never_started(run_dir)
             ):
                 self._restored = self._checkpoints.restore(jax.eval_shape(self._fresh))
+            # Nothing is written before this: a run that cannot start leaves its directory usable.
             run_files.describe(run_dir, config)
+            if config.eval.save_replay:
+                replays = run_dir / REPLAYS
+                run_files.make_folder(replays, str(replays))
 
     def _fresh(self) -> dict[str, PyTree]:
         """The arrays of a checkpoint before the first update."""
@@ -253,7 +255,7 @@ class Session:
     def _consume(self, metrics: PyTree) -> None:
         """Waits for a chunk, moves the counters, and writes a row for every seed."""
         metrics = jax.device_get(metrics)
-        self._complain()
+        self._complain(every=60)
         before = self.counters
         counts = {k: np.asarray(v)[:, -1].astype(np.int64) for k, v in metrics["counts"].items()}
         self.counters = now = Counters(**counts)
@@ -270,10 +272,10 @@ class Session:
             self.metrics.append(self._stamp(i) | {"env_steps_per_second": rate} | rows[-1])
         self._display.show(now.slowest, rows, self.algo.metrics)
 
-    def _complain(self) -> None:
-        """Tells of lost episodes, at most once a minute."""
+    def _complain(self, every: float) -> None:
+        """Tells of lost episodes, at most once in ``every`` seconds."""
         now = time.monotonic()
-        if now - self._complained >= 60 and (text := self._engine.complaint()):
+        if now - self._complained >= every and (text := self._engine.complaint()):
             self._complained = now
             self._display.warn(f"  {text}")
 
@@ -298,7 +300,7 @@ class Session:
         update = int(self.counters.updates.max())
         summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
         self._evaluated_at = update
-        self._complain()
+        self._complain(every=60)
         stats = {f"games/{name}": count for name, count in self._engine.stats().items()}
         for i in np.flatnonzero(self.counters.alive):
             row = eval_row(self._stamp(i), summaries[i], self._engine.genuine)
@@ -369,14 +371,19 @@ class Session:
                 self.summary |= self._final_figures()
         else:
             self._display.say(words.stopped(self.interrupted, now.slowest, self.run_dir))
+        self._complain(every=0)
         self.summary["seconds"] = round(self._seconds(), 1)
         if self.run_dir is not None:
             export_run(
                 self.run_dir, self.config, self.spec, self.summary, self.evals.rows, self.best
             )
         if self.config.eval.save_replay and self.interrupted is None:  # last: it may fail
-            paths = self._engine.save_replays(self._file(REPLAYS))
-            self._display.warn(f"{len(paths)} of {self.config.collect.envs} replays are saved")
+            paths, problem = self._engine.save_replays(self._file(REPLAYS))
+            text = (
+                f"{len(paths)} of {self.config.collect.envs} replays are in {self._file(REPLAYS)}"
+            )
+            tell = self._display.warn if problem else self._display.say
+            tell(text + (f": {problem}" if problem else ""))
 
     def _final_figures(self) -> dict[str, Any]:
         """The last policy and the best one (the absolute metric), on fresh episodes."""

@@ -23,12 +23,12 @@ import numpy as np
 
 from lica_jax.errors import UserError
 from lica_jax.host import Moment
+from lica_jax.machine import available_memory
 from lica_jax.starcraft2 import games, layout, slab
 from lica_jax.starcraft2.errors import GameFailed
 from lica_jax.starcraft2.maps import map_facts
 from lica_jax.starcraft2.options import Options
 from lica_jax.starcraft2.process import LaunchSettings
-from lica_jax.starcraft2.procfs import available_memory
 from lica_jax.starcraft2.temp import temp_root
 from lica_jax.starcraft2.worker import FAILED, LOST, as_json
 
@@ -135,16 +135,29 @@ class Fleet:
         self._played[rows] += 1
         return self._shown(self._do(b"step", rows, self._step_patience()))
 
-    def save_replays(self, folder: Path) -> list[str]:
+    def save_replays(self, folder: Path) -> tuple[list[str], str]:
         """Stores the games' own replay files, one per running game: the match it is in. What
-        cannot be written is left out."""
+        cannot be written is left out.
+
+        Returns:
+          The files, and why there are not ``n`` of them.
+        """
         paths = {
             int(i): folder / f"{self._map}-{i}.SC2Replay" for i in np.flatnonzero(self._running)
         }
         commands = {i: b"replay " + os.fsencode(path.absolute()) for i, path in paths.items()}
-        with contextlib.suppress(GameFailed):
-            self._ask(commands, self._step_patience())
-        return [str(path) for path in paths.values() if path.is_file()]
+        try:
+            answers = self._ask(commands, self._step_patience())
+        except GameFailed as error:
+            problems = [str(error)]
+        else:
+            problems = [
+                f"game worker {i} died" if a is None else _text(a) for i, a in answers.items()
+            ]
+        written = [str(path) for path in paths.values() if path.is_file()]
+        if len(written) == self.n:
+            return written, ""
+        return written, next(filter(None, problems), f"{self.n - len(paths)} game(s) not running")
 
     def stats(self) -> dict[str, int]:
         """Counters of all games together (`env.StarCraft2Env.stats`), and of dead workers."""

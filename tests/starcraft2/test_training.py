@@ -84,7 +84,7 @@ def test_training_survives_a_killed_game_and_a_killed_worker(sc2, temp, tmp_path
 
 
 def test_resume_evaluate_and_replays_from_the_shell(sc2, tmp_path, capsys):
-    run = ["--run-dir", str(tmp_path / "run"), "--progress", "none"]
+    run = ["--run-dir", str(tmp_path / "run"), "--progress", "plain"]
     sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]
     few = ["--eval.episodes", "2", "--eval.final-episodes", "2", "--eval.interval", "2000"]
     begin = ["train", "lica", "smac/3m", "--envs", "2", "--total-steps", "300", *sizes, *few, *run]
@@ -95,7 +95,7 @@ def test_resume_evaluate_and_replays_from_the_shell(sc2, tmp_path, capsys):
     assert all(
         (tmp_path / "run" / "replays").joinpath(f"3m-{i}.SC2Replay").stat().st_size for i in (0, 1)
     )
-    assert "2 of 2 replays are saved" in capsys.readouterr().err
+    assert "2 of 2 replays are in" in capsys.readouterr().err
     policy = str(tmp_path / "run" / "policy.safetensors")
     out = str(tmp_path / "replays")
     assert main(["eval", policy, "--episodes", "3", "--envs", "2", "--save-replay", out]) == 0

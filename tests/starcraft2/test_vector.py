@@ -220,9 +220,18 @@ def test_nothing_is_left_however_the_trainer_ends(sc2, temp, how):
 def test_replays_are_stored(sc2, tmp_path):
     games = fleet(sc2)
     games.start(ALL)
-    paths = games.save_replays(tmp_path / "replays")
+    paths, problem = games.save_replays(tmp_path / "replays")
     assert [Path(p).name for p in paths] == ["3m-0.SC2Replay", "3m-1.SC2Replay"]
-    assert all(Path(p).stat().st_size for p in paths)
+    assert all(Path(p).stat().st_size for p in paths) and problem == ""
+    # What is missing has a reason: a file in the way, a game that has ended.
+    (tmp_path / "file").write_text("")
+    paths, problem = games.save_replays(tmp_path / "file" / "replays")
+    assert paths == [] and "file" in problem
+    os.kill(games._workers[0].process.pid, signal.SIGKILL)
+    paths, problem = games.save_replays(tmp_path / "more")
+    assert [Path(p).name for p in paths] == ["3m-1.SC2Replay"] and problem == "game worker 0 died"
+    paths, problem = games.save_replays(tmp_path / "again")
+    assert len(paths) == 1 and problem == "1 game(s) not running"
     games.close()
 
 

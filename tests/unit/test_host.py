@@ -104,7 +104,7 @@ class RaceGames:
         return self._moment(lost)
 
     def save_replays(self, folder):
-        return []
+        return [], "races have none"
 
     def stats(self):
         return {"restarts": 0}
@@ -165,10 +165,12 @@ def both(parts, faults=()):
     env_keys = iter([reset_key, *(jax.random.split(k, 3)[1] for k in keys[:-1])])
     games = RaceGames(N_ENVS, env_keys if not faults else None, faults)
     recorder = Recorder(Race.spec, N_ENVS)
-    spare = (jax.random.key(i) for i in range(100, 200))
-    supply = spare if faults else iter(act_keys)
+    spare = [jax.random.key(i) for i in range(100, 200)]
+    supply = spare if faults else act_keys
     carry = algo.initial_carry(N_ENVS)
-    episodes, lost = play(games, Race.spec, act, carry, supply, recorder)
+    episodes, lost = play(
+        games, Race.spec, lambda c, ts, call: act(c, ts, supply[call]), carry, recorder
+    )
     return inside, stats, recorder.trajectory(carry), episodes, lost
 
 
@@ -283,12 +285,13 @@ def test_training_evaluating_and_files(race, tmp_path, name):
     assert min(result.summary["env_steps"]) >= 600
     rows = result.metrics
     assert {row["seed"] for row in rows} == {0, 1}
-    assert sum(row["lost_episodes"] for row in rows) + 0 <= 1
+    assert sum(row["lost_episodes"] for row in rows) <= 1
     assert all(np.isfinite(row["loss"]) for row in rows)
     assert result.summary["final"][0]["greedy"]["episodes"] >= 8
     figures = evaluate(tmp_path / "run", episodes=6, envs=3)
     assert figures["greedy"]["episodes"] == 6 and race.opened[-1][0] == 3
-    assert figures["lost_episodes"] == 1 and race.opened[-1][-1].closed
+    assert figures["lost_episodes"] == 1 and figures["lost_because"] == "it broke off"
+    assert race.opened[-1][-1].closed
 
 
 def test_a_resumed_run_goes_on_with_other_games(race, tmp_path):
@@ -356,8 +359,8 @@ def test_learning_writes_the_replay_in_place():
     params = algo.policy(algo.init(jax.random.key(0)))
     state = make_run(algo, Race(), config.collect, True)[0](jax.random.key(0))
     act = partial(bound_act, algo, params, hp, progress_of(state), jnp.ones(N_ENVS, bool))
-    keys = (jax.random.key(i) for i in range(100))
-    play(RaceGames(N_ENVS), Race.spec, act, carry, keys, recorder)
+    act_now = lambda c, ts, call: act(c, ts, jax.random.key(call))  # noqa: E731
+    play(RaceGames(N_ENVS), Race.spec, act_now, carry, recorder)
     stats = jax.tree.map(np.float32, EpisodeStats(1.0, 1.0, 1.0, 1.0)).replace(episodes=np.int32(1))
     key = jax.random.key(1)
     program = runs._learn.lower(
@@ -394,6 +397,31 @@ def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(race):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(states.learner)))
 
 
+def test_every_lost_episode_is_told_of_in_the_end(race, capsys):
+    """Also those lost within a minute of the last complaint."""
+    race.faults = [(0, 0), (1, 1), (2, 0)]
+    train(tiny(), display="none")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "lost and replaced" in line]
+    assert lines[-1].endswith("3 so far; the last: it broke off")
+
+
+def test_a_run_that_cannot_start_can_be_begun_again(race, tmp_path, monkeypatch, capsys):
+    config = tiny()
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, save_replay=True))
+    with monkeypatch.context() as broken:
+        broken.setattr(RaceTask, "open", refuse)
+        with pytest.raises(UserError, match="no memory"):
+            train(config, run_dir=tmp_path / "run", display="none")
+    train(config, run_dir=tmp_path / "run", display="none")
+    assert (tmp_path / "run" / "replays").is_dir()
+    assert f"0 of {N_ENVS} replays are in" in (said := capsys.readouterr().err)
+    assert "races have none" in said
+
+
+def refuse(*_):
+    raise UserError("no memory for games")
+
+
 def test_replays_need_a_place(race, tmp_path):
     config = tiny()
     config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, save_replay=True))
@@ -401,6 +429,6 @@ def test_replays_need_a_place(race, tmp_path):
         train(config, display="none")
     policy = train(tiny(), display="none").policy()
     (tmp_path / "file").write_text("")
-    for folder, message in ((tmp_path / "file", "cannot be made"), (tmp_path, "not empty")):
+    for folder, message in ((tmp_path / "file", "cannot be written"), (tmp_path, "not empty")):
         with pytest.raises(UserError, match=message):
             evaluate(policy, episodes=2, envs=2, task="race/track", save_replay=folder)
