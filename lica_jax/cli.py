@@ -6,14 +6,13 @@ and Python share one set of names. Bad input gives one message and exit code 2.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
 import os
 import re
 import sys
 from pathlib import Path
 
+from lica_jax.commands import Parser, count, dispatch, plain_number
 from lica_jax.errors import TrainingFailed, UserError, unknown
 
 COMMANDS = {
@@ -53,37 +52,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print("lica-jax: LICA and its baselines in JAX\n\ncommands:")
-        for name, text in COMMANDS.items():
-            print(f"  {name:9} {text}")
-        print("\n`lica-jax COMMAND --help` shows a command's settings")
-        return 0
-    if argv[0] == "--version":
+    if argv[:1] == ["--version"]:
         from lica_jax import __version__
 
         print(__version__)
         return 0
-    commands = {"train": _train, "eval": _eval, "list": _list, "reproduce": _reproduce, "sc2": _sc2}
-    if argv[0] not in commands:
-        near = difflib.get_close_matches(argv[0], commands, n=1)
-        raise UserError(
-            f"unknown command {argv[0]!r}; "
-            + (f"did you mean {near[0]}?" if near else f"known: {', '.join(commands)}")
-        )
-    return commands[argv[0]](argv[1:])
-
-
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are ours."""
-
-    def error(self, message):
-        flag = re.search(r"unrecognized arguments: (\S+)", message)
-        if flag:
-            known = [o for a in self._actions for o in a.option_strings]
-            near = difflib.get_close_matches(flag[1], known, n=2, cutoff=0.4)
-            message += f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UserError(message)
+    run = {"train": _train, "eval": _eval, "list": _list, "reproduce": _reproduce, "sc2": _sc2}
+    commands = {name: (run[name], about) for name, about in COMMANDS.items()}
+    return dispatch("lica-jax", "LICA and its baselines in JAX", commands, argv)
 
 
 def _use_compilation_cache() -> None:
@@ -106,7 +82,7 @@ def _train(argv: list[str]) -> int:
     names = []
     while argv and not argv[0].startswith("-") and len(names) < 2:
         names.append(argv.pop(0))
-    parser = _Parser(prog="lica-jax train", usage=TRAIN_USAGE, add_help=False, allow_abbrev=False)
+    parser = Parser(prog="lica-jax train", usage=TRAIN_USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument(
         "--preset",
         help=f"one of {', '.join(preset_names())}, with ablations as in paper+mlp_critic; "
@@ -202,7 +178,7 @@ def parse_settings(config, settings: list[str], meta: list[str]):
     from lica_jax.config import TrainConfig
 
     kind = TrainConfig[type(config.algo), type(config.hp)]
-    wanted = [_plain_number(word) for word in settings]
+    wanted = [plain_number(word) for word in settings]
     heard = io.StringIO()
     try:
         with contextlib.redirect_stderr(heard):
@@ -220,14 +196,6 @@ _SHORT = {"--envs": "--collect.envs", "--save-replay": "--eval.save-replay"}
 def _spelled_out(word: str) -> str:
     flag, equals, value = word.partition("=")
     return _SHORT.get(flag, flag) + equals + value
-
-
-def _plain_number(word: str) -> str:
-    """``2e6`` as ``2000000``, so that counts can be written either way."""
-    flag, equals, value = word.rpartition("=")
-    if re.fullmatch(r"\d+(\.\d*)?[eE]\+?\d+", value) and float(value).is_integer():
-        return flag + equals + str(int(float(value)))
-    return word
 
 
 def _readable(box: str) -> str:
@@ -249,7 +217,7 @@ def default_run_dir(algorithm: str, task: str) -> Path:
 
 
 def _eval(argv: list[str]) -> int:
-    parser = _Parser(prog="lica-jax eval", allow_abbrev=False, description=COMMANDS["eval"])
+    parser = Parser(prog="lica-jax eval", allow_abbrev=False, description=COMMANDS["eval"])
     parser.add_argument("path", type=Path, help="a run directory or a policy file (.safetensors)")
     parser.add_argument("--episodes", type=int, help="episodes per mode (512; 32 on smac/ tasks)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the episodes (0)")
@@ -307,7 +275,7 @@ def _eval(argv: list[str]) -> int:
 
 
 def _list(argv: list[str]) -> int:
-    parser = _Parser(prog="lica-jax list", allow_abbrev=False, description=COMMANDS["list"])
+    parser = Parser(prog="lica-jax list", allow_abbrev=False, description=COMMANDS["list"])
     parser.add_argument("what", nargs="?", choices=("algorithms", "tasks", "presets", "ablations"))
     args = parser.parse_args(argv)
     from lica_jax.algorithms import REGISTRY
@@ -346,7 +314,7 @@ def _list(argv: list[str]) -> int:
 def _reproduce(argv: list[str]) -> int:
     from lica_jax.reproduce import FIGURES
 
-    parser = _Parser(
+    parser = Parser(
         prog="lica-jax reproduce", allow_abbrev=False, description=COMMANDS["reproduce"]
     )
     parser.add_argument("figure", help=f"one of {', '.join(FIGURES)}")
@@ -374,8 +342,3 @@ def _sc2(argv: list[str]) -> int:
     from lica_jax.starcraft2.cli import main
 
     return main(argv)
-
-
-def count(word: str) -> int:
-    """An integer, also written as ``2e4``."""
-    return int(_plain_number(word))

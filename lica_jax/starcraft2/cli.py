@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from pathlib import Path
 
-from lica_jax.cli import _Parser, count
+from lica_jax.commands import Parser, count, dispatch
 from lica_jax.errors import UserError
 
 COMMANDS = {
@@ -21,32 +20,21 @@ NOT_SMAC = "This is FakeSC2, a test double: nothing here is SMAC data."
 
 def main(argv: list[str]) -> int:
     """Runs a command and returns its exit code; raises ``UserError`` for bad input."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print("lica-jax sc2: StarCraft II and SMAC's maps\n\ncommands:")
-        for name, text in COMMANDS.items():
-            print(f"  {name:13} {text}")
-        print("\n`lica-jax sc2 COMMAND --help` shows a command's settings")
-        return 0
-    commands = {
+    run = {
         "doctor": _doctor,
         "install-maps": _install_maps,
         "record": _record,
         "replay": _replay,
     }
-    if argv[0] not in commands:
-        near = difflib.get_close_matches(argv[0], commands, n=1)
-        raise UserError(
-            f"unknown command 'sc2 {argv[0]}'; "
-            + (f"did you mean {near[0]}?" if near else f"known: {', '.join(commands)}")
-        )
-    return commands[argv[0]](argv[1:])
+    commands = {name: (run[name], about) for name, about in COMMANDS.items()}
+    return dispatch("lica-jax sc2", "StarCraft II and SMAC's maps", commands, argv)
 
 
-def _parser(name: str) -> _Parser:
-    return _Parser(prog=f"lica-jax sc2 {name}", allow_abbrev=False, description=COMMANDS[name])
+def _parser(name: str) -> Parser:
+    return Parser(prog=f"lica-jax sc2 {name}", allow_abbrev=False, description=COMMANDS[name])
 
 
-def _add_game(parser: _Parser) -> None:
+def _add_game(parser: Parser) -> None:
     parser.add_argument(
         "--sc2-path", help="the installation; default $SC2PATH, then ~/StarCraftII", metavar="DIR"
     )

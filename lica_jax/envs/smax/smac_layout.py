@@ -32,12 +32,13 @@ from lica_jax.starcraft2 import layout
 from lica_jax.starcraft2.layout import FIRST_TARGET, SHOOT, SIGHT
 from lica_jax.starcraft2.maps import MAPS, MapFacts
 from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.units import ALLY_KINDS, MAX_SHIELD
+from lica_jax.starcraft2.units import ALLY_KINDS, STOCK, roster
 
 SMAC_STOP = 1
 # SMAC's moves 2 to 5 are north, south, east, west; of our `DIRECTIONS` these are
 SMAC_MOVES = (0, 2, 1, 3)
 LOOK = 1.0  # a move is available where the map goes on this far: half of SMAC's way of 2
+FIRST_TYPE = 1  # the maps' own types are numbered from here, below the game's
 # Enemies of several types, in the order in which SMAC's maps make them.
 _MADE = {"MMM": ("marine", "marauder", "medivac"), "bane": ("zergling", "baneling")}
 held = jax.lax.optimization_barrier
@@ -92,18 +93,17 @@ class SmacLayout:
         self.n_actions = layout.n_actions(facts)
         self.obs_size = layout.obs_size(facts, Options())
         self.state_size = layout.state_size(facts, Options())
-        names = [t.name for t in battle.types]
-        shield = [MAX_SHIELD.get(name, 0.0) for name in names]
-        self._shield = np.array(shield, np.float32)[:, None]
-        own = ALLY_KINDS[facts.map_type]
-        # SMAC numbers enemies by the game's own type ids, in which zealots precede stalkers.
-        theirs = own[::-1] if facts.map_type == "stalkers_and_zealots" else own
-        orders = [own] * battle.n + [theirs] * battle.m
-        bits = [
-            [name == kind for kind in order] if facts.type_bits else []
-            for name, order in zip(names, orders, strict=True)
-        ]
-        self._bits = np.array(bits, np.float32).reshape(battle.u, facts.type_bits)
+        names, own = [t.name for t in battle.types], ALLY_KINDS[facts.map_type]
+        units = roster(
+            facts,
+            tuple(FIRST_TYPE + own.index(name) for name in names[: battle.n]),
+            tuple(STOCK.get(name, 0) for name in names[battle.n :]),
+            FIRST_TYPE,
+        )
+        self._bits = np.concatenate([units.ally_onehot, units.enemy_onehot]).astype(np.float32)
+        # 0 for races without shields, whom the roster gives 1 to divide by.
+        shield = [facts.ally_shield * units.ally_shield, facts.enemy_shield * units.enemy_shield]
+        self._shield = np.concatenate(shield).astype(np.float32)[:, None]
 
     def decode(self, action: Int[Array, "*B N"]) -> Int[Array, "*B N"]:
         """SMAC's actions as the simulation's. No-op is stop."""

@@ -1,0 +1,68 @@
+"""What the command lines share: subcommands, parsers whose errors are ours, numbers."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable
+
+from lica_jax.errors import UserError
+
+
+def dispatch(
+    prog: str,
+    about: str,
+    commands: dict[str, tuple[Callable[[list[str]], int], str]],
+    argv: list[str],
+) -> int:
+    """Runs a subcommand and returns its exit code, or shows what there is.
+
+    Args:
+      prog: the words before the subcommand, as in "lica-jax sc2".
+      about: what ``prog`` is, in a line.
+      commands: functions of the remaining words, and what they do in a line, by name.
+      argv: the words behind ``prog``.
+
+    Raises:
+      UserError: no such subcommand.
+    """
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(f"{prog}: {about}\n\ncommands:")
+        width = max(map(len, commands))
+        for name, (_, text) in commands.items():
+            print(f"  {name:{width}} {text}")
+        print(f"\n`{prog} COMMAND --help` shows a command's settings")
+        return 0
+    name, *rest = argv
+    if name not in commands:
+        near = difflib.get_close_matches(name, commands, n=1)
+        said = f"{prog} {name}".removeprefix("lica-jax ")
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(commands)}"
+        raise UserError(f"unknown command {said!r}; {hint}")
+    return commands[name][0](rest)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are ours."""
+
+    def error(self, message):
+        flag = re.search(r"unrecognized arguments: (\S+)", message)
+        if flag:
+            known = [o for a in self._actions for o in a.option_strings]
+            near = difflib.get_close_matches(flag[1], known, n=2, cutoff=0.4)
+            message += f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(message)
+
+
+def plain_number(word: str) -> str:
+    """``2e6`` as ``2000000``, so that counts can be written either way."""
+    flag, equals, value = word.rpartition("=")
+    if re.fullmatch(r"\d+(\.\d*)?[eE]\+?\d+", value) and float(value).is_integer():
+        return flag + equals + str(int(float(value)))
+    return word
+
+
+def count(word: str) -> int:
+    """An integer, also written as ``2e4``."""
+    return int(plain_number(word))
