@@ -62,18 +62,20 @@ def record(
     with temp_root() as root, tempfile.TemporaryFile(dir=root) as spool:
         counted = 0
 
-        def keep(*pair: bytes) -> None:
+        def keep(request: bytes, response: bytes) -> None:
             nonlocal counted
             counted += 1
             if counted > transcript.MAX_PAIRS:
                 raise ValueError("the transcript grows too long; record fewer episodes")
-            for data in pair:
+            for data in (_without_map(request), response):
                 spool.write(struct.pack("<I", len(data)) + data)
 
         def launch(number: int) -> Game:
             return Game.launch(install, root, settings or LaunchSettings(), recorder=keep)
 
-        env = StarCraft2Env(map_name, options, launch=launch, seed=seed, lifetime=ONE_GAME)
+        env = StarCraft2Env(
+            map_name, options, launch=launch, seed=seed, map_data=map_data, lifetime=ONE_GAME
+        )
         with contextlib.closing(env):
             played = _play(env, episodes, seed)
         header = transcript.Header(
@@ -91,6 +93,17 @@ def record(
         spool.seek(0)
         transcript.write(out, header, _spooled(spool))
     return header
+
+
+def _without_map(request: bytes) -> bytes:
+    """The request without the map, which is not ours to pass on; the header has its digest."""
+    from lica_jax.starcraft2 import messages
+
+    message = messages.Request.FromString(request)
+    if not message.HasField("create_game"):
+        return request
+    message.create_game.local_map.ClearField("map_data")
+    return message.SerializeToString()
 
 
 def _play(env: StarCraft2Env, episodes: int, seed: int) -> Played:

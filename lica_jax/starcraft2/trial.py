@@ -16,7 +16,7 @@ from lica_jax.starcraft2.checks import Check, check_memory, from_error, ok, prob
 from lica_jax.starcraft2.env import StarCraft2Env
 from lica_jax.starcraft2.errors import GameError, GameFailed
 from lica_jax.starcraft2.games import Lifetime
-from lica_jax.starcraft2.install import Install, find_install
+from lica_jax.starcraft2.install import Install, find_install, map_path
 from lica_jax.starcraft2.playing import Played, play
 from lica_jax.starcraft2.process import Game, LaunchSettings
 from lica_jax.starcraft2.temp import temp_root
@@ -87,8 +87,9 @@ class Trial:
             return games[-1]
 
         env = StarCraft2Env(
-            self.map_name, launch=launch, seed=1, pipeline=pipeline, lifetime=Lifetime(attempts=1)
-        )
+            self.map_name, launch=launch, seed=1, pipeline=pipeline, lifetime=Lifetime(attempts=1),
+            map_data=map_path(self.install, self.map_name).read_bytes(),
+        )  # fmt: skip
         try:
             env.reset()  # starting the game is timed by itself
             yield play(env, 1, seed=1), env, games[0]

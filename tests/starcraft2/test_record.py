@@ -2,17 +2,20 @@
 
 import dataclasses
 import gzip
+import hashlib
 import itertools
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import messages, playing, transcript
+from lica_jax.starcraft2 import messages, playing, transcript, trial
+from lica_jax.starcraft2 import record as recording
 from lica_jax.starcraft2.cli import main
 from lica_jax.starcraft2.env import StarCraft2Env
-from lica_jax.starcraft2.install import find_install
+from lica_jax.starcraft2.install import find_install, map_path
 from lica_jax.starcraft2.options import Options
 from lica_jax.starcraft2.process import Game, LaunchSettings
 from lica_jax.starcraft2.record import record, replay
@@ -25,6 +28,10 @@ def tree(tmp_path, monkeypatch):
     monkeypatch.setenv("SC2PATH", str(root))
     yield root
     assert living(root) == []
+
+
+TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.sc2rec"))
+assert TRANSCRIPTS
 
 
 @pytest.fixture
@@ -67,6 +74,32 @@ def test_a_transcript_holds_the_game_from_its_first_word(recorded):
     assert kinds[:4] == ["ping", "create_game", "join_game", "game_info"]
     assert kinds.count("step") >= header.steps
     assert len(header.map_sha256) == 64
+
+
+def test_recording_and_trying_send_the_map_as_training_does(tree, tmp_path, monkeypatch):
+    sent = []
+
+    def env(*args, map_data=None, **settings):
+        sent.append(map_data)
+        return StarCraft2Env(*args, map_data=map_data, **settings)
+
+    monkeypatch.setattr(recording, "StarCraft2Env", env)
+    monkeypatch.setattr(trial, "StarCraft2Env", env)
+    record("3m", tmp_path / "t", episodes=1)
+    assert all(check.status != "problem" for check in trial.launch_checks(find_install()))
+    assert sent == [map_path(find_install(), "3m").read_bytes()] * 3
+    # The map is not ours to pass on: the transcript has its digest only.
+    header, pairs = unpacked(tmp_path / "t")
+    created = [r for r, _ in pairs if messages.Request.FromString(r).HasField("create_game")]
+    assert created and not any(sent[0] in request for request in created)
+    assert header.map_sha256 == hashlib.sha256(sent[0]).hexdigest()
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_transcripts_of_other_days_and_machines_give_the_same_to_the_bit(path):
+    result = replay(path)
+    assert result.departs is None and result.digest == result.header.digest
+    assert result.fake == path.stem.startswith("fake_")
 
 
 def test_the_digest_is_that_of_play_without_recording(recorded, tree, tmp_path):
