@@ -101,7 +101,9 @@ class Smac:
         patience = {k: float(given[k]) for k in ("start_timeout", "call_timeout") if k in given}
         self._launch = LaunchSettings(**patience)
         facts = map_facts(map_name)
-        bounded = options.reward_scale and not options.reward_sparse and facts.enemy_shield == 0
+        # Shields, Zerg and whoever a medivac heals can be shot down again: nothing bounds those.
+        bounded = options.reward_scale and not options.reward_sparse
+        bounded &= facts.enemy_race == "T" and facts.map_type != "MMM"
         self.spec = TaskSpec(
             name=full,
             n_agents=facts.n_agents,
@@ -111,8 +113,7 @@ class Smac:
             episode_limit=facts.limit,
             # SMAC marks a time-out as such only in its continuing mode.
             timeout_is_terminal=not options.continuing_episode,
-            # Regenerated shields can be shot away again, and healed units too.
-            max_return=20.0 if bounded and facts.map_type != "MMM" else None,
+            max_return=float(options.reward_scale_rate) if bounded else None,
             has_win=True,
             masks_actions=True,
             state_has_actions=options.state_last_action and not options.obs_instead_of_state,

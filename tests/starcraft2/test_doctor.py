@@ -16,17 +16,9 @@ from lica_jax.starcraft2.install import find_install
 from lica_jax.starcraft2.mapfiles import install_maps
 from lica_jax.starcraft2.maps import MAPS
 from lica_jax.starcraft2.process import LaunchSettings
-from lica_jax.starcraft2.testing.install import living, make_install, set_faults
+from lica_jax.starcraft2.testing.install import make_install, set_faults
 
 BRIEF = LaunchSettings(start_timeout=20, call_timeout=3, quit_timeout=0.5, term_timeout=0.5)
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    root = make_install(tmp_path / "game")
-    monkeypatch.setenv("SC2PATH", str(root))
-    yield root
-    assert living(root) == []
 
 
 def named(found, name):
@@ -41,7 +33,7 @@ def static():
     return found
 
 
-def test_a_usable_machine(tree):
+def test_a_usable_machine(sc2):
     found = static()
     assert doctor.exit_code(found) == 0
     assert named(found, "version").status == "warning"  # it is the test double
@@ -56,21 +48,21 @@ def test_no_game(monkeypatch, tmp_path):
     assert "SC2PATH" in named(found, "game").fix
 
 
-def test_versions_and_libraries(tree):
-    (tree / checks.MARKER).unlink()
+def test_versions_and_libraries(sc2):
+    (sc2 / checks.MARKER).unlink()
     assert "4.10" in named(static(), "version").text
-    make_install(tree, build=80000)
-    (tree / checks.MARKER).unlink()
-    (tree / "Libs").rmdir()
+    make_install(sc2, build=80000)
+    (sc2 / checks.MARKER).unlink()
+    (sc2 / "Libs").rmdir()
     found = static()
     assert named(found, "version").status == "warning"
     assert "Base75689" in named(found, "game").text
     assert named(found, "libraries").status == "warning"
 
 
-def test_maps_missing_misplaced_or_foreign(tree):
-    folder = tree / "Maps/SMAC_Maps"
-    (tree / checks.MARKER).unlink()
+def test_maps_missing_misplaced_or_foreign(sc2):
+    folder = sc2 / "Maps/SMAC_Maps"
+    (sc2 / checks.MARKER).unlink()
     check = named(static(), "maps")
     assert check.status == "warning" and "--overwrite" in check.fix
     (folder / "3m.SC2Map").write_bytes(b"PK\x03\x04")
@@ -83,7 +75,7 @@ def test_maps_missing_misplaced_or_foreign(tree):
     assert named(static(), "maps").fix == f"lica-jax sc2 install-maps {folder / 'SMAC_Maps'}"
 
 
-def test_packages(tree, monkeypatch):
+def test_packages(sc2, monkeypatch):
     def refuse():
         raise UserError("both are installed; pip uninstall something")
 
@@ -131,7 +123,7 @@ def tried(**kwargs):
     return list(trial.launch_checks(find_install(), settings=BRIEF, **kwargs))
 
 
-def test_launch(tree):
+def test_launch(sc2):
     found = tried()
     assert [c.name for c in found] == [
         *("launch", "episode", "graphics", "memory", "pipelining", "shutdown")
@@ -152,8 +144,8 @@ def test_launch(tree):
         ({"never_all": 1}, "256 game loops", "report it"),
     ],
 )
-def test_launch_of_a_game_that_fails(tree, faults, words, fix):
-    set_faults(tree, **faults)
+def test_launch_of_a_game_that_fails(sc2, faults, words, fix):
+    set_faults(sc2, **faults)
     found = tried()
     check = named(found, "launch") if len(found) == 1 else found[-1]
     assert check.status == "problem"
@@ -161,14 +153,14 @@ def test_launch_of_a_game_that_fails(tree, faults, words, fix):
     assert doctor.exit_code(found) == 2
 
 
-def test_launch_notices_a_forced_ending_and_too_many_workers(tree):
-    set_faults(tree, ignore_quit=True, ignore_sigterm=True)
+def test_launch_notices_a_forced_ending_and_too_many_workers(sc2):
+    set_faults(sc2, ignore_quit=True, ignore_sigterm=True)
     found = tried(workers=1_000_000)
     assert "by force" in named(found, "shutdown").text
     assert named(found, "memory").status == "problem"
 
 
-def test_launch_of_a_game_whose_episodes_do_not_repeat(tree, monkeypatch):
+def test_launch_of_a_game_whose_episodes_do_not_repeat(sc2, monkeypatch):
     """FakeSC2's battles follow from its seed; another one for each process makes them differ."""
     numbers = iter(range(100))
 
@@ -184,13 +176,13 @@ def test_launch_of_a_game_whose_episodes_do_not_repeat(tree, monkeypatch):
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_doctor_prints_a_line_per_check(tree, capsys):
+def test_doctor_prints_a_line_per_check(sc2, capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("all is well, 1 to know about")
     assert all(line.split()[0] in ("ok", "warning") for line in lines[:-2])
-    (tree / "Maps/SMAC_Maps/3m.SC2Map").unlink()
-    assert main(["doctor", "--workers", "4", "--sc2-path", str(tree)]) == 2
+    (sc2 / "Maps/SMAC_Maps/3m.SC2Map").unlink()
+    assert main(["doctor", "--workers", "4", "--sc2-path", str(sc2)]) == 2
     out = capsys.readouterr().out
     assert "-> lica-jax sc2 install-maps" in out and "1 to repair" in out
 
@@ -233,7 +225,7 @@ def test_last_words_follow_their_line():
         (["replay", "/nowhere"], "cannot read /nowhere"),
     ],
 )
-def test_bad_command_lines(tree, argv, says):
+def test_bad_command_lines(sc2, argv, says):
     with pytest.raises(UserError, match=says):
         main(argv)
 
@@ -257,13 +249,13 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def bare(tree):
-    shutil.rmtree(tree / "Maps")
-    return tree
+def bare(sc2):
+    shutil.rmtree(sc2 / "Maps")
+    return sc2
 
 
-def contents(tree):
-    folder = tree / "Maps/SMAC_Maps"
+def contents(sc2):
+    folder = sc2 / "Maps/SMAC_Maps"
     return {p.name: p.read_bytes() for p in folder.iterdir()} if folder.exists() else {}
 
 
@@ -281,13 +273,13 @@ def test_install_maps(bare, source, capsys):
     assert contents(bare) == expected()
 
 
-def test_maps_that_differ_are_kept_unless_told_otherwise(tree, source):
-    before = contents(tree)
+def test_maps_that_differ_are_kept_unless_told_otherwise(sc2, source):
+    before = contents(sc2)
     with pytest.raises(UserError, match=r"files for 3m, 8m.*nothing was written.*--overwrite"):
         install_maps(source)
-    assert contents(tree) == before
+    assert contents(sc2) == before
     assert len(install_maps(source, overwrite=True)[1]) == 23
-    assert contents(tree) == expected()
+    assert contents(sc2) == expected()
 
 
 def test_bad_sources_change_nothing(bare, source, tmp_path):
@@ -339,22 +331,22 @@ def test_bad_targets(bare, source, tmp_path, monkeypatch):
         install_maps(source, str(tmp_path))
 
 
-def test_a_link_in_the_place_of_a_map_is_replaced_not_followed(tree, source, tmp_path):
+def test_a_link_in_the_place_of_a_map_is_replaced_not_followed(sc2, source, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("precious")
-    (tree / "Maps/SMAC_Maps/3m.SC2Map").unlink()
-    (tree / "Maps/SMAC_Maps/3m.SC2Map").symlink_to(precious)
+    (sc2 / "Maps/SMAC_Maps/3m.SC2Map").unlink()
+    (sc2 / "Maps/SMAC_Maps/3m.SC2Map").symlink_to(precious)
     install_maps(source, overwrite=True)
     assert precious.read_text() == "precious"
-    assert contents(tree) == expected()
-    assert not (tree / "Maps/SMAC_Maps/3m.SC2Map").is_symlink()
+    assert contents(sc2) == expected()
+    assert not (sc2 / "Maps/SMAC_Maps/3m.SC2Map").is_symlink()
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_failure_in_the_middle_is_undone(tree, source, monkeypatch, fresh):
+def test_a_failure_in_the_middle_is_undone(sc2, source, monkeypatch, fresh):
     if fresh:
-        shutil.rmtree(tree / "Maps")
-    before, rename, count = contents(tree), type(source).rename, 0
+        shutil.rmtree(sc2 / "Maps")
+    before, rename, count = contents(sc2), type(source).rename, 0
 
     def failing(self, to):
         nonlocal count
@@ -366,5 +358,5 @@ def test_a_failure_in_the_middle_is_undone(tree, source, monkeypatch, fresh):
     monkeypatch.setattr(type(source), "rename", failing)
     with pytest.raises(UserError, match=r"No space left.*nothing was changed"):
         install_maps(source, overwrite=True)
-    assert contents(tree) == before
-    assert (tree / "Maps").exists() is not fresh
+    assert contents(sc2) == before
+    assert (sc2 / "Maps").exists() is not fresh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from lica_jax.errors import UserError
 from lica_jax.starcraft2 import layout, messages, rewards
 from lica_jax.starcraft2.errors import GameError
 from lica_jax.starcraft2.layout import Scene, Terrain
-from lica_jax.starcraft2.maps import MAPS, map_facts
+from lica_jax.starcraft2.maps import MAPS, MapFacts, map_facts
 from lica_jax.starcraft2.options import Options
 from lica_jax.starcraft2.units import ALLY_KINDS, STOCK, Side, roster
 
@@ -45,16 +46,6 @@ SIZES = {  # of SMAC: observation, state, actions
     "bane_vs_bane": (336, 984, 30),
     "2c_vs_64zg": (332, 342, 70),
 }
-SETS = {  # of smac_sizes.json
-    "paper_maps_default_args": {},
-    "all_maps_default_args": {},
-    "paper_maps_state_last_action_False": {"state_last_action": False},
-    "paper_maps_obs_last_action_True_timestep_True": {
-        "obs_last_action": True,
-        "obs_timestep_number": True,
-        "state_timestep_number": True,
-    },
-}
 
 
 @pytest.fixture
@@ -84,20 +75,38 @@ def test_every_map_has_smacs_sizes():
 
 def test_maps_are_smacs(golden_path):
     registry = json.loads(golden_path("smac_map_registry.json").read_text())
-    assert set(registry) == set(MAPS)
+    names = {"a_race": "ally_race", "b_race": "enemy_race", "unit_type_bits": "type_bits"}
     for name, facts in registry.items():
-        assert tuple(facts.values()) == dataclasses.astuple(MAPS[name])
+        given = {names.get(key, key): value for key, value in facts.items()}
+        assert given == dataclasses.asdict(MAPS[name]), name
+    assert set(registry) == set(MAPS)
+
+
+def options_of(title):
+    """The options that a title of smac_sizes.json names, as in ``..._obs_last_action_True``."""
+    values = {}
+    for name, value in re.findall(r"((?:obs|state)_last_action|timestep)_(True|False)", title):
+        both = ("obs_timestep_number", "state_timestep_number") if name == "timestep" else (name,)
+        values |= dict.fromkeys(both, value == "True")
+    assert values or title.endswith("_default_args"), title
+    return Options(**values)
+
+
+def races(ally_shield, enemy_shield):
+    return "TP"[bool(ally_shield)], "TP"[bool(enemy_shield)]
 
 
 def test_sizes_with_options_are_smacs(golden_path):
+    """From the numbers beside them alone: a file of other maps will do."""
     for title, maps in json.loads(golden_path("smac_sizes.json").read_text()).items():
-        options = Options(**SETS[title])
+        options = options_of(title)
         for name, want in maps.items():
-            facts = MAPS[name]
+            shields = want["shield_bits_ally"], want["shield_bits_enemy"]
+            size = want["n_agents"], want["n_enemies"], want["episode_limit"]
+            facts = MapFacts(*size, *races(*shields), want["unit_type_bits"], "marines")
             assert layout.n_actions(facts) == want["n_actions"]
             assert layout.obs_size(facts, options) == want["obs_size"], (title, name)
             assert layout.state_size(facts, options) == want["state_size"], (title, name)
-            assert facts.limit == want["episode_limit"]
             parts = layout.obs_parts(facts, options)
             assert parts.move == want["obs_move"]
             assert list(parts.enemy) == want["obs_enemy"]
@@ -109,6 +118,11 @@ def test_sizes_with_options_are_smacs(golden_path):
             assert ally == len(want["ally_state_attr_names"])
             enemy = 3 + facts.enemy_shield + facts.type_bits
             assert enemy == len(want["enemy_state_attr_names"])
+            if name in MAPS:
+                ours = MAPS[name]
+                assert (ours.ally_shield, ours.enemy_shield) == shields
+                assert (ours.n_agents, ours.n_enemies, ours.limit) == size
+                assert ours.type_bits == facts.type_bits
 
 
 def test_an_unknown_map_is_named_with_its_neighbours():
@@ -135,22 +149,38 @@ def test_features_and_rewards_are_smacs(golden_path):
     with np.load(golden_path("smac_features.npz"), allow_pickle=False) as file:
         arrays = dict(file)
     names = {key.split(".")[0] for key in arrays}
-    assert names <= set(MAPS) and names
+    assert names
     for name in names:
         prefix = f"{name}."
         given = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        check_features(name, given)
+        facts = facts_of(given)
+        if name in MAPS:
+            want = MAPS[name]
+            shields = want.ally_shield, want.enemy_shield
+            assert (facts.ally_shield, facts.enemy_shield) == shields
+            assert (facts.type_bits, facts.map_type) == (want.type_bits, want.map_type)
+        check_features(name, facts, given)
 
 
-def check_features(name, given):
-    facts, options = MAPS[name], Options()
-    steps, n_agents, _ = given["ally"].shape
-    n_enemies = given["enemy"].shape[1]
-    facts = dataclasses.replace(facts, n_agents=n_agents, n_enemies=n_enemies)
+def facts_of(given):
+    """The facts that follow from the arrays themselves."""
+    n, m = given["ally"].shape[1], given["enemy"].shape[1]
+    ally_shield, enemy_shield = (int(given[side][..., 3].any()) for side in ("ally", "enemy"))
+    untyped = 4 + m * (5 + enemy_shield) + (n - 1) * (5 + ally_shield) + 1 + ally_shield
+    type_bits, rest = divmod(given["obs"].shape[-1] - untyped, n + m)
+    assert rest == 0
+    kinds = {str(kind) for kind in given["ally_type_name"]}
+    (map_type,) = [key for key, members in ALLY_KINDS.items() if set(members) == kinds]
+    return MapFacts(n, m, 100, *races(ally_shield, enemy_shield), type_bits, map_type)
+
+
+def check_features(name, facts, given):
+    options = Options()
+    steps, n_agents, n_enemies = len(given["ally"]), facts.n_agents, facts.n_enemies
     kinds = ALLY_KINDS[facts.map_type]
     stock = STOCK | {"zergling": 105}
     ally_types = tuple(FIRST + kinds.index(str(kind)) for kind in given["ally_type_name"])
-    enemy_types = tuple(stock[str(kind)] for kind in given["enemy_type_name"])
+    enemy_types = tuple(stock.get(str(kind), 999) for kind in given["enemy_type_name"])
     cast = roster(facts, ally_types, enemy_types, FIRST)
     assert (cast.ally_cooldown == given["ally_max_cooldown"]).all()
     if facts.type_bits:

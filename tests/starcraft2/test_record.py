@@ -19,23 +19,14 @@ from lica_jax.starcraft2.install import find_install, map_path
 from lica_jax.starcraft2.options import Options
 from lica_jax.starcraft2.process import Game, LaunchSettings
 from lica_jax.starcraft2.record import record, replay
-from lica_jax.starcraft2.testing.install import living, make_install, set_faults
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    root = make_install(tmp_path / "game")
-    monkeypatch.setenv("SC2PATH", str(root))
-    yield root
-    assert living(root) == []
-
+from lica_jax.starcraft2.testing.install import set_faults
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.sc2rec"))
 assert TRANSCRIPTS
 
 
 @pytest.fixture
-def recorded(tree, tmp_path):
+def recorded(sc2, tmp_path):
     path = tmp_path / "3m.sc2t"
     return path, record("3m", path, episodes=2, seed=3)
 
@@ -59,7 +50,7 @@ def test_record_and_replay(recorded, tmp_path):
     assert record("3m", tmp_path / "other", episodes=2, seed=4).digest != header.digest
 
 
-def test_every_option_travels_with_the_transcript(tree, tmp_path):
+def test_every_option_travels_with_the_transcript(sc2, tmp_path):
     options = Options(obs_pathing_grid=True, obs_last_action=True, reward_sparse=True, step_mul=4)
     path = tmp_path / "t"
     record("2s3z", path, episodes=1, options=options)
@@ -76,7 +67,7 @@ def test_a_transcript_holds_the_game_from_its_first_word(recorded):
     assert len(header.map_sha256) == 64
 
 
-def test_recording_and_trying_send_the_map_as_training_does(tree, tmp_path, monkeypatch):
+def test_recording_and_trying_send_the_map_as_training_does(sc2, tmp_path, monkeypatch):
     sent = []
 
     def env(*args, map_data=None, **settings):
@@ -102,7 +93,7 @@ def test_transcripts_of_other_days_and_machines_give_the_same_to_the_bit(path):
     assert result.fake == path.stem.startswith("fake_")
 
 
-def test_the_digest_is_that_of_play_without_recording(recorded, tree, tmp_path):
+def test_the_digest_is_that_of_play_without_recording(recorded, sc2, tmp_path):
     """... and does not depend on pipelining."""
     env = StarCraft2Env(
         "3m", launch=lambda n: Game.launch(find_install(), tmp_path), seed=3, pipeline=False
@@ -173,11 +164,11 @@ def test_answers_that_fail_end_the_replay(recorded):
 # --- recording that fails ------------------------------------------------------------------------
 
 
-def test_nothing_is_left_of_a_recording_that_fails(tree, tmp_path):
+def test_nothing_is_left_of_a_recording_that_fails(sc2, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     for faults in ({"crash_at_loop": 100}, {"hang_on": "join_game"}, {"error_on": "create_game"}):
-        set_faults(tree, **faults)
+        set_faults(sc2, **faults)
         brief = LaunchSettings(start_timeout=10, call_timeout=1, quit_timeout=0.5, term_timeout=0.5)
         with pytest.raises(UserError, match="nothing was recorded"):
             record("3m", folder / "t", settings=brief)
@@ -254,7 +245,7 @@ def test_a_file_that_unpacks_without_end_is_cut_off(recorded, tmp_path, monkeypa
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_commands(tree, tmp_path, capsys):
+def test_commands(sc2, tmp_path, capsys):
     path = str(tmp_path / "t")
     assert main(["record", "3m", "--out", path, "--episodes", "1", "--seed", "5"]) == 0
     out = capsys.readouterr().out

@@ -19,8 +19,9 @@ from lica_jax.engine import make_engine
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.logging.rows import read_rows
-from lica_jax.starcraft2.testing.install import living, make_install, set_faults
-from tests.starcraft2.test_vector import temp, wait_until  # noqa: F401 (a fixture)
+from lica_jax.starcraft2.task import NAMES
+from lica_jax.starcraft2.testing.install import living, set_faults
+from tests.starcraft2.conftest import wait_until
 
 BINARY = "Versions/Base75689/SC2_x64"
 SMALL = {
@@ -28,14 +29,6 @@ SMALL = {
     "algo": {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8},
     "eval": {"interval": 1000, "episodes": 3, "final_episodes": 3},
 }  # fmt: skip
-
-
-@pytest.fixture
-def sc2(tmp_path, monkeypatch):
-    root = make_install(tmp_path / "sc2")
-    monkeypatch.setenv("SC2PATH", str(root))
-    yield root
-    assert wait_until(lambda: not living(root)), "games are left"
 
 
 def kill_after(run_dir, rows, find_pid):
@@ -60,7 +53,7 @@ def parent_of(pid):
         return int(file.read().rpartition(")")[2].split()[1])
 
 
-def test_training_survives_a_killed_game_and_a_killed_worker(sc2, temp, tmp_path):  # noqa: F811
+def test_training_survives_a_killed_game_and_a_killed_worker(sc2, private_temp, tmp_path):
     run_dir = tmp_path / "run"
     games = lambda: living(sc2)  # noqa: E731
     wait_game = kill_after(run_dir, 2, lambda: games()[0])
@@ -75,7 +68,7 @@ def test_training_survives_a_killed_game_and_a_killed_worker(sc2, temp, tmp_path
     assert sum(r["train/episodes"] * r["train/episode_length_mean"] for r in rows) == pytest.approx(
         result.summary["env_steps"][0]
     )
-    assert wait_until(lambda: not living(sc2)) and not list(temp.iterdir())
+    assert wait_until(lambda: not living(sc2)) and not list(private_temp.iterdir())
     # And nothing of it is called a result.
     saved = json.loads((run_dir / "result.json").read_text())
     assert saved["test_double"] is True and "FakeSC2" in saved["task_source"]
@@ -174,13 +167,13 @@ def test_transfer_from_smax_to_smac_and_back(sc2, tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_played_is_refused(
-    sc2, temp, tmp_path, monkeypatch, capsys, break_it, task, message  # noqa: F811
+    sc2, private_temp, tmp_path, monkeypatch, capsys, break_it, task, message
 ):  # fmt: skip
     break_it(sc2, monkeypatch)
     run_dir = tmp_path / "run"
     assert main(["train", "lica", f"smac/{task}", "--run-dir", str(run_dir)]) == 2
     assert message in capsys.readouterr().err
-    assert not (run_dir / "config.json").exists() and not list(temp.iterdir())
+    assert not (run_dir / "config.json").exists() and not list(private_temp.iterdir())
 
 
 def test_streams_are_refused(sc2, capsys):
@@ -227,7 +220,7 @@ def test_games_that_do_not_start_any_more_end_a_run_that_can_go_on(sc2, tmp_path
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, temp, tmp_path, number, code):  # noqa: F811
+def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, private_temp, tmp_path, number, code):
     run_dir = tmp_path / "run"
     sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]
     few = ["--eval.episodes", "2", "--eval.final-episodes", "2", "--checkpoint.every-seconds", "0"]
@@ -238,7 +231,9 @@ def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, temp, tmp_path, nu
     assert wait_until(lambda: metrics.exists() and len(read_rows(metrics)) >= 4, 120)
     trainer.send_signal(number)
     assert trainer.wait(60) == code
-    assert wait_until(lambda: not living(sc2)) and wait_until(lambda: not list(temp.iterdir()))
+    assert wait_until(lambda: not living(sc2)) and wait_until(
+        lambda: not list(private_temp.iterdir())
+    )
     before = max(row["update"] for row in read_rows(metrics))
     done = read_rows(metrics)[before - 1]["env_steps"]
     more = ["--resume", "--run-dir", str(run_dir), "--total-steps", str(done + 400)]
@@ -246,3 +241,14 @@ def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, temp, tmp_path, nu
     rows = read_rows(metrics)
     assert [row["update"] for row in rows] == list(range(1, len(rows) + 1)) and len(rows) > before
     assert "resumed" in json.loads((run_dir / "versions.json").read_text())
+
+
+def test_returns_are_bounded_where_nothing_lost_comes_back():
+    """Shields, Zerg and what a medivac heals come back, to be shot down again."""
+    bounds = {name: make_task(f"smac/{name}").spec.max_return for name in NAMES}
+    bounded = {name for name, bound in bounds.items() if bound is not None}
+    assert bounded == {name for name in NAMES if name.endswith("m")}  # Terran, no medivacs
+    assert {bounds[name] for name in bounded} == {20.0}
+    assert make_task("smac/3m:reward_scale_rate=10").spec.max_return == 10
+    for option in ("reward_sparse=true", "reward_scale=false"):
+        assert make_task(f"smac/3m:{option}").spec.max_return is None

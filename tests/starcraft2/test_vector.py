@@ -16,38 +16,11 @@ from lica_jax.starcraft2 import slab
 from lica_jax.starcraft2.errors import GameFailed
 from lica_jax.starcraft2.options import Options
 from lica_jax.starcraft2.process import LaunchSettings
-from lica_jax.starcraft2.testing.install import living, make_install, set_faults
+from lica_jax.starcraft2.testing.install import living, set_faults
 from lica_jax.starcraft2.vector import Fleet, GameSettings, check_memory
+from tests.starcraft2.conftest import wait_until
 
 ALL = np.ones(2, bool)
-
-
-@pytest.fixture
-def sc2(tmp_path):
-    """A fake installation, private temp folders, and nothing of either alive or left afterwards."""
-    root = make_install(tmp_path / "sc2")
-    yield root
-    assert wait_until(lambda: not living(root)), "games are left"
-
-
-@pytest.fixture
-def temp(tmp_path, monkeypatch):
-    import tempfile
-
-    folder = tmp_path / "temp"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-def wait_until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def fleet(root, n=2, map_name="3m", seed="test", options=None, **launch):
@@ -75,7 +48,7 @@ def play(games, rng, steps, shown=None):
     return seen
 
 
-def test_the_same_seeds_and_actions_give_the_same_episodes(sc2, temp):
+def test_the_same_seeds_and_actions_give_the_same_episodes(sc2, private_temp):
     runs = []
     for _ in range(2):
         games = fleet(sc2, options=Options(obs_timestep_number=True))
@@ -86,7 +59,7 @@ def test_the_same_seeds_and_actions_give_the_same_episodes(sc2, temp):
             np.testing.assert_array_equal(x, y)
     assert not np.array_equal(runs[0][-1].obs[0], runs[0][-1].obs[1]), "each game has its own seed"
     assert any(s.reward.any() for s in runs[0]) and runs[0][0].obs.shape == (2, 3, 31)
-    assert not list(temp.iterdir())
+    assert not list(private_temp.iterdir())
 
 
 def test_rows_that_are_not_asked_for_keep_what_they_showed(sc2):
@@ -161,21 +134,23 @@ def test_games_that_never_start_again_end_the_run(sc2):
         ({"never_all": 1}, "were never 3 allies"),
     ],
 )
-def test_a_game_that_cannot_be_played_is_refused_with_its_own_words(sc2, temp, faults, message):
+def test_a_game_that_cannot_be_played_is_refused_with_its_own_words(
+    sc2, private_temp, faults, message
+):
     set_faults(sc2, **faults)
     with pytest.raises(UserError, match=message) as error:
         fleet(sc2, start_timeout=30)
     assert "sc2 doctor" in str(error.value)
-    assert wait_until(lambda: not living(sc2)) and not list(temp.iterdir())
+    assert wait_until(lambda: not living(sc2)) and not list(private_temp.iterdir())
 
 
-def test_more_games_than_memory_are_refused_after_the_first(sc2, temp, monkeypatch):
+def test_more_games_than_memory_are_refused_after_the_first(sc2, private_temp, monkeypatch):
     import lica_jax.starcraft2.vector as vector
 
     monkeypatch.setattr(vector, "available_memory", lambda: 40 << 20)
     with pytest.raises(UserError, match=r"5 games need .* measured.*--envs"):
         fleet(sc2, n=5)
-    assert wait_until(lambda: not living(sc2)) and not list(temp.iterdir())
+    assert wait_until(lambda: not living(sc2)) and not list(private_temp.iterdir())
 
 
 def test_the_memory_check():
@@ -205,7 +180,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_nothing_is_left_however_the_trainer_ends(sc2, temp, how):
+def test_nothing_is_left_however_the_trainer_ends(sc2, private_temp, how):
     script = textwrap.dedent(SCRIPT).format(end=ENDS[how])
     done = subprocess.run(
         [sys.executable, "-c", script, str(sc2)], capture_output=True, text=True, timeout=120
@@ -214,7 +189,7 @@ def test_nothing_is_left_however_the_trainer_ends(sc2, temp, how):
     workers = [int(pid) for pid in done.stdout.split()[1:]]
     assert wait_until(lambda: not living(sc2)), how
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers)), how
-    assert wait_until(lambda: not list(temp.iterdir())), list(temp.iterdir())
+    assert wait_until(lambda: not list(private_temp.iterdir())), list(private_temp.iterdir())
 
 
 def test_replays_are_stored(sc2, tmp_path):
