@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lica_jax.config import TrainConfig, load_config
+from lica_jax.config import MAX_EPISODES, TrainConfig, load_config
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.evaluation import EXPORTED, Evaluator, evaluation_keys
@@ -18,7 +21,7 @@ from lica_jax.host import HostRuns, HostTask, is_host_task
 from lica_jax.policy import Policy, load_policy
 from lica_jax.run_dir import make_folder
 from lica_jax.session import Session
-from lica_jax.types import TaskSpec
+from lica_jax.types import Task, TaskSpec
 
 PyTree = Any
 
@@ -107,7 +110,13 @@ def train(
 
 
 def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    return (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    """A seed or several, from whatever counts as integers."""
+    with contextlib.suppress(TypeError):
+        return (operator.index(seeds),)
+    try:
+        return tuple(operator.index(seed) for seed in seeds)
+    except TypeError:
+        raise UserError(f"seeds must be an integer or several, got {seeds!r}") from None
 
 
 def evaluate(
@@ -135,8 +144,13 @@ def evaluate(
     Raises:
       UserError: no such policy, or it does not fit the task.
     """
-    if episodes is not None and episodes < 1:
-        raise UserError(f"episodes must be at least 1, got {episodes}")
+    for name, value, low, high in (
+        ("episodes", 1 if episodes is None else episodes, 1, MAX_EPISODES),
+        ("seed", seed, 0, 2**31 - 1),
+        ("envs", envs, 1, 10_000),
+    ):
+        if not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     target = make_task(task or policy.spec.name)
     for name in ("n_agents", "n_actions", "continuous", "obs_size"):
@@ -146,6 +160,7 @@ def evaluate(
                 f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
                 f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
             )
+    _check_state(policy, target)
     episodes = episodes or (32 if is_host_task(target) else 512)
     params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
     played = params, evaluation_keys((seed,), EXPORTED), hp, episodes
@@ -160,6 +175,20 @@ def evaluate(
     return {"task": target.spec.name, "policy": about, **figures}
 
 
+def _check_state(policy: Policy, target: Task | HostTask) -> None:
+    """Some policies carry a critic that takes the state; the others do not mind its size."""
+    have, need = policy.spec.state_size, target.spec.state_size
+    if have == need:
+        return
+    algo = policy.algo_for(target.spec)
+    wanted = jax.eval_shape(lambda key: algo.policy(algo.init(key)), jax.random.key(0))
+    if jax.tree.map(jnp.shape, policy.params) != jax.tree.map(jnp.shape, wanted):
+        raise UserError(
+            f"this policy was trained on {policy.spec.name} (state_size {have}), which its critic "
+            f"takes, and cannot play {target.spec.name} (state_size {need})"
+        )
+
+
 def _hint(trained: str, target: str) -> str:
     """smax/ tasks take what was trained on smac/, in SMAC's layout."""
     both = {name.partition("/")[0] for name in (trained, target)} == {"smac", "smax"}
@@ -171,8 +200,6 @@ def _evaluate_on_host(
 ) -> dict[str, Any]:
     """What `evaluate` adds for a task outside JAX; ``played`` are `HostRuns.evaluate`'s arguments,
     the number of episodes last."""
-    if envs < 1:
-        raise UserError(f"envs must be at least 1, got {envs}")
     target.check()
     folder = None if save_replay is None else Path(save_replay)
     if folder is not None:

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 import sys
+import typing
 from pathlib import Path
 
 from lica_jax.commands import Parser, count, dispatch, plain_number
@@ -99,11 +100,8 @@ def _train(argv: list[str]) -> int:
     args, settings = parser.parse_known_args(argv)
 
     if args.help:
-        parser.print_help()
-        print("\nSETTINGS, with this algorithm's, task's and preset's values:\n")
-        settings = ["--help"]
-        names = names if len(names) == 2 else ["lica", "smax/3m"]
-    elif len(names) == 1 or (not names and not args.resume):
+        return _show_settings(parser, args, names)
+    if len(names) == 1 or (not names and not args.resume):
         raise UserError(
             "train needs an algorithm and a task, before any flag, for example: "
             "lica-jax train lica smax/3m\n" + TRAIN_USAGE
@@ -113,8 +111,14 @@ def _train(argv: list[str]) -> int:
     if args.resume:
         config = _resumed_config(args, names)
     else:
-        config = load_config(*names, preset=args.preset or DEFAULT_PRESET)
+        config = load_config(*names, preset=_preset(args))
+    named = config.algorithm, config.task
     config = parse_settings(config, settings, meta)
+    if named != (config.algorithm, config.task) and not args.resume:
+        raise UserError(
+            "the algorithm and the task are named before any flag, for example: "
+            f"lica-jax train {config.algorithm} {config.task}"
+        )
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
 
     from lica_jax.api import train
@@ -127,16 +131,37 @@ def _train(argv: list[str]) -> int:
     return 0
 
 
+def _preset(args) -> str:
+    from lica_jax.config import DEFAULT_PRESET
+
+    return DEFAULT_PRESET if args.preset is None else args.preset
+
+
+def _show_settings(parser, args, names: list[str]) -> int:
+    """Every setting with its value for the named algorithm and task, or for LICA on 3m."""
+    from lica_jax.config import load_config, resolve
+    from lica_jax.envs import make_task
+
+    if len(names) == 1:
+        raise UserError(
+            f"name a task as well, for example: lica-jax train {names[0]} smax/3m --help"
+        )
+    algorithm, task = names or ("lica", "smax/3m")
+    config = resolve(load_config(algorithm, task, preset=_preset(args)), make_task(task).spec)
+    parser.print_help()
+    print(f"\nSETTINGS, with the values of {algorithm} on {task}, preset {config.preset!r}:\n")
+    parse_settings(config, ["--help"], [])
+    return 0
+
+
 def _resumed_config(args, names):
-    from lica_jax.run_dir import read_config
+    from lica_jax.run_dir import check_names, read_config
 
     if args.run_dir is None:
         raise UserError("--resume needs the --run-dir of the run to go on with")
     config = read_config(args.run_dir)
-    if names and names != [config.algorithm, config.task]:
-        raise UserError(
-            f"{args.run_dir} holds {config.algorithm} on {config.task}, not {' on '.join(names)}"
-        )
+    if names:
+        check_names(args.run_dir, *names)
     if args.preset and args.preset != config.preset:
         raise UserError(
             f"{args.run_dir} was made with preset {config.preset!r}, not {args.preset!r}"
@@ -147,16 +172,41 @@ def _resumed_config(args, names):
 def setting_flags(config, prefix: str = "--") -> list[str]:
     """The flags of a configuration: its fields, nested ones with a dot."""
     flags = []
+    hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         name, value = prefix + field.name.replace("_", "-"), getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             flags += setting_flags(value, name + ".")
         else:
-            flags.append(name)
-            if isinstance(value, bool):
-                head, _, last = name.rpartition(".")
-                flags.append(f"{head}.no-{last}" if head else f"--no-{last[2:]}")
+            flags += [name, _negated(name)] if hints[field.name] is bool else [name]
     return flags
+
+
+def _negated(flag: str) -> str:
+    """``--algo.no-double-q`` of ``--algo.double-q``."""
+    head, _, last = flag.removeprefix("--").rpartition(".")
+    return f"--{head}.no-{last}" if head else f"--no-{last}"
+
+
+def _switches(settings: list[str], known: list[str]) -> list[str]:
+    """``--algo.double-q False`` and ``--algo.double-q=False`` as ``--algo.no-double-q``."""
+    out: list[str] = []
+    words = iter(settings)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        plain = flag.replace("_", "-")
+        if _negated(plain) not in known:
+            out.append(word)
+            continue
+        if not equals:
+            value = next(words, "True")
+        if value.lower() in ("true", "false"):
+            out.append(plain if value.lower() == "true" else _negated(plain))
+        elif equals:
+            raise UserError(f"{flag} is True or False, got {value!r}")
+        else:  # the switch alone, and the next word
+            out += [plain, *_switches([value, *words], known)]
+    return out
 
 
 def parse_settings(config, settings: list[str], meta: list[str]):
@@ -178,7 +228,7 @@ def parse_settings(config, settings: list[str], meta: list[str]):
     from lica_jax.config import TrainConfig
 
     kind = TrainConfig[type(config.algo), type(config.hp)]
-    wanted = [plain_number(word) for word in settings]
+    wanted = [plain_number(word) for word in _switches(settings, known)]
     heard = io.StringIO()
     try:
         with contextlib.redirect_stderr(heard):
@@ -219,15 +269,13 @@ def default_run_dir(algorithm: str, task: str) -> Path:
 def _eval(argv: list[str]) -> int:
     parser = Parser(prog="lica-jax eval", allow_abbrev=False, description=COMMANDS["eval"])
     parser.add_argument("path", type=Path, help="a run directory or a policy file (.safetensors)")
-    parser.add_argument("--episodes", type=int, help="episodes per mode (512; 32 on smac/ tasks)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episodes (0)")
+    parser.add_argument("--episodes", type=count, help="episodes per mode (512; 32 on smac/ tasks)")
+    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes (0)")
     parser.add_argument("--task", help="another task with the same sizes; default the trained one")
-    parser.add_argument("--envs", type=int, default=8, help="games at once, on smac/ tasks (8)")
+    parser.add_argument("--envs", type=count, default=8, help="games at once, on smac/ tasks (8)")
     parser.add_argument("--save-replay", type=Path, metavar="DIR", help="store the game's replays")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
-    if not 0 <= args.seed < 2**31:
-        raise UserError(f"--seed must be within 0 and 2^31 - 1, got {args.seed}")
 
     from lica_jax.api import evaluate
 
@@ -279,7 +327,7 @@ def _list(argv: list[str]) -> int:
     parser.add_argument("what", nargs="?", choices=("algorithms", "tasks", "presets", "ablations"))
     args = parser.parse_args(argv)
     from lica_jax.algorithms import REGISTRY
-    from lica_jax.config import DEFAULT_PRESET, ablation_names, preset_names
+    from lica_jax.config import DEFAULT_PRESET, ablation_names, preset_coverage, preset_names
     from lica_jax.envs import Free, describe_task, task_names, task_options
 
     if args.what in (None, "algorithms"):
@@ -300,6 +348,8 @@ def _list(argv: list[str]) -> int:
         print("presets")
         for name in preset_names():
             print(f"  {name}{' (default)' if name == DEFAULT_PRESET else ''}")
+            for line in preset_coverage(name):
+                print(f"    {line}")
     if args.what in (None, "ablations"):
         print("ablations, on top of any preset: --preset paper+NAME")
         for algorithm in REGISTRY:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable
 
-from lica_jax.errors import UserError
+from lica_jax.errors import UserError, did_you_mean, unknown
 
 
 def dispatch(
@@ -36,10 +35,7 @@ def dispatch(
         return 0
     name, *rest = argv
     if name not in commands:
-        near = difflib.get_close_matches(name, commands, n=1)
-        said = f"{prog} {name}".removeprefix("lica-jax ")
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(commands)}"
-        raise UserError(f"unknown command {said!r}; {hint}")
+        raise unknown("command", name, commands, f"`{prog}` shows all")
     return commands[name][0](rest)
 
 
@@ -50,8 +46,8 @@ class Parser(argparse.ArgumentParser):
         flag = re.search(r"unrecognized arguments: (\S+)", message)
         if flag:
             known = [o for a in self._actions for o in a.option_strings]
-            near = difflib.get_close_matches(flag[1], known, n=2, cutoff=0.4)
-            message += f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(flag[1], known)
+            message += f"; {hint}" if hint else ""
         raise UserError(message)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import typing
@@ -11,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from lica_jax.algorithms import REGISTRY, algorithm_module
 from lica_jax.envs import plain_name
@@ -21,6 +22,7 @@ AlgoConfig = TypeVar("AlgoConfig")
 HParams = TypeVar("HParams")
 
 DEFAULT_PRESET = "fast"
+MAX_EPISODES = 1_000_000  # of one evaluation; their figures are kept until its end
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ def load_config(
     Overrides are fields of ``TrainConfig``; nested ones are mappings or dataclasses, for example
     ``hp={"entropy_coef": 0.1}``.
     """
+    for name, text in (("algorithm", algorithm), ("task", task), ("preset", preset)):
+        if not isinstance(text, str):
+            raise UserError(f"{name} must be a name, got {text!r}")
     module = algorithm_module(algorithm)
     base = TrainConfig(algorithm, task, module.Config(), module.HParams(), preset=preset)
     return merge(merge(base, load_preset(preset, task, algorithm)), overrides)
@@ -119,6 +124,9 @@ def load_config(
 def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
     """``config`` with the given fields replaced, recursively; unknown names raise ``UserError``."""
     if dataclasses.is_dataclass(values) and not isinstance(values, type):
+        if type(values) is not type(config):
+            wanted, got = (f"{type(x).__module__}.{type(x).__name__}" for x in (config, values))
+            raise UserError(f"{path or 'the configuration'} must be a {wanted}, got a {got}")
         return values
     if not isinstance(values, Mapping):
         raise UserError(f"{path or 'the configuration'} must be a mapping, got {values!r}")
@@ -128,19 +136,25 @@ def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
     for name, value in values.items():
         full = f"{path}.{name}" if path else name
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=2, cutoff=0.4)
-            hint = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else f"known: {', '.join(sorted(names))}"
+            raise unknown(
+                "setting", full, (f"{path}.{n}" if path else n for n in _names(config)), ""
             )
-            raise UserError(f"unknown setting {full!r}; {hint}")
         old = getattr(config, name)
         if dataclasses.is_dataclass(old):
             changes[name] = merge(old, value, full)
         else:
             changes[name] = _coerce(full, value, hints[name])
     return dataclasses.replace(config, **changes)
+
+
+def _names(config: Any) -> list[str]:
+    """Fields, nested ones with a dot."""
+    out = []
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        inner = _names(value) if dataclasses.is_dataclass(value) else []
+        out += [f"{f.name}.{name}" for name in inner] or [f.name]
+    return out
 
 
 def _coerce(name: str, value: Any, hint: Any) -> Any:
@@ -165,6 +179,8 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
         algorithm, task, preset = values["algorithm"], values["task"], values["preset"]
     except (KeyError, TypeError):
         raise UserError("not a lica_jax configuration: algorithm, task or preset missing") from None
+    if not all(isinstance(name, str) for name in (algorithm, task, preset)):
+        raise UserError("not a lica_jax configuration: algorithm, task or preset is no name")
     module = algorithm_module(algorithm)
     base = TrainConfig(algorithm, task, module.Config(), module.HParams(), preset=preset)
     return merge(base, values)
@@ -186,6 +202,22 @@ ABLATIONS = "ablations"  # the folder of changes that can be put on top of any p
 
 def preset_names() -> list[str]:
     return sorted(p.name for p in presets_dir().iterdir() if p.is_dir() and p.name != ABLATIONS)
+
+
+def preset_coverage(preset: str) -> list[str]:
+    """What a preset has values for: ``smax/: coma, qmix`` for every family of tasks."""
+    folders: dict[str, set[str]] = {}
+    for path in sorted((presets_dir() / preset).rglob("*.yaml")):
+        family, *deeper = path.relative_to(presets_dir() / preset).parts
+        if path.stem != EVERY:
+            folders.setdefault(f"{family}/" if deeper else "", set()).add(path.stem)
+    everywhere = folders.pop("", set())
+    lines = [f"every task: {', '.join(sorted(everywhere))}"] if everywhere else []
+    return lines + [
+        f"{place}: {', '.join(sorted(names - everywhere))}"
+        for place, names in folders.items()
+        if names - everywhere
+    ]
 
 
 def ablation_names(algorithm: str) -> dict[str, str]:
@@ -226,7 +258,10 @@ def load_preset(preset: str, task: str, algorithm: str) -> dict[str, Any]:
                 found = found or name == algorithm
                 _deep_update(merged, _read_preset(path))
     if not found:
-        raise UserError(f"preset {preset!r} has nothing for algorithm {algorithm!r} on {task!r}")
+        raise UserError(
+            f"preset {preset!r} has nothing for algorithm {algorithm!r} on {task!r}; it covers "
+            + "; ".join(preset_coverage(preset))
+        )
     said: dict[str, tuple[Any, str]] = {}
     for change in changes:
         values = yaml.safe_load(
@@ -304,8 +339,10 @@ def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
     at_least("collect.envs", collect.envs, 1)
     at_least("collect.length", collect.length, 1)
     at_least("eval.interval", config.eval.interval, 1)
-    at_least("eval.episodes", config.eval.episodes, 1)
-    at_least("eval.final_episodes", config.eval.final_episodes, 1)
+    for name in ("episodes", "final_episodes"):
+        at_least(f"eval.{name}", count := getattr(config.eval, name), 1)
+        if count > MAX_EPISODES:
+            out.append(f"eval.{name} must be at most {MAX_EPISODES:,}, got {count}")
     at_least("checkpoint.every_seconds", config.checkpoint.every_seconds, 0)
     at_least("checkpoint.keep", config.checkpoint.keep, 1)
     at_least("log_interval", config.log_interval, 1)
@@ -324,7 +361,10 @@ def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
                 f"({collect.envs} environments), got {config.total_steps}"
             )
         if config.total_steps + one * iterations_per_chunk(config, spec) >= 2**32:
-            out.append(f"total_steps must be below 2^32, got {config.total_steps}")
+            out.append(
+                f"total_steps and log_interval together must be below 2^32, got "
+                f"{config.total_steps} and {config.log_interval}"
+            )
     if spec.continuous and "continuous" not in REGISTRY[config.algorithm].actions:
         able = [name for name, entry in REGISTRY.items() if "continuous" in entry.actions]
         out.append(
@@ -354,13 +394,17 @@ _ANNEALED = (
 )
 
 
+# What the arrays of a run can hold.
+_LARGEST = {True: 2**31 - 1, False: float(np.finfo(np.float32).max)}  # by being an integer
+
+
 def hparam_problems(hp: Any) -> list[str]:
     """Hyper-parameters that are not finite or out of range."""
     out = []
     for f in dataclasses.fields(hp):
         value = getattr(hp, f.name)
         low, high = _RANGES[f.name]
-        if not math.isfinite(value):
+        if not math.isfinite(value) or abs(value) > _LARGEST[isinstance(value, int)]:
             out.append(f"hp.{f.name} must be a finite number, got {value}")
         elif value < low or (high is not None and value > high):
             wanted = f"within {low} and {high}" if high is not None else f"at least {low:g}"

@@ -19,10 +19,25 @@ def unknown(
     kind: str, name: str, known: Iterable[str], more: str = "`lica-jax list` shows all"
 ) -> UserError:
     """The error for a name that is not registered, with the nearest names that are."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    if near:
-        hint = f"did you mean {' or '.join(near)}?"
-    else:
+    hint = did_you_mean(name, known)
+    if not hint:
+        known = sorted(known)
         hint = "known: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return UserError(f"unknown {kind} {name!r}; {hint} ({more})")
+    return UserError(f"unknown {kind} {name!r}; {hint}" + (f" ({more})" if more else ""))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean a or b?``, or nothing where no name is near.
+
+    Names with dots are also known by their last part: ``lr`` is near ``algo.lr``.
+    """
+    known = list(dict.fromkeys(known))
+
+    def last(word: str) -> str:
+        return word.rpartition(".")[2].removeprefix("--")
+
+    same = [k for k in known if last(k) == last(name)]
+    parts = [k for k in known if last(k).endswith(f"-{last(name)}")]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    found = (same or (parts if len(last(name)) < 4 else []) or near)[:3]
+    return f"did you mean {' or '.join(found)}?" if found else ""

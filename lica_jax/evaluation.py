@@ -108,7 +108,8 @@ class Evaluator:
         """
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         waves = range(-(-episodes // self.wave))
-        parts = jax.device_get([self._evaluate(params, fold(keys, i), hp) for i in waves])
+        # One wave at a time: what all of them hold together has no bound.
+        parts = [jax.device_get(self._evaluate(params, fold(keys, i), hp)) for i in waves]
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
         return [
             {m: summarise(result[m], self._spec.has_win, run=i) for m in modes}

@@ -16,7 +16,7 @@ from lica_jax.checkpoint import plain, write_json
 from lica_jax.config import TrainConfig, merge
 from lica_jax.core.schedules import finished
 from lica_jax.errors import UserError
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Algorithm, TaskSpec, TimeStep
 
 PyTree = Any
 FORMAT = "lica_jax policy 1"
@@ -79,9 +79,14 @@ class Policy:
         self.about = about
         self.spec = TaskSpec(**about["spec"])
         self.params = params
-        self.algo = module.make(merge(module.Config(), about["config"]), self.spec)
+        self.algo = self.algo_for(self.spec)
         self.hp = merge(module.HParams(), about["hp"])
         self._act = jax.jit(self._act_batch)
+
+    def algo_for(self, spec: TaskSpec) -> Algorithm:
+        """The policy's algorithm with its settings, for tasks of these sizes."""
+        module = algorithm_module(self.about["algorithm"])
+        return module.make(merge(module.Config(), self.about["config"]), spec)
 
     @classmethod
     def of(cls, config: TrainConfig, spec: TaskSpec, params: PyTree, **about: Any) -> Policy:

@@ -62,7 +62,7 @@ def check_new(run_dir: Path, config: TrainConfig) -> None:
 def starts(run_dir: Path) -> int:
     """How often a run has been started so far."""
     path = run_dir / COMMANDS
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+    return len(path.read_bytes().splitlines()) if path.is_file() else 0
 
 
 def make_folder(folder: Path, name: str) -> None:
@@ -112,6 +112,13 @@ def unlock(file: IO | None) -> None:
         file.close()
 
 
+def check_names(run_dir: Path, algorithm: str, task: str) -> None:
+    """Refuses to resume a run with another algorithm or on another task."""
+    old = read_config(run_dir)
+    if algorithm != old.algorithm or not same_task(old.task, task):
+        raise UserError(f"{run_dir} holds {old.algorithm} on {old.task}, not {algorithm} on {task}")
+
+
 def check_same(run_dir: Path, config: TrainConfig) -> None:
     """Refuses to resume a run with another configuration; some fields may change."""
     old, new = (to_dict(c) for c in (read_config(run_dir), config))
@@ -127,7 +134,8 @@ def check_same(run_dir: Path, config: TrainConfig) -> None:
         raise UserError(
             f"{run_dir} holds a run of another configuration:\n"
             + "\n".join(f"  - {line}" for line in changed)
-            + f"\nonly {', '.join(RESUMABLE)} may change on --resume"
+            + f"\nonly {', '.join(RESUMABLE)}, and the time-outs of smac/ tasks, may change on "
+            "--resume"
         )
     if not os.access(run_dir, os.W_OK):
         raise UserError(f"run directory {run_dir} cannot be written")
@@ -146,10 +154,10 @@ def describe(run_dir: Path, config: TrainConfig) -> None:
     with (run_dir / COMMANDS).open("a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
     path = run_dir / "versions.json"
-    if path.is_file():  # a resumed run: keep what it was begun with
-        begun = json.loads(path.read_text())
+    try:  # a resumed run: keep what it was begun with
+        begun = dict(json.loads(path.read_bytes()))
         write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})
-    else:
+    except (OSError, ValueError, TypeError):  # new, or damaged: nothing to keep
         write_json(path, versions())
 
 

@@ -87,6 +87,8 @@ class Session:
         # Everything that can be refused is refused here, before the first compilation.
         if display not in STYLES:
             raise unknown("display", display, STYLES, f"known: {', '.join(STYLES)}")
+        if resume and run_dir:
+            run_files.check_names(run_dir, config.algorithm, config.task)
         self.task = make_task(config.task)
         self.spec = self.task.spec
         self.config = config = resolve(config, self.spec)

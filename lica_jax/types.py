@@ -153,7 +153,7 @@ class Replay:
 
 
 class Algorithm(NamedTuple):
-    """An algorithm as pure functions over arrays; built by ``make_algorithm(config, spec)``.
+    """An algorithm as pure functions over arrays; built by ``make_algorithm(name, spec, config)``.
 
     Attributes:
       init: ``key -> learner``, a struct of arrays.

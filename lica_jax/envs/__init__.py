@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lica_jax.errors import UserError, unknown
 from lica_jax.types import Task
@@ -57,16 +57,20 @@ def task_options() -> dict[str, dict[str, Choice]]:
     return out
 
 
-def make_task(name: str, **options: str) -> Task:
+def make_task(name: str, **options: Any) -> Task:
     """Builds the task ``name``, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
 
     Args:
       name: registered name, with or without options.
-      options: more options; they become part of the task's name.
+      options: more options, as text or as numbers and booleans; they become part of the task's
+        name.
 
     Raises:
       UserError: unknown name, option or value, with the nearest ones that exist.
     """
+    if not isinstance(name, str):
+        raise UserError(f"a task is a name such as smax/3m, got {name!r}")
+    options = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
     plain, _, text = name.partition(":")
     family, _, short = plain.partition("/")
     if family in FAMILIES and short:
@@ -111,6 +115,9 @@ def _parsed(name: str, text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     if not all(key and sep and value for key, sep, value in pairs):
         raise UserError(f"task {name!r}: options are written as {name.partition(':')[0]}:a=x,b=y")
+    twice = [key for i, (key, *_) in enumerate(pairs) if key in (k for k, *_ in pairs[:i])]
+    if twice:
+        raise UserError(f"task {name!r}: option {twice[0]} is given twice")
     return {key: value for key, _, value in pairs}
 
 

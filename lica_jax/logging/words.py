@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.config import TrainConfig
+from lica_jax.config import TrainConfig, iterations_per_chunk, steps_per_iteration
 from lica_jax.types import TaskSpec
 
 Summary = dict[str, dict[str, Any]]  # {"greedy": figures, "sampled": figures}, of one seed
@@ -38,6 +38,12 @@ def start(config: TrainConfig, spec: TaskSpec, run_dir: Path | None, done: int) 
         f"  rewards {_scaled(config.hp.reward_scale)}, returns unscaled"
         + ("" if spec.max_return is None else f" (at most {spec.max_return:g})"),
     ]
+    chunk = steps_per_iteration(collect, spec) * iterations_per_chunk(config, spec)
+    if chunk > min(config.total_steps, config.eval.interval):
+        lines.append(
+            f"  the run ends and is evaluated between compiled calls of {chunk:,} env steps only; "
+            "a smaller log_interval makes them shorter"
+        )
     return "\n".join(lines + ([f"  files in {run_dir}"] if run_dir else []))
 
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from lica_jax import UserError, train
-from lica_jax.cli import main
+from lica_jax.cli import _switches, main, setting_flags
+from lica_jax.config import load_config
 
 FAST = [
     "--total-steps=1e3", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
@@ -86,7 +87,8 @@ def test_list_shows_everything(capsys):
     ):
         assert name in out
     assert main(["list", "presets"]) == 0
-    assert "smax" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "smax/3m" not in out and "tuned\n    smax/: coma, qmix" in out
 
 
 def test_help_shows_the_settings(capsys):
@@ -139,10 +141,42 @@ BAD = {
         ["train", "lica", "probe/match", "--collect.envs", "50000000", "--total-steps", "1e9"],
         "GiB are free",
     ),
+    "another algorithm by a flag": (
+        ["train", "lica", "probe/match", "--algorithm", "mappo"],
+        "lica-jax train mappo probe/match",
+    ),
+    "another task by a flag": (
+        ["train", "lica", "probe/match", "--task", "probe/state"],
+        "lica-jax train lica probe/state",
+    ),
+    "no preset": (["train", "lica", "probe/match", "--preset", ""], "unknown preset ''"),
+    "a preset for others": (
+        ["train", "lica", "smax/3m", "--preset", "tuned"],
+        "it covers smax/: coma, qmix",
+    ),
+    "the last part of a flag": (["train", "lica", "smax/3m", "--lr", "1"], "--hp.actor-lr"),
+    "a switch that is neither": (
+        ["train", "lica", "smax/3m", "--algo.target-critic=maybe"],
+        "True or False, got 'maybe'",
+    ),
+    "an integer that wraps": (
+        ["train", "lica", "probe/match", "--hp.target-interval", "3e9"],
+        "hp.target_interval must be a finite number",
+    ),
+    "infinite in float32": (["train", "lica", "probe/match", "--hp.actor-lr", "1e39"], "finite"),
+    "endless evaluations": (
+        ["train", "lica", "probe/match", "--eval.episodes", "1e12"],
+        "at most 1,000,000",
+    ),
+    "a long log": (["train", "lica", "probe/match", "--log-interval", "5e9"], "log_interval"),
+    "an option twice": (["train", "lica", "smax/3m:reward=smac,reward=smax"], "given twice"),
+    "too many agents": (["train", "lica", "mpe/simple_spread_n300"], "2 to 100 agents"),
+    "help for half a name": (["train", "mappo", "--help"], "name a task as well"),
+    "eval of no seed": (["eval", "nowhere", "--seed", "-1"], "seed must be"),
     "no run to resume": (["train", "--resume", "--run-dir", "nowhere"], "no config.json"),
     "resume what": (["train", "--resume"], "--run-dir"),
     "eval of nothing": (["eval", "nowhere"], "no policy at"),
-    "eval of no episodes": (["eval", "nowhere", "--episodes", "0"], "at least 1"),
+    "eval of no episodes": (["eval", "nowhere", "--episodes", "0"], "within 1 and"),
     "list of what": (["list", "taks"], "invalid choice"),
 }
 
@@ -187,6 +221,41 @@ def test_resuming_something_else(run, capfd):
     assert "hp.gamma: 0.99 -> 0.5" in capfd.readouterr().err
     assert main(["train", "lica", "probe/state", "--resume", "--run-dir", str(run)]) == 2
     assert "holds lica on probe/match" in capfd.readouterr().err
+
+
+def test_resuming_another_run_and_damaged_notes(run, tmp_path, capfd):
+    """What differs is named first, whatever else is wrong with it; notes are not needed."""
+    import shutil
+
+    base = ["train", "--resume", "--run-dir", str(run)]
+    for more in (["--algorithm", "mappo"], ["--task", "smax/8m"]):
+        assert main([*base, *more]) == 2
+        assert "holds lica on probe/match, not" in capfd.readouterr().err
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "versions.json").write_bytes(b"{\xff")
+    (copy / "command.txt").write_bytes(b"\xff\n")
+    more = ["--total-steps", "3000", "--progress", "none"]
+    assert main(["train", "--resume", "--run-dir", str(copy), *more]) == 0
+    assert json.loads((copy / "versions.json").read_text())["packages"]["jax"]
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"algorithm": 5}))
+    assert main(["train", "--resume", "--run-dir", str(copy)]) == 2
+    assert "is no name" in capfd.readouterr().err
+
+
+def test_switches_take_words_too():
+    known = setting_flags(load_config("lica", "probe/match"))
+    assert "--timeout-is-terminal" in known and "--no-timeout-is-terminal" not in known
+    for words, wanted in (
+        ("--algo.target-critic False --total-steps 5", "--algo.no-target-critic --total-steps 5"),
+        ("--algo.target-critic --total-steps 5", "--algo.target-critic --total-steps 5"),
+        ("--algo.target_critic=true", "--algo.target-critic"),
+        ("--algo.no-target-critic", "--algo.no-target-critic"),
+        ("--eval.save-replay", "--eval.save-replay"),
+        ("--timeout-is-terminal False", "--timeout-is-terminal False"),
+    ):
+        assert _switches(words.split(), known) == wanted.split()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):

@@ -327,7 +327,7 @@ def test_what_cannot_be_played_is_refused_before_anything_is_opened(race, tmp_pa
         train("lica", "probe/match", eval=replay, display="none")
     with pytest.raises(UserError, match="replay"):
         evaluate_inside(tmp_path)
-    with pytest.raises(UserError, match="envs must be at least 1"):
+    with pytest.raises(UserError, match="envs must be an integer within 1"):
         evaluate(train(tiny(), display="none").policy(), task="race/track", envs=0)
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 

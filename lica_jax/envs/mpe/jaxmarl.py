@@ -15,6 +15,7 @@ import re
 import jax.numpy as jnp
 
 from lica_jax.envs.frames import Frame, Scene, disks
+from lica_jax.envs.mpe.particles import MOST_AGENTS
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep
 
@@ -22,7 +23,7 @@ LIMIT = 25
 NAMES = (
     "simple_spread", "simple_spread_continuous", "simple_reference", "simple_speaker_listener",
 )  # fmt: skip
-_SPREAD = re.compile(r"simple_spread(?:_n(\d+))?(_continuous)?")
+_SPREAD = re.compile(r"simple_spread(?:_n([1-9]\d*))?(_continuous)?")
 # For a renderer: each agent's kind, and all kinds; then landmarks' by whose goal
 # they are.
 _KINDS = {
@@ -39,7 +40,7 @@ def match(name: str) -> bool:
 
 def describe(name: str) -> str:
     about = {
-        "simple_spread": "3 agents cover 3 landmarks; simple_spread_n5 for 5, any n >= 2",
+        "simple_spread": "3 agents cover 3 landmarks; simple_spread_n5 for 5, 2 to 100",
         "simple_spread_continuous": "the same with forces in (-1, 1)^2 as actions",
         "simple_reference": "2 agents tell each other their landmark",
         "simple_speaker_listener": "a speaker guides a listener",
@@ -127,8 +128,8 @@ def make(name: str) -> JaxMarlMpe:
     spread = _SPREAD.fullmatch(name)
     if spread:
         n, continuous = int(spread[1] or 3), bool(spread[2])
-        if n < 2:
-            raise UserError(f"mpe/{name}: simple_spread needs at least 2 agents")
+        if not 2 <= n <= MOST_AGENTS:
+            raise UserError(f"mpe/{name}: simple_spread takes 2 to {MOST_AGENTS} agents")
         env = jaxmarl.make(
             "MPE_simple_spread_v3", num_agents=n, num_landmarks=n, max_steps=LIMIT - 1,
             action_type="Continuous" if continuous else "Discrete",

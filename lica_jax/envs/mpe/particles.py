@@ -34,7 +34,9 @@ LIMIT = 200
 # Bodies start in the square of half-width 1, and nothing keeps them there.
 BOUNDS = (-1.6, -1.6, 1.6, 1.6)
 NAMES = ("predator_prey", "cooperative_navigation", "cooperative_navigation_n5")
-_NAVIGATION = re.compile(r"cooperative_navigation(?:_n(\d+))?")
+# Observations grow with the agents, states with their square: far above anything that is learned.
+MOST_AGENTS = 100
+_NAVIGATION = re.compile(r"cooperative_navigation(?:_n([1-9]\d*))?")
 PREDATORS = 3
 # The prey's five actions, which the reference numbers with the opposite signs.
 PREY_DIRECTIONS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -287,7 +289,7 @@ def describe(name: str) -> str:
     about = {
         "predator_prey": "3 predators catch a random prey among 2 obstacles",
         "cooperative_navigation": "3 agents cover 3 landmarks; cooperative_navigation_n7 for 7, "
-        "any n >= 2",
+        "2 to 100",
         "cooperative_navigation_n5": "5 agents cover 5 landmarks",
     }
     return f"{about[name]}, limit {LIMIT}"
@@ -298,6 +300,6 @@ def make(name: str) -> ParticleTask:
     if not navigation:
         return PredatorPrey(name)
     n = int(navigation[1] or 3)
-    if n < 2:
-        raise UserError(f"mpe/{name}: cooperative_navigation needs at least 2 agents")
+    if not 2 <= n <= MOST_AGENTS:
+        raise UserError(f"mpe/{name}: cooperative_navigation takes 2 to {MOST_AGENTS} agents")
     return CooperativeNavigation(name, n)
