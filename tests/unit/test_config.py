@@ -81,7 +81,7 @@ def test_numbers_written_as_yaml_reads_them():
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        ({"hp": {"entropy_coeff": 1}}, r"hp.entropy_coeff.*did you mean entropy_coef"),
+        ({"hp": {"entropy_coeff": 1}}, r"hp.entropy_coeff.*did you mean hp.entropy_coef"),
         ({"totalsteps": 1}, "did you mean total_steps"),
         ({"hp": {"gamma": "high"}}, "hp.gamma: .*valid number"),
         ({"total_steps": 1.5}, "total_steps: .*valid integer"),
