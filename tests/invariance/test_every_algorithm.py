@@ -42,9 +42,9 @@ def equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, keys_to_data(a), keys_to_data(b))
 
 
-# One of each kind of state: replayed segments, replayed transitions, a critic with a memory, and
-# three optimisers. LICA has tests of its own.
-KINDS = {"qmix", "maddpg", "mappo", "liir"}
+# One of each kind of state: replayed segments, replayed transitions, and a critic with a memory.
+# LICA has tests of its own.
+KINDS = {"qmix", "maddpg", "mappo"}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from lica_jax.session import Session
 
 SEEDS = (0, 1, 2)
 
+SLOW = pytest.mark.slow
+
 
 def trained(algorithm, task, steps, **overrides):
     config = load_config(algorithm, task, seeds=SEEDS, total_steps=steps, **overrides)
@@ -45,7 +47,7 @@ def q_values(session, cue, time, previous):
     return np.asarray(jax.vmap(nets.critic.apply, in_axes=(0, None))(critic, inputs))
 
 
-@pytest.mark.parametrize("critic_mode", ["sequential", "joint"])
+@pytest.mark.parametrize("critic_mode", ["sequential", pytest.param("joint", marks=SLOW)])
 def test_coma_two_step_discount(critic_mode):
     """Reward 1 on the second step only: worth gamma on the first, for every action."""
     session = trained(
@@ -65,14 +67,11 @@ def test_coma_counts_what_the_other_agent_does():
     np.testing.assert_allclose(both_wrong, np.zeros(both_wrong.shape), atol=0.15)
 
 
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     ("algorithm", "task"),
     [
-        ("coma", "match"),
-        ("coma", "private"),
+        pytest.param("coma", "match", marks=SLOW),
+        pytest.param("coma", "private", marks=SLOW),
         ("coma", "memory"),
         ("liir", "match"),
         pytest.param("liir", "private", marks=SLOW),
@@ -106,7 +105,7 @@ def test_every_variant_learns_to_match(algorithm, overrides):
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 
-@pytest.mark.parametrize("algorithm", ["coma", "liir"])
+@pytest.mark.parametrize("algorithm", ["coma", pytest.param("liir", marks=SLOW)])
 def test_the_junction_needs_different_actions(algorithm):
     summary = played(algorithm, "game/traffic_junction", 30_000)
     assert min(returns(summary)) == 1.0, returns(summary)

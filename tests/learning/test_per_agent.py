@@ -8,6 +8,11 @@ SEEDS = (0, 1, 2)
 ALGORITHMS = ("iddpg", "maddpg", "sqddpg", "coma_fc")
 
 
+def quick(*names):
+    """All algorithms, those not named here in the slow tests."""
+    return [n if n in names else pytest.param(n, marks=pytest.mark.slow) for n in ALGORITHMS]
+
+
 def trained(algorithm, task, **overrides):
     return train(algorithm, task, seeds=SEEDS, display="none", **overrides).summary
 
@@ -16,7 +21,7 @@ def returns(summary, mode="greedy"):
     return [f[mode]["return_mean"] for f in summary["final"]]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", quick("iddpg", "maddpg"))
 def test_both_agents_must_match(algorithm):
     summary = trained(algorithm, "probe/match")
     assert min(returns(summary)) >= 0.98, returns(summary)
@@ -24,7 +29,7 @@ def test_both_agents_must_match(algorithm):
     assert 0.15 < summary["random"]["return_mean"] < 0.35  # 1 in 4
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", quick("sqddpg", "coma_fc"))
 def test_private_bits(algorithm):
     """Each agent plays the bit that only it sees."""
     summary = trained(algorithm, "probe/private")
@@ -50,7 +55,7 @@ def test_shared_networks_learn_what_they_can_see():
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", quick("maddpg", "coma_fc"))
 def test_values_of_two_steps(algorithm):
     """Reward 1 on the second step: worth gamma on the first: a mean of (gamma + 1) / 2."""
     result = train(

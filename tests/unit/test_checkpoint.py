@@ -245,7 +245,7 @@ def test_a_directory_belongs_to_one_process_at_a_time(tiny, tmp_path):
     session._checkpoints.close()
 
 
-@pytest.mark.parametrize("actor", ["gru", "mlp"])
+@pytest.mark.parametrize("actor", ["gru", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_the_last_checkpoint_holds_the_exported_best_policy(tiny, tmp_path, actor):
     """Also when every chunk is saved, and for an actor without memory."""
     from lica_jax.session import Session

@@ -16,6 +16,7 @@ from lica_jax.envs import make_task
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.host import Blank, HostRuns, Moment, Recorder, Stopped, is_host_task, play
 from lica_jax.loop import bound_act, make_learn, make_run, progress_of
+from lica_jax.policy import Policy
 from lica_jax.rollout import start_stream, unroll
 from lica_jax.types import EpisodeStats, TaskSpec, TimeStep
 
@@ -325,17 +326,19 @@ def test_what_cannot_be_played_is_refused_before_anything_is_opened(race, tmp_pa
     replay = dataclasses.replace(tiny().eval, save_replay=True)
     with pytest.raises(UserError, match="replay"):
         train("lica", "probe/match", eval=replay, display="none")
-    with pytest.raises(UserError, match="replay"):
-        evaluate_inside(tmp_path)
+    with pytest.raises(UserError, match="replay files"):
+        evaluate(untrained("probe/match"), episodes=2, save_replay=tmp_path / "replays")
     with pytest.raises(UserError, match="envs must be an integer within 1"):
-        evaluate(train(tiny(), display="none").policy(), task="race/track", envs=0)
+        evaluate(untrained("race/track"), envs=0)
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
-def evaluate_inside(folder):
-    config = load_config("lica", "probe/match", total_steps=2000)
-    policy = train(config, display="none").policy()
-    evaluate(policy, episodes=2, save_replay=folder / "replays")
+def untrained(task):
+    """A policy whose parameters are those of its start."""
+    spec = Race.spec if task == "race/track" else make_task(task).spec
+    config = dataclasses.replace(tiny(), task=task)
+    algo = make_algorithm("lica", spec, config.algo)
+    return Policy.of(config, spec, algo.policy(algo.init(jax.random.key(0))), seed=0)
 
 
 def test_blank_tasks_have_the_shapes_of_real_ones():
@@ -427,7 +430,7 @@ def test_replays_need_a_place(race, tmp_path):
     config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, save_replay=True))
     with pytest.raises(UserError, match="needs a run directory"):
         train(config, display="none")
-    policy = train(tiny(), display="none").policy()
+    policy = untrained("race/track")
     (tmp_path / "file").write_text("")
     for folder, message in ((tmp_path / "file", "cannot be written"), (tmp_path, "not empty")):
         with pytest.raises(UserError, match=message):
