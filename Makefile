@@ -15,6 +15,9 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
 train: $(READY)
 	$(BIN)/lica-jax train lica smax/3m
 
+# These tests compile far more than they compute: code generation need not try hard. (XLA_FLAGS= for
+# the programs that users run; the slow tests compute, and have them anyway.)
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 

@@ -135,10 +135,10 @@ def test_random_play_is_uniform(name):
 
     task = make_task("game/nonmonotonic")
     algo = make_algorithm(name, task.spec)
-    params = random_params(algo.policy(algo.init(jax.random.key(0))))
+    params = random_params(algo.policy(jax.eval_shape(algo.init, jax.random.key(0))))
     _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), 3000))
     hp = random_hparams(algo.hparams)
-    act = partial(algo.act, hp=hp, progress=finished(), explore=jnp.ones(3000, bool))
+    act = jax.jit(partial(algo.act, hp=hp, progress=finished(), explore=jnp.ones(3000, bool)))
     action = act(params, algo.initial_carry(3000), ts, jax.random.key(2))[1]
     joint = np.bincount(np.asarray(action @ jnp.array([3, 1])), minlength=9)
     assert np.all(np.abs(joint - 3000 / 9) < 75), joint  # four standard deviations are 69

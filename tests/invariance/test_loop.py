@@ -186,7 +186,7 @@ def test_the_interface_of_every_algorithm(name):
     assert all(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(learner))
     carry = algo.initial_carry(5)
     assert all(x.shape[0] == 5 for x in jax.tree.leaves(carry))
-    params = algo.policy(algo.init(jax.random.key(0)))
+    params = algo.policy(jax.jit(algo.init)(jax.random.key(0)))
     assert jax.tree.leaves(params)
     _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), 5))
     from lica_jax.algorithms import algorithm_module
@@ -194,7 +194,7 @@ def test_the_interface_of_every_algorithm(name):
 
     hp = algorithm_module(name).HParams(reward_scale=1.0)
     progress = Progress(jnp.zeros(()), jnp.int32(0))
-    call = partial(algo.act, params, carry, hp=hp, progress=progress)
+    call = jax.jit(partial(algo.act, params, carry, hp=hp, progress=progress))
     ts = ts.replace(avail=ts.avail.at[:, 0, 0].set(False))
     actions = set()
     for i in range(20):

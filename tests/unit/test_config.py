@@ -175,3 +175,16 @@ def test_the_memory_estimate_multiplies_by_runs():
     state = init(jax.random.key(0))
     actual = sum(x.nbytes for x in jax.tree.leaves(state) if hasattr(x, "nbytes"))
     assert actual <= tree_bytes(state) <= 1.1 * actual
+
+
+def test_a_run_says_when_its_calls_are_longer_than_its_budget_or_its_evaluations():
+    from lica_jax.logging import words
+
+    spec = make_task("probe/match").spec
+    said = {}
+    for log_interval in (1_000, 100_000):
+        config = load_config("lica", "probe/match", log_interval=log_interval, total_steps=50_000)
+        said[log_interval] = words.start(resolve(config, spec), spec, None, 0)
+    one = config.collect.envs * config.collect.length
+    assert f"{100_000 // one * one:,} env steps only" in said[100_000]
+    assert "env steps only" not in said[1_000]
