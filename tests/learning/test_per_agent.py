@@ -29,14 +29,14 @@ def test_both_agents_must_match(algorithm):
     assert 0.15 < summary["random"]["return_mean"] < 0.35  # 1 in 4
 
 
-@pytest.mark.parametrize("algorithm", quick("sqddpg", "coma_fc"))
+@pytest.mark.parametrize("algorithm", quick("sqddpg"))
 def test_private_bits(algorithm):
     """Each agent plays the bit that only it sees."""
     summary = trained(algorithm, "probe/private")
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 
-@pytest.mark.parametrize("algorithm", ["maddpg", "coma_fc"])
+@pytest.mark.parametrize("algorithm", ["maddpg", pytest.param("coma_fc", marks=pytest.mark.slow)])
 def test_shared_networks_cannot_tell_agents_apart(algorithm):
     """One network, one constant observation, no index: both vehicles do the same."""
     shared = trained(algorithm, "game/traffic_junction", algo={"share_params": True})
@@ -50,12 +50,13 @@ def test_a_learning_rate_of_zero_learns_nothing():
     assert max(returns(summary, "sampled")) < 0.6
 
 
+@pytest.mark.slow
 def test_shared_networks_learn_what_they_can_see():
     summary = trained("coma_fc", "probe/match", total_steps=30_000, algo={"share_params": True})
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 
-@pytest.mark.parametrize("algorithm", quick("maddpg", "coma_fc"))
+@pytest.mark.parametrize("algorithm", quick("coma_fc"))
 def test_values_of_two_steps(algorithm):
     """Reward 1 on the second step: worth gamma on the first: a mean of (gamma + 1) / 2."""
     result = train(
@@ -65,7 +66,7 @@ def test_values_of_two_steps(algorithm):
     assert result.metrics[-1]["q_taken_mean"] == pytest.approx(0.75, abs=0.05)
 
 
-@pytest.mark.parametrize("algorithm", ["iddpg", "coma_fc"])
+@pytest.mark.parametrize("algorithm", [pytest.param("iddpg", marks=pytest.mark.slow), "coma_fc"])
 def test_one_of_two_best_joint_actions(algorithm):
     """Either of two joint actions pays 10; mixing them up pays nothing."""
     summary = trained(algorithm, "game/penalty:k=0")

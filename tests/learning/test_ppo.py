@@ -24,7 +24,11 @@ def returns(summary, mode="greedy"):
     ("algorithm", "overrides"),
     [
         ("ippo", {}),
-        ("mappo", {"algo": {"critic": "gru"}, "collect": {"mode": "episode", "envs": 128}}),
+        pytest.param(
+            "mappo",
+            {"algo": {"critic": "gru"}, "collect": {"mode": "episode", "envs": 128}},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "mappo",
             {"algo": {"actor": "mlp", "share_params": False, "value_norm": False}},
@@ -60,6 +64,7 @@ def test_private_bits():
     assert min(returns(summary, "sampled")) >= 0.85, returns(summary, "sampled")
 
 
+@pytest.mark.slow
 def test_roles_are_told_apart_by_the_index():
     """Exactly one agent must pass, and nothing else is to be seen than one's index."""
     summary = trained("ippo", "game/traffic_junction")

@@ -14,6 +14,7 @@ from lica_jax.networks.critics import MixingCritic, joint_one_hot
 from lica_jax.session import Session
 
 SEEDS = (0, 1, 2)
+SLOW = pytest.mark.slow
 
 
 def trained(task, steps, **overrides):
@@ -34,6 +35,7 @@ def critic_values(session, state, action):
     ))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_constant_reward():
     session = trained("probe/constant", 10_000)
     for cue in (-1, 1):
@@ -47,7 +49,7 @@ def test_state_dependent_reward():
     np.testing.assert_allclose(critic_values(session, [1, 0], [0, 1]), 1.0, atol=0.15)
 
 
-@pytest.mark.parametrize("td_lambda", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("td_lambda", [0.8, *(pytest.param(x, marks=SLOW) for x in (0.0, 1.0))])
 def test_two_step_discount(td_lambda):
     """Reward 1 on the second step: worth gamma on the first, whatever lambda is."""
     session = trained("probe/two_step", 20_000, hp={"gamma": 0.5, "td_lambda": td_lambda})
@@ -69,9 +71,9 @@ def critic_at_second_step(session):
     "overrides",
     [
         {},
-        {"algo": {"actor": "mlp", "share_params": False}},
-        {"algo": {"hypernet_layers": 1, "entropy_mode": "agent"}},
-        {"algo": {"hypernet_hidden": "full", "entropy_mode": "sample"}},
+        pytest.param({"algo": {"actor": "mlp", "share_params": False}}, marks=SLOW),
+        pytest.param({"algo": {"hypernet_layers": 1, "entropy_mode": "agent"}}, marks=SLOW),
+        pytest.param({"algo": {"hypernet_hidden": "full", "entropy_mode": "sample"}}, marks=SLOW),
         {"algo": {"entropy_mode": "constant"}, "collect": {"mode": "episode", "envs": 128}},
     ],
     ids=["default", "own_mlps", "one_layer", "full_width", "constant_episodes"],
@@ -110,6 +112,7 @@ def test_recurrent_agents_remember():
     assert 0.45 < session.summary["random"]["return_mean"] < 0.55
 
 
+@pytest.mark.slow
 def test_agents_without_memory_forget():
     session = trained("probe/memory", 30_000, algo={"actor": "mlp", "last_action": False})
     assert max(returns(session)) < 0.6, returns(session)

@@ -107,28 +107,35 @@ def inner_step(nets, learner, judged, traj, floor, lr, params):
 def meta_case(n_agents=2, length=5, envs=3, floor=0.3, **config):
     """``(J_ex of theta'(heads), gradient of the meta objective at theta', heads)``."""
     nets, learner, traj = setting(n_agents, length, envs, **config)
-    judged = liir.judge(nets, learner, traj, HP)
+    judged = jax.jit(partial(liir.judge, nets))(learner, traj, HP)
     advantage = jax.random.normal(jax.random.key(9), traj.valid.shape)
-    behaviour = liir.alive_log_taken(counterfactual.policy(nets, learner.actor, traj, floor), traj)
+
+    @jax.jit
+    def log_taken(actor):
+        return liir.alive_log_taken(counterfactual.policy(nets, actor, traj, floor), traj)
+
+    behaviour = log_taken(learner.actor)
     step = partial(inner_step, nets, learner, judged, traj, floor, 0.1)
 
     def team_objective(params):
         return liir.extrinsic_objective(step(params), nets, behaviour, advantage, traj, floor)
 
     params = learner.critic.heads
-    weight = liir.credit(nets, learner.actor, step(params), advantage, traj, floor)
+    weight = jax.jit(partial(liir.credit, nets))(
+        learner.actor, jax.jit(step)(params), advantage, traj, floor
+    )
 
     def meta(params):
         _, shown = liir.intrinsic_objective(params, nets, judged, weight, traj, HP)
         return shown["meta_objective"]
 
-    return team_objective, jax.grad(meta)(params), params
+    return jax.jit(team_objective), jax.jit(jax.grad(meta))(params), params
 
 
 def test_paper_descends_the_negative_of_what_the_actors_step_makes_of_the_teams_objective():
     """Differentiated through the whole inner step, it is the same gradient, times lr and counts."""
     team_objective, grads, params = meta_case()
-    true = jax.grad(team_objective)(params)
+    true = jax.jit(jax.grad(team_objective))(params)
     # The inner objective is a mean over 5 of 5 slots, the meta objective one over the 4 valid ones.
     expected = jax.tree.map(lambda g: -0.1 * (4 / 5) * g, grads)
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(true)) > 1e-9

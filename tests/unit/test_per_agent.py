@@ -1,5 +1,7 @@
 """The particle-task family: transitions, targets, gradients of each agent's own, behaviour."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,7 @@ def test_each_agent_gets_the_gradient_of_its_own_loss(name, x64):
         (per_agent.critic_losses, params[1], (batch, target, chance)),
         (per_agent.actor_losses, params[0], (params[1], batch, chance, hp)),
     ):
-        values, grads, _ = per_agent.own_gradients(losses, nets, own, *args)
+        values, grads, _ = jax.jit(partial(per_agent.own_gradients, losses, nets))(own, *args)
         assert values.shape == (3,)
         # With shared networks nothing is held constant: N full gradients, of which the own is one.
         full = nets._replace(config=type(nets.config)(hidden=8, share_params=True))
@@ -105,7 +107,7 @@ def test_each_agent_gets_the_gradient_of_its_own_loss(name, x64):
         def each(p, full=full, losses=losses, args=args):
             return losses(p, full, *args)[0]
 
-        separate = jax.jacrev(each)(own)
+        separate = jax.jit(jax.jacrev(each))(own)
         for i in range(3):
             jax.tree.map(
                 lambda g, s, i=i: np.testing.assert_allclose(g[i], s[i, i], rtol=1e-8, atol=1e-12),
@@ -123,11 +125,14 @@ def test_rows_that_do_not_count_have_no_influence(name):
     chance, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams(actor_lr=1e-2)
     few = rows(n_valid=4)
     wild = few.replace(obs=few.obs.at[4:].set(1e3), reward=few.reward.at[4:].set(1e6))
-    results = []
-    for batch in (few, wild):
+
+    @jax.jit
+    def both_steps(batch):
         y = per_agent.td_targets(nets, params.critic, batch, batch.action, chance, hp)
         after, _ = per_agent.critic_step(nets, learner, batch, y, chance, hp)
-        results.append(per_agent.actor_step(nets, after, batch, chance, hp)[0].params)
+        return per_agent.actor_step(nets, after, batch, chance, hp)[0].params
+
+    results = [both_steps(few), both_steps(wild)]
     jax.tree.map(np.testing.assert_array_equal, *results)
     moved = jax.tree.map(lambda a, b: np.any(a != b), results[0], params)
     assert all(jax.tree.leaves(moved))
@@ -170,6 +175,7 @@ def test_a_replayed_trajectory_holds_a_minibatch_for_every_step():
     learner = algo.init(jax.random.key(0))
     batch = rows(k=12, n_valid=12)
 
+    @jax.jit
     def play(batch):
         steps = TimeStep(
             obs=jnp.stack([batch.obs, batch.next_obs]), state=jnp.zeros((2, 12, 15)),
