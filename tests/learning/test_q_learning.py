@@ -16,8 +16,12 @@ def trained(algorithm, task, **overrides):
     return result, figures
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "algorithm", ["iql", "vdn", "qmix", "qtran", pytest.param("qtran_alt", marks=pytest.mark.slow)]
+    "algorithm", [slow("iql"), slow("vdn"), "qmix", slow("qtran"), slow("qtran_alt")]
 )
 def test_both_agents_must_match(algorithm):
     result, figures = trained(algorithm, "probe/match", total_steps=40_000)
@@ -27,7 +31,8 @@ def test_both_agents_must_match(algorithm):
     assert 0.15 < result.summary["random"]["return_mean"] < 0.35  # 1 in 4: truly uniform
 
 
-@pytest.mark.parametrize("algorithm", [pytest.param("vdn", marks=pytest.mark.slow), "qmix"])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["vdn", "qmix"])
 def test_recurrent_agents_remember(algorithm):
     """The cue of step 1 is played at step 3, and the last actions cannot hold it."""
     algo = {"last_action": False}
@@ -43,7 +48,7 @@ def test_agents_without_memory_forget():
     assert max(figures["greedy"]) < 0.6, figures
 
 
-@pytest.mark.parametrize("collect", ["steps", pytest.param("episode", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("collect", ["steps", slow("episode")])
 def test_values_of_two_steps(collect):
     """Reward 1 on the second step: worth gamma on the first: a mean of (gamma + 1) / 2."""
     result, _ = trained(
@@ -57,11 +62,10 @@ def test_values_of_two_steps(collect):
 # --- what factorisations can express -------------------------------------------------------------
 
 
-def test_a_sum_of_utilities_underestimates_the_second_game():
+@pytest.mark.parametrize(("algorithm", "value"), [("vdn", 7.0), slow("iql", 7.0), ("qmix", 8.0)])
+def test_a_sum_of_utilities_underestimates_the_second_game(algorithm, value):
     """Rashid et al., Table 1: VDN takes the safe 7, QMIX the 8."""
-    assert trained("vdn", "game/two_step")[1]["greedy"] == [7.0] * 3
-    assert trained("iql", "game/two_step")[1]["greedy"] == [7.0] * 3
-    assert trained("qmix", "game/two_step")[1]["greedy"] == [8.0] * 3
+    assert trained(algorithm, "game/two_step")[1]["greedy"] == [value] * 3
 
 
 @pytest.mark.slow
@@ -75,6 +79,7 @@ def test_monotonic_mixing_fails_where_qtran_does_not(task):
         assert trained(algorithm, task)[1]["greedy"] == [best] * 3, algorithm
 
 
+@pytest.mark.slow
 def test_lica_solves_the_climbing_game():
     assert trained("lica", "game/climbing")[1]["greedy"] == [11.0] * 3
 

@@ -117,7 +117,7 @@ def build(mode="steps", **algo):
     return task, config, algorithm, run
 
 
-@pytest.mark.parametrize("mode", ["steps", "episode"])
+@pytest.mark.parametrize("mode", ["steps", pytest.param("episode", marks=pytest.mark.slow)])
 def test_learning_starts_when_the_replay_is_ready(mode):
     _, config, _, (init, chunk) = build(mode)
     hp = jax.tree.map(lambda x: x[0], batched_hparams(config.hp, 1))
