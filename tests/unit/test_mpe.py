@@ -323,7 +323,7 @@ def test_any_number_of_agents():
 
 def test_navigation_needs_two_agents():
     for n in (0, 1):
-        with pytest.raises(UserError, match="at least 2"):
+        with pytest.raises(UserError, match="2 to 100"):
             make_task(f"mpe/cooperative_navigation_n{n}")
 
 

@@ -223,7 +223,7 @@ def test_unknown_tasks_name_the_nearest(name):
 
 
 def test_spread_needs_two_agents():
-    with pytest.raises(UserError, match="at least 2"):
+    with pytest.raises(UserError, match="2 to 100"):
         make_task("mpe/simple_spread_n1")
 
 
