@@ -23,7 +23,7 @@ LIMIT = 25
 NAMES = (
     "simple_spread", "simple_spread_continuous", "simple_reference", "simple_speaker_listener",
 )  # fmt: skip
-_SPREAD = re.compile(r"simple_spread(?:_n([1-9]\d*))?(_continuous)?")
+_SPREAD = re.compile(r"simple_spread(?:_n(0|[1-9]\d*))?(_continuous)?")
 # For a renderer: each agent's kind, and all kinds; then landmarks' by whose goal
 # they are.
 _KINDS = {

@@ -36,7 +36,7 @@ BOUNDS = (-1.6, -1.6, 1.6, 1.6)
 NAMES = ("predator_prey", "cooperative_navigation", "cooperative_navigation_n5")
 # Observations grow with the agents, states with their square: far above anything that is learned.
 MOST_AGENTS = 100
-_NAVIGATION = re.compile(r"cooperative_navigation(?:_n([1-9]\d*))?")
+_NAVIGATION = re.compile(r"cooperative_navigation(?:_n(0|[1-9]\d*))?")
 PREDATORS = 3
 # The prey's five actions, which the reference numbers with the opposite signs.
 PREY_DIRECTIONS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
