@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import layout, messages, rewards
+from lica_jax.starcraft2 import layout, messages, readings, rewards
 from lica_jax.starcraft2.errors import GameError
 from lica_jax.starcraft2.layout import Scene, Terrain
 from lica_jax.starcraft2.maps import MAPS, MapFacts, map_facts
@@ -253,6 +253,29 @@ def test_one_observation_by_hand():
     assert (found[0] == np.array(want, np.float32)).all()
     assert (found[1] == 0).all()  # dead
     assert found.dtype == np.float32
+
+
+def test_agents_see_each_other_below_9():
+    allies = side((10.0, 16.0, 45.0, 0.0), (19.0, 16.0, 45.0, 0.0), (18.75, 16.0, 45.0, 0.0))
+    found = layout.observations(scene("3m", allies, side(*FOES, types=(48,) * 3)))
+    rows = found[0, 4 + 15 : -1].reshape(2, 5)
+    assert (rows == np.array([[0] * 5, [1, 8.75 / 9, 8.75 / 9, 0, 1]], np.float32)).all()
+
+
+def test_enemies_keep_the_games_order_and_allies_are_sorted():
+    """By type, x and y; whatever their tags are."""
+    answer = messages.Response()
+    raw = answer.observation.observation.raw_data
+    answer.observation.observation.game_loop = 1
+    ours = [(9, 2, 5, 5), (3, 1, 7, 2), (8, 1, 7, 1)]
+    theirs = [(6, 48, 1, 1), (2, 48, 9, 9), (7, 48, 4, 4)]
+    for owner, units in ((1, ours), (2, theirs)):
+        for tag, kind, x, y in units:
+            unit = raw.units.add(tag=tag, owner=owner, unit_type=kind, health=1, health_max=1)
+            unit.pos.x, unit.pos.y = x, y
+    allies, enemies = readings.assign(MAPS["3m"], readings.observed(answer))
+    assert allies.tags == (8, 3, 9) and enemies.tags == (6, 2, 7)
+    assert enemies.side.x.tolist() == [1, 9, 4]
 
 
 def test_one_state_by_hand():
