@@ -228,7 +228,7 @@ def test_a_lost_episode_is_replaced_and_leaves_no_trace(parts):
 
 
 def test_an_environment_that_only_loses_is_left_out(parts):
-    faults = [(2, 0)] * host.MAX_LOST
+    faults = [(2, 1)] * host.MAX_LOST  # after a step that was written down
     *_, outside, episodes, lost = both(parts, faults)
     assert lost == host.MAX_LOST
     assert list(episodes.finished) == [True, True, False, True, True]
@@ -238,6 +238,21 @@ def test_an_environment_that_only_loses_is_left_out(parts):
     after, metrics = jax.jit(make_learn(algo, True))(state, outside, stats, jax.random.key(5), hp)
     assert np.isfinite(metrics["learn"]["loss"]) and int(after.updates) == 1
     assert int(after.env_steps) == outside.valid.sum()
+
+
+def test_every_step_draws_anew():
+    """With one key for all steps, agents who see the same would do the same all along."""
+    config = settings()
+    algo = make_algorithm("lica", Race.spec, config.algo)
+    runs = HostRuns(algo, RaceTask(), N_ENVS, 1, True, "0")
+    states = runs.init(jax.random.key(0)[None])
+    zeros = jax.tree.map(jnp.zeros_like, states.learner)
+    trajectory = runs._collect(
+        states.replace(learner=zeros), 0, jax.tree.map(jnp.asarray, config.hp)
+    )[0]
+    action, valid = np.asarray(trajectory.action)[:-1], np.asarray(trajectory.valid)
+    assert any(len(set(action[valid[:, b], b, 0])) > 1 for b in range(N_ENVS))
+    assert len({tuple(a) for a in action[0]}) > 1  # nor do all environments do the same
 
 
 def test_training_stops_when_no_episode_can_be_played():
