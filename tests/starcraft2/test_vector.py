@@ -62,6 +62,19 @@ def test_the_same_seeds_and_actions_give_the_same_episodes(sc2, private_temp):
     assert not list(private_temp.iterdir())
 
 
+def test_battles_terminate_and_time_outs_truncate(sc2):
+    games = fleet(sc2, n=1)
+    shown = play(games, np.random.default_rng(0), 60)
+    games.close()
+    assert any(s.terminated[0] for s in shown) and not any(s.truncated[0] for s in shown)
+    games = fleet(sc2, n=1, map_name="2s_vs_1sc", options=Options(step_mul=1))
+    shown, steps, one = games.start(np.ones(1, bool)), 0, np.ones(1, bool)
+    while not (shown.terminated | shown.truncated).any():
+        shown, steps = games.step(np.ones((1, 2), np.int32), one), steps + 1  # stop
+    games.close()
+    assert steps == 300 and shown.truncated[0] and not shown.terminated[0] and not shown.won[0]
+
+
 def test_rows_that_are_not_asked_for_keep_what_they_showed(sc2):
     games = fleet(sc2)
     first = games.start(ALL)
