@@ -188,6 +188,23 @@ def test_the_game_inherits_no_ignored_signals():
     assert int(fields["SigIgn"], 16) & ours == 0 and int(fields["SigBlk"], 16) & ours == 0
 
 
+def test_the_game_dies_with_its_parent_by_itself():
+    """Without the sweeper, that is: the death signal is the game's own."""
+    code = (
+        "import os, subprocess, sys, time\n"
+        "become = [sys.executable, '-ISc', sys.argv[1], str(os.getpid()), '/x']\n"
+        "print(subprocess.Popen([*become, '/bin/sleep', '60']).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, BECOME], stdout=subprocess.PIPE)
+    pid = int(parent.stdout.readline())
+    assert eventually(lambda: Path(f"/proc/{pid}/comm").read_text().strip() == "sleep")
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert eventually(lambda: not procfs.running(pid))
+
+
 def test_the_launcher_does_not_become_a_game_whose_parent_is_gone():
     done = subprocess.run(
         [sys.executable, "-ISc", BECOME, "1", "/x", "/bin/echo", "hello"],
