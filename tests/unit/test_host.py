@@ -415,12 +415,22 @@ def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(race):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(states.learner)))
 
 
-def test_every_lost_episode_is_told_of_in_the_end(race, capsys):
+def test_every_lost_episode_is_told_of_in_the_end(race, capsys, monkeypatch):
     """Also those lost within a minute of the last complaint."""
-    race.faults = [(0, 0), (1, 1), (2, 0)]
+    race.faults, calls, step = [], [], RaceGames.step
+
+    def lossy(self, action, which):
+        calls.append(1)
+        lost = np.zeros(self.n, bool)
+        lost[np.flatnonzero(which)[0]] = len(calls) in (1, 200)
+        return step(self, action, which)._replace(lost=lost)
+
+    monkeypatch.setattr(RaceGames, "step", lossy)
     train(tiny(), display="none")
     lines = [line for line in capsys.readouterr().err.splitlines() if "lost and replaced" in line]
-    assert lines[-1].endswith("3 so far; the last: it broke off")
+    told = [line.strip().partition(";")[0] for line in lines]
+    assert told == [f"1 episode(s) lost and replaced, {n} so far" for n in (1, 2)]
+    assert len(calls) > 200 and lines[-1].endswith("the last: it broke off")
 
 
 def test_a_run_that_cannot_start_can_be_begun_again(race, tmp_path, monkeypatch, capsys):
