@@ -34,7 +34,7 @@ class Game(Protocol):
     client: Connection
 
     def rss(self) -> int | None: ...
-    def stderr_tail(self) -> str: ...
+    def stderr_tail(self, settle: float = 0.0) -> str: ...
     def close(self) -> None: ...
 
 
@@ -150,7 +150,7 @@ class Games:
     def drop(self) -> str:
         """Gives up a game that failed; its last words, to be put behind a message."""
         self._failed = True
-        words = self._game.stderr_tail().strip() if self._game is not None else ""
+        words = self._game.stderr_tail(settle=1.0).strip() if self._game is not None else ""
         self.close()
         return f"; the game's last words:\n{words}" if words else ""
 

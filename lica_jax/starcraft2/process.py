@@ -130,9 +130,10 @@ class Game:
     def stderr_tail(self, settle: float = 0.0) -> str:
         """The end of what the game wrote, on either output, as printable lines.
 
-        ``settle`` is how many seconds a game that has ended gets for its words to arrive.
+        ``settle`` is how many seconds a game that is ending gets for its words to arrive: its
+        connection may be gone before it is.
         """
-        if settle and not self.alive():
+        if settle:
             self._output.join(settle)
         return self._output.tail()
 

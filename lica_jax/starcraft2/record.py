@@ -174,7 +174,7 @@ class RecordedGame:
     def rss(self) -> int | None:
         return None
 
-    def stderr_tail(self) -> str:
+    def stderr_tail(self, settle: float = 0.0) -> str:
         return ""
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ class MemoryGame:
     def rss(self):
         return self.memory
 
-    def stderr_tail(self):
+    def stderr_tail(self, settle=0.0):
         return "words of a game in memory"
 
     def close(self):
