@@ -162,6 +162,7 @@ def _resumed_config(args, names):
     config = read_config(args.run_dir)
     if names:
         check_names(args.run_dir, *names)
+        config = dataclasses.replace(config, task=names[1])  # its time-outs may have changed
     if args.preset and args.preset != config.preset:
         raise UserError(
             f"{args.run_dir} was made with preset {config.preset!r}, not {args.preset!r}"

@@ -394,18 +394,18 @@ _ANNEALED = (
 )
 
 
-# What the arrays of a run can hold.
-_LARGEST = {True: 2**31 - 1, False: float(np.finfo(np.float32).max)}  # by being an integer
-
-
 def hparam_problems(hp: Any) -> list[str]:
     """Hyper-parameters that are not finite or out of range."""
     out = []
     for f in dataclasses.fields(hp):
         value = getattr(hp, f.name)
         low, high = _RANGES[f.name]
-        if not math.isfinite(value) or abs(value) > _LARGEST[isinstance(value, int)]:
+        # What the arrays of a run hold: int32 and float32.
+        largest = 2**31 - 1 if isinstance(value, int) else float(np.finfo(np.float32).max)
+        if not math.isfinite(value):
             out.append(f"hp.{f.name} must be a finite number, got {value}")
+        elif abs(value) > largest:
+            out.append(f"hp.{f.name} must be at most {largest:.10g}, got {value}")
         elif value < low or (high is not None and value > high):
             wanted = f"within {low} and {high}" if high is not None else f"at least {low:g}"
             out.append(f"hp.{f.name} must be {wanted}, got {value}")

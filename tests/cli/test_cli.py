@@ -1,5 +1,6 @@
 """The command line: what it leaves behind, and what it refuses."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -7,8 +8,8 @@ import sys
 import pytest
 
 from lica_jax import UserError, train
-from lica_jax.cli import _switches, main, setting_flags
-from lica_jax.config import load_config
+from lica_jax.cli import _resumed_config, _switches, main, setting_flags
+from lica_jax.config import load_config, to_dict
 
 FAST = [
     "--total-steps=1e3", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
@@ -161,9 +162,12 @@ BAD = {
     ),
     "an integer that wraps": (
         ["train", "lica", "probe/match", "--hp.target-interval", "3e9"],
-        "hp.target_interval must be a finite number",
+        "hp.target_interval must be at most 2147483647",
     ),
-    "infinite in float32": (["train", "lica", "probe/match", "--hp.actor-lr", "1e39"], "finite"),
+    "infinite in float32": (
+        ["train", "lica", "probe/match", "--hp.actor-lr", "1e39"],
+        "hp.actor_lr must be at most 3.4",
+    ),
     "endless evaluations": (
         ["train", "lica", "probe/match", "--eval.episodes", "1e12"],
         "at most 1,000,000",
@@ -242,6 +246,17 @@ def test_resuming_another_run_and_damaged_notes(run, tmp_path, capfd):
     (copy / "config.json").write_text(json.dumps(config | {"algorithm": 5}))
     assert main(["train", "--resume", "--run-dir", str(copy)]) == 2
     assert "is no name" in capfd.readouterr().err
+
+
+def test_a_resumed_runs_time_outs_may_be_named_with_its_task(tmp_path):
+    config = load_config("lica", "smac/3m")
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    args = argparse.Namespace(run_dir=tmp_path, preset=None)
+    patient = "smac/3m:start_timeout=300"
+    assert _resumed_config(args, ["lica", patient]).task == patient
+    assert _resumed_config(args, []).task == "smac/3m"
+    with pytest.raises(UserError, match="holds lica on smac/3m, not lica on smac/3m:step_mul=4"):
+        _resumed_config(args, ["lica", "smac/3m:step_mul=4"])
 
 
 def test_switches_take_words_too():
