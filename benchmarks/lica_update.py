@@ -33,10 +33,10 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from lica_jax.algorithms import lica
+from lica_jax.algorithms.lica import lica
 from lica_jax.errors import UserError
-from lica_jax.memory import available_bytes
-from lica_jax.run_dir import versions
+from lica_jax.runs.directory import versions
+from lica_jax.training.memory import available_bytes
 from lica_jax.types import TaskSpec, TimeStep, Trajectory
 
 EPISODES, TOLERANCE = 32, 1e-3

@@ -25,14 +25,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lica_jax.run_dir import versions
-from lica_jax.starcraft2 import messages
-from lica_jax.starcraft2.env import StarCraft2Env
-from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.process import Game
-from lica_jax.starcraft2.temp import temp_root
+from lica_jax.runs.directory import versions
+from lica_jax.starcraft2.env.environment import StarCraft2Env
+from lica_jax.starcraft2.fleet.fleet import Fleet
+from lica_jax.starcraft2.game import messages
+from lica_jax.starcraft2.game.install import find_install
+from lica_jax.starcraft2.game.process import Game
+from lica_jax.starcraft2.game.temp import temp_root
 from lica_jax.starcraft2.testing.install import make_install
-from lica_jax.starcraft2.vector import Fleet
 
 
 def choose(avail, rng):

@@ -27,12 +27,12 @@ import jax
 import jax.numpy as jnp
 
 from lica_jax.algorithms import make_algorithm
-from lica_jax.config import load_config, resolve
+from lica_jax.config.schema import load_config, resolve
 from lica_jax.envs import make_task
-from lica_jax.loop import batch_runs, bound_act, make_run
-from lica_jax.rollout import start_stream, unroll
-from lica_jax.run_dir import versions
-from lica_jax.session import batched_hparams
+from lica_jax.runs.directory import versions
+from lica_jax.runs.session import batched_hparams
+from lica_jax.training.loop import batch_runs, bound_act, make_run
+from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Collect, Progress
 
 TASKS = ("smax/2s3z", "smax/5m_vs_6m", "mpe/simple_spread")

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lica_jax.config import MAX_EPISODES, TrainConfig, load_config
+from lica_jax.config.schema import MAX_EPISODES, TrainConfig, load_config
+from lica_jax.engines.lockstep import HostRuns, HostTask, is_host_task
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
-from lica_jax.evaluation import EXPORTED, Evaluator, evaluation_keys
-from lica_jax.host import HostRuns, HostTask, is_host_task
 from lica_jax.policy import Policy, load_policy
-from lica_jax.run_dir import make_folder
-from lica_jax.session import Session
+from lica_jax.runs.directory import make_folder
+from lica_jax.runs.session import Session
+from lica_jax.training.evaluation import EXPORTED, Evaluator, evaluation_keys
 from lica_jax.types import Task, TaskSpec
 
 PyTree = Any

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lica_jax.algorithms import REGISTRY, algorithm_module
-from lica_jax.checkpoint import plain, write_json
-from lica_jax.config import TrainConfig, merge
+from lica_jax.config.schema import TrainConfig, merge
 from lica_jax.core.schedules import finished
 from lica_jax.errors import UserError
+from lica_jax.runs.checkpoint import plain, write_json
 from lica_jax.types import Algorithm, TaskSpec, TimeStep
 
 PyTree = Any

@@ -28,23 +28,33 @@ EPISODES, TRANSITIONS = "episodes or segments", "transitions"
 
 REGISTRY: dict[str, Entry] = {
     "lica": Entry(
-        "lica_jax.algorithms.lica",
+        "lica_jax.algorithms.lica.lica",
         "Zhou et al., NeurIPS 2020",
         actions="discrete and continuous",
     ),
-    "coma": Entry("lica_jax.algorithms.coma", "Foerster et al., AAAI 2018"),
-    "liir": Entry("lica_jax.algorithms.liir", "Du et al., NeurIPS 2019"),
-    "iql": Entry("lica_jax.algorithms.iql", "Tan, ICML 1993", EPISODES),
-    "vdn": Entry("lica_jax.algorithms.vdn", "Sunehag et al., AAMAS 2018", EPISODES),
-    "qmix": Entry("lica_jax.algorithms.qmix", "Rashid et al., ICML 2018", EPISODES),
-    "qtran": Entry("lica_jax.algorithms.qtran", "Son et al., ICML 2019 (base)", EPISODES),
-    "qtran_alt": Entry("lica_jax.algorithms.qtran_alt", "Son et al., ICML 2019 (alt)", EPISODES),
-    "coma_fc": Entry("lica_jax.algorithms.coma_fc", "Foerster et al., AAAI 2018, for MPE"),
-    "iddpg": Entry("lica_jax.algorithms.iddpg", "Lillicrap et al., ICLR 2016", TRANSITIONS),
-    "maddpg": Entry("lica_jax.algorithms.maddpg", "Lowe et al., NeurIPS 2017", TRANSITIONS),
-    "sqddpg": Entry("lica_jax.algorithms.sqddpg", "Wang et al., AAAI 2020", TRANSITIONS),
-    "ippo": Entry("lica_jax.algorithms.ippo", "de Witt et al., 2020"),
-    "mappo": Entry("lica_jax.algorithms.mappo", "Yu et al., NeurIPS 2022"),
+    "coma": Entry("lica_jax.algorithms.counterfactual.coma", "Foerster et al., AAAI 2018"),
+    "liir": Entry("lica_jax.algorithms.counterfactual.liir", "Du et al., NeurIPS 2019"),
+    "iql": Entry("lica_jax.algorithms.q_learning.iql", "Tan, ICML 1993", EPISODES),
+    "vdn": Entry("lica_jax.algorithms.q_learning.vdn", "Sunehag et al., AAMAS 2018", EPISODES),
+    "qmix": Entry("lica_jax.algorithms.q_learning.qmix", "Rashid et al., ICML 2018", EPISODES),
+    "qtran": Entry(
+        "lica_jax.algorithms.q_learning.qtran", "Son et al., ICML 2019 (base)", EPISODES
+    ),
+    "qtran_alt": Entry(
+        "lica_jax.algorithms.q_learning.qtran_alt", "Son et al., ICML 2019 (alt)", EPISODES
+    ),
+    "coma_fc": Entry(
+        "lica_jax.algorithms.per_agent.coma_fc", "Foerster et al., AAAI 2018, for MPE"
+    ),
+    "iddpg": Entry(
+        "lica_jax.algorithms.per_agent.iddpg", "Lillicrap et al., ICLR 2016", TRANSITIONS
+    ),
+    "maddpg": Entry(
+        "lica_jax.algorithms.per_agent.maddpg", "Lowe et al., NeurIPS 2017", TRANSITIONS
+    ),
+    "sqddpg": Entry("lica_jax.algorithms.per_agent.sqddpg", "Wang et al., AAAI 2020", TRANSITIONS),
+    "ippo": Entry("lica_jax.algorithms.ppo.ippo", "de Witt et al., 2020"),
+    "mappo": Entry("lica_jax.algorithms.ppo.mappo", "Yu et al., NeurIPS 2022"),
 }
 
 

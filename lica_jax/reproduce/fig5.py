@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lica_jax.errors import UserError
-from lica_jax.memory import available_bytes, tree_bytes
 from lica_jax.reproduce import traffic_junction as game
-from lica_jax.run_dir import make_folder
+from lica_jax.runs.directory import make_folder
+from lica_jax.training.memory import available_bytes, tree_bytes
 
 FILES = ("fig5.png", "fig5.pdf", "fig5.json")
 PANELS = {"lica": "LICA", "coma_repo": "COMA, as in the official script"}

@@ -14,10 +14,10 @@ from typing import Any
 
 from lica_jax.envs import Free, name_with
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import layout
-from lica_jax.starcraft2.maps import MAPS, map_facts
-from lica_jax.starcraft2.options import DIFFICULTIES, Options
-from lica_jax.starcraft2.process import LaunchSettings
+from lica_jax.smac import layout
+from lica_jax.smac.maps import MAPS, map_facts
+from lica_jax.smac.options import DIFFICULTIES, Options
+from lica_jax.starcraft2.game.process import LaunchSettings
 from lica_jax.types import TaskSpec
 
 NAMES = tuple(MAPS)
@@ -90,7 +90,7 @@ def make(name: str, **options: str) -> Smac:
 
 
 class Smac:
-    """A map; a `lica_jax.host.HostTask`."""
+    """A map; a `lica_jax.engines.lockstep.HostTask`."""
 
     def __init__(self, full: str, map_name: str, given: dict[str, str]):
         self.map_name = map_name
@@ -121,21 +121,21 @@ class Smac:
         )
 
     def _settings(self):
-        from lica_jax.starcraft2.vector import GameSettings
+        from lica_jax.starcraft2.fleet.fleet import GameSettings
 
         return GameSettings(version=self.version, launch=self._launch, pipeline=self._pipeline)
 
     def check(self) -> None:
         """Raises UserError where the game, the map or the message package is missing."""
-        from lica_jax.starcraft2 import messages
-        from lica_jax.starcraft2.install import find_install, map_path
+        from lica_jax.starcraft2.game import messages
+        from lica_jax.starcraft2.game.install import find_install, map_path
 
         messages.load()
         map_path(find_install(version=self.version), self.map_name)
 
     def open(self, envs: int, seed: str):
         """``envs`` running games."""
-        from lica_jax.starcraft2.vector import Fleet
+        from lica_jax.starcraft2.fleet.fleet import Fleet
 
         return Fleet(
             self.map_name, envs, options=self.options, seed=seed, settings=self._settings()

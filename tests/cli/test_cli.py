@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lica_jax import UserError, train
-from lica_jax.cli import _resumed_config, _switches, main, setting_flags
-from lica_jax.config import load_config, to_dict
+from lica_jax.cli.main import _resumed_config, _switches, main, setting_flags
+from lica_jax.config.schema import load_config, to_dict
 
 FAST = [
     "--total-steps=1e3", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
@@ -284,8 +284,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     assert "seed 0: the loss is not finite at update" in err
     steps = [int(p.name) for p in (tmp_path / "r" / "checkpoints").iterdir() if p.name.isdigit()]
     assert steps
-    from lica_jax.run_dir import read_config
-    from lica_jax.session import Session
+    from lica_jax.runs.directory import read_config
+    from lica_jax.runs.session import Session
 
     session = Session(read_config(tmp_path / "r"), tmp_path / "r", resume=True, display="none")
     import jax

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lica_jax.cli import main
+from lica_jax.cli.main import main
 from lica_jax.reproduce import FIGURES, fig5
 
 SMALL = ["--inits", "20", "--iterations", "3"]

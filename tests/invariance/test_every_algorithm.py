@@ -9,11 +9,11 @@ import pytest
 
 from lica_jax import load_policy, train
 from lica_jax.algorithms import REGISTRY, make_algorithm
-from lica_jax.checkpoint import keys_to_data
-from lica_jax.config import load_config, presets_dir, resolve
+from lica_jax.config.schema import load_config, presets_dir, resolve
 from lica_jax.envs import make_task, task_names
 from lica_jax.errors import UserError
-from lica_jax.session import Session
+from lica_jax.runs.checkpoint import keys_to_data
+from lica_jax.runs.session import Session
 
 TASK = "probe/match"
 SMALL = {
@@ -131,7 +131,7 @@ def test_random_play_is_uniform(name):
     from functools import partial
 
     from lica_jax.core.schedules import finished
-    from lica_jax.evaluation import random_hparams, random_params
+    from lica_jax.training.evaluation import random_hparams, random_params
 
     task = make_task("game/nonmonotonic")
     algo = make_algorithm(name, task.spec)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lica_jax.logging.rows import read_rows
+from lica_jax.runs.rows import read_rows
 
 SETTINGS = [
     "lica", "probe/two_step", "--collect.envs", "4", "--collect.length", "4",

@@ -11,11 +11,11 @@ import pytest
 
 from lica_jax import train
 from lica_jax.algorithms import REGISTRY, make_algorithm
-from lica_jax.checkpoint import keys_to_data
-from lica_jax.config import load_config, resolve
+from lica_jax.config.schema import load_config, resolve
 from lica_jax.envs import make_task
-from lica_jax.loop import batch_runs, make_run
-from lica_jax.session import Session, batched_hparams
+from lica_jax.runs.checkpoint import keys_to_data
+from lica_jax.runs.session import Session, batched_hparams
+from lica_jax.training.loop import batch_runs, make_run
 
 TASK = "probe/two_step"
 
@@ -157,7 +157,7 @@ def test_training_does_not_touch_the_configuration(tiny):
 
 
 def test_a_run_compiles_its_chunk_once(tiny, monkeypatch):
-    import lica_jax.engine as module
+    import lica_jax.engines.make as module
 
     traces = []
     original = module.make_run

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lica_jax import train
-from lica_jax.algorithms import coma, liir
-from lica_jax.config import load_config
+from lica_jax.algorithms.counterfactual import coma, liir
+from lica_jax.config.schema import load_config
 from lica_jax.envs import make_task
 from lica_jax.networks.counterfactual import critic_inputs
-from lica_jax.session import Session
+from lica_jax.runs.session import Session
 
 SEEDS = (0, 1, 2)
 

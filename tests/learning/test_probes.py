@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from lica_jax import train
-from lica_jax.algorithms import lica, make_algorithm
-from lica_jax.config import load_config
+from lica_jax.algorithms import make_algorithm
+from lica_jax.algorithms.lica import lica
+from lica_jax.config.schema import load_config
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
-from lica_jax.session import Session
+from lica_jax.runs.session import Session
 
 SEEDS = (0, 1, 2)
 SLOW = pytest.mark.slow

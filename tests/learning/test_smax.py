@@ -6,7 +6,7 @@ import numpy as np
 
 from lica_jax import train
 from lica_jax.envs import make_task
-from lica_jax.evaluation import play_episodes
+from lica_jax.training.evaluation import play_episodes
 
 
 def test_lica_wins_4m_vs_3m():

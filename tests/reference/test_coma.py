@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import coma, counterfactual
+from lica_jax.algorithms.counterfactual import coma
+from lica_jax.algorithms.counterfactual import shared as counterfactual
 from lica_jax.core.masking import take_action
 from lica_jax.types import Progress
 from tests.reference.counterfactual import config_of, hparams_of, ours, piece_at, trajectories

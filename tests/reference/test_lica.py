@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import lica
 from lica_jax.algorithms.actors import previous_actions
+from lica_jax.algorithms.lica import lica
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_softmax
 from lica_jax.networks.critics import MixingCritic

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lica_jax.algorithms import counterfactual, liir
+from lica_jax.algorithms.counterfactual import liir
+from lica_jax.algorithms.counterfactual import shared as counterfactual
 from lica_jax.core.masking import masked_mean, take_action
 from lica_jax.types import Progress
 from tests.reference.counterfactual import config_of, hparams_of, ours, trajectories

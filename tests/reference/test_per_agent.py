@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import coma_fc, iddpg, maddpg, per_agent, sqddpg
+from lica_jax.algorithms.per_agent import coma_fc, iddpg, maddpg, sqddpg
+from lica_jax.algorithms.per_agent import shared as per_agent
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.shapley import coalition_slots
 from lica_jax.types import TaskSpec

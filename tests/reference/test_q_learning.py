@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import iql, q_learning, qmix, vdn
 from lica_jax.algorithms.actors import unroll_over
+from lica_jax.algorithms.q_learning import iql, qmix, vdn
+from lica_jax.algorithms.q_learning import shared as q_learning
 from lica_jax.networks.mixers import MonotonicMixer, NoMixer, SumMixer
 from lica_jax.types import Progress
 from tests.reference.episodes import RTOL_STEP, close, spec_of, trajectory

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import q_learning, qtran
+from lica_jax.algorithms.q_learning import qtran
+from lica_jax.algorithms.q_learning import shared as q_learning
 from lica_jax.types import Progress
 from tests.reference.episodes import RTOL_STEP, close, spec_of, trajectory
 from tests.reference.torch_weights import joint_value, recurrent_agent

@@ -16,7 +16,7 @@ from lica_jax.envs import make_task
 from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.jaxmarl import native_state
 from lica_jax.envs.smax.scenarios import SCENARIOS
-from lica_jax.rollout import select
+from lica_jax.training.rollout import select
 
 ENVS, STEPS, MARGIN = 8, 125, 1e-5
 QUICK = ("2s3z", "5m_vs_6m", "3s5z_vs_3s6z", "smacv2_5_units")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lica_jax.starcraft2 import messages
 from lica_jax.starcraft2.errors import GameError
+from lica_jax.starcraft2.game import messages
 from lica_jax.starcraft2.testing.faults import Faults
 from lica_jax.starcraft2.testing.install import make_install
 from lica_jax.starcraft2.testing.session import Session

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from lica_jax.starcraft2 import messages
-from lica_jax.starcraft2.client import ANSWER_BYTES, Client, NotReady
 from lica_jax.starcraft2.errors import GameError, GameTimeout
+from lica_jax.starcraft2.game import messages
+from lica_jax.starcraft2.game.client import ANSWER_BYTES, Client, NotReady
 
 BINARY, CONTINUATION, TEXT, CLOSE, PING = 2, 0, 1, 8, 9
 

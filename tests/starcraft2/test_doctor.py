@@ -9,14 +9,15 @@ import sys
 import pytest
 
 from lica_jax import machine
+from lica_jax.cli.sc2 import main
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import checks, doctor, mapfiles, messages, trial
-from lica_jax.starcraft2.cli import main
-from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.mapfiles import install_maps
-from lica_jax.starcraft2.maps import MAPS
-from lica_jax.starcraft2.process import LaunchSettings
+from lica_jax.smac.maps import MAPS
+from lica_jax.starcraft2.game import mapfiles, messages
+from lica_jax.starcraft2.game.install import find_install
+from lica_jax.starcraft2.game.mapfiles import install_maps
+from lica_jax.starcraft2.game.process import LaunchSettings
 from lica_jax.starcraft2.testing.install import make_install, set_faults
+from lica_jax.starcraft2.tools import checks, doctor, trial
 
 BRIEF = LaunchSettings(start_timeout=20, call_timeout=3, quit_timeout=0.5, term_timeout=0.5)
 
@@ -198,7 +199,7 @@ def test_selftest_needs_no_game_and_says_what_it_is(monkeypatch, tmp_path, capsy
 
 def test_nothing_here_imports_jax(tmp_path):
     code = (
-        "import sys\nfrom lica_jax.starcraft2.cli import main\n"
+        "import sys\nfrom lica_jax.cli.sc2 import main\n"
         "code = main(['doctor', '--selftest'])\n"
         "sys.exit(code or ('jax' in sys.modules))"
     )

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import messages
-from lica_jax.starcraft2.env import StarCraft2Env
+from lica_jax.smac.maps import MAPS
+from lica_jax.smac.options import Options
+from lica_jax.starcraft2.env.environment import StarCraft2Env
+from lica_jax.starcraft2.env.matches import Lifetime, match_seed
 from lica_jax.starcraft2.errors import GameError, GameFailed
-from lica_jax.starcraft2.games import Lifetime, match_seed
-from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.maps import MAPS
-from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.process import Game, LaunchSettings
+from lica_jax.starcraft2.game import messages
+from lica_jax.starcraft2.game.install import find_install
+from lica_jax.starcraft2.game.process import Game, LaunchSettings
 from lica_jax.starcraft2.testing.install import living, make_install
 from tests.starcraft2.memory_game import MemoryGames
 

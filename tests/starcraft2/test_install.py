@@ -3,8 +3,8 @@
 import pytest
 
 from lica_jax.errors import UserError
-from lica_jax.starcraft2.install import find_install, map_path
-from lica_jax.starcraft2.maps import MAPS
+from lica_jax.smac.maps import MAPS
+from lica_jax.starcraft2.game.install import find_install, map_path
 from lica_jax.starcraft2.testing.install import make_install
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00"

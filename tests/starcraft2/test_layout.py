@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import layout, messages, readings, rewards
+from lica_jax.smac import layout, rewards
+from lica_jax.smac.layout import Scene, Terrain
+from lica_jax.smac.maps import MAPS, MapFacts, map_facts
+from lica_jax.smac.options import Options
+from lica_jax.smac.units import ALLY_KINDS, STOCK, Side, roster
+from lica_jax.starcraft2.env import answers
 from lica_jax.starcraft2.errors import GameError
-from lica_jax.starcraft2.layout import Scene, Terrain
-from lica_jax.starcraft2.maps import MAPS, MapFacts, map_facts
-from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.units import ALLY_KINDS, STOCK, Side, roster
+from lica_jax.starcraft2.game import messages
 
 GOLDENS = Path(__file__).parent.parent / "reference" / "goldens"
 FIRST = 1900  # any id will do for the map's first type of its own
@@ -273,7 +275,7 @@ def test_enemies_keep_the_games_order_and_allies_are_sorted():
         for tag, kind, x, y in units:
             unit = raw.units.add(tag=tag, owner=owner, unit_type=kind, health=1, health_max=1)
             unit.pos.x, unit.pos.y = x, y
-    allies, enemies = readings.assign(MAPS["3m"], readings.observed(answer))
+    allies, enemies = answers.assign(MAPS["3m"], answers.observed(answer))
     assert allies.tags == (8, 3, 9) and enemies.tags == (6, 2, 7)
     assert enemies.side.x.tolist() == [1, 9, 4]
 

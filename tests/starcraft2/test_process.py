@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from lica_jax.starcraft2 import messages, process, procfs
 from lica_jax.starcraft2.errors import GameError, GameFailed, GameTimeout
-from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.process import BECOME, Game, LaunchSettings
-from lica_jax.starcraft2.temp import temp_root
+from lica_jax.starcraft2.game import messages, process, procfs
+from lica_jax.starcraft2.game.install import find_install
+from lica_jax.starcraft2.game.process import BECOME, Game, LaunchSettings
+from lica_jax.starcraft2.game.temp import temp_root
 from lica_jax.starcraft2.testing.install import living, make_install, set_faults, starts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="games run on Linux")
@@ -319,9 +319,9 @@ def test_a_forgotten_game_is_ended(tree, temp):
 LAUNCH = """
 import os, signal, sys, time
 from pathlib import Path
-from lica_jax.starcraft2.install import find_install
-from lica_jax.starcraft2.process import Game
-from lica_jax.starcraft2.temp import temp_root
+from lica_jax.starcraft2.game.install import find_install
+from lica_jax.starcraft2.game.process import Game
+from lica_jax.starcraft2.game.temp import temp_root
 
 with temp_root() as root:
     game = Game.launch(find_install(sys.argv[1]), root)

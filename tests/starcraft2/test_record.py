@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from lica_jax.cli.sc2 import main
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import messages, playing, transcript, trial
-from lica_jax.starcraft2 import record as recording
-from lica_jax.starcraft2.cli import main
-from lica_jax.starcraft2.env import StarCraft2Env
-from lica_jax.starcraft2.install import find_install, map_path
-from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.process import Game, LaunchSettings
-from lica_jax.starcraft2.record import record, replay
+from lica_jax.smac.options import Options
+from lica_jax.starcraft2.env.environment import StarCraft2Env
+from lica_jax.starcraft2.game import messages
+from lica_jax.starcraft2.game.install import find_install, map_path
+from lica_jax.starcraft2.game.process import Game, LaunchSettings
 from lica_jax.starcraft2.testing.install import set_faults
+from lica_jax.starcraft2.tools import random_play, transcript, trial
+from lica_jax.starcraft2.tools import record as recording
+from lica_jax.starcraft2.tools.record import record, replay
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.sc2rec"))
 assert TRANSCRIPTS
@@ -98,7 +99,7 @@ def test_the_digest_is_that_of_play_without_recording(recorded, sc2, tmp_path):
     env = StarCraft2Env(
         "3m", launch=lambda n: Game.launch(find_install(), tmp_path), seed=3, pipeline=False
     )
-    played = playing.play(env, 2, 3)
+    played = random_play.play(env, 2, 3)
     env.close()
     assert played.digest == recorded[1].digest
     assert played.steps == recorded[1].steps and len(played.returns) == 2

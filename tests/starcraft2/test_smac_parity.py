@@ -21,14 +21,14 @@ sys.path.insert(0, REPO)
 pytest.importorskip("pysc2.run_configs", exc_type=ImportError)
 smac = pytest.importorskip("smac.env.starcraft2.starcraft2", exc_type=ImportError)
 
-from lica_jax.starcraft2 import messages  # noqa: E402
-from lica_jax.starcraft2.env import StarCraft2Env  # noqa: E402
-from lica_jax.starcraft2.games import match_seed  # noqa: E402
-from lica_jax.starcraft2.install import find_install  # noqa: E402
-from lica_jax.starcraft2.layout import FIRST_TARGET  # noqa: E402
-from lica_jax.starcraft2.maps import MAPS  # noqa: E402
-from lica_jax.starcraft2.options import Options  # noqa: E402
-from lica_jax.starcraft2.process import Game  # noqa: E402
+from lica_jax.smac.layout import FIRST_TARGET
+from lica_jax.smac.maps import MAPS
+from lica_jax.smac.options import Options
+from lica_jax.starcraft2.env.environment import StarCraft2Env
+from lica_jax.starcraft2.env.matches import match_seed
+from lica_jax.starcraft2.game import messages
+from lica_jax.starcraft2.game.install import find_install
+from lica_jax.starcraft2.game.process import Game
 from lica_jax.starcraft2.testing.install import living, make_install  # noqa: E402
 
 SEED = 5

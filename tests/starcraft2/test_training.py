@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from lica_jax.api import evaluate, train
-from lica_jax.cli import main
-from lica_jax.config import load_config, resolve
-from lica_jax.engine import make_engine
+from lica_jax.cli.main import main
+from lica_jax.config.schema import load_config, resolve
+from lica_jax.engines.make import make_engine
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
-from lica_jax.logging.rows import read_rows
+from lica_jax.runs.rows import read_rows
 from lica_jax.starcraft2.task import NAMES
 from lica_jax.starcraft2.testing.install import living, set_faults
 from tests.starcraft2.conftest import wait_until
@@ -103,8 +103,8 @@ def test_the_update_is_the_one_of_tasks_inside_jax(sc2):
     """The same batch gives bitwise the same parameters, in the engine of a SMAC task and in that
     of a JAX task of the same sizes."""
     from lica_jax.algorithms import make_algorithm
-    from lica_jax.host import Blank
-    from lica_jax.loop import make_learn, make_run
+    from lica_jax.engines.lockstep import Blank
+    from lica_jax.training.loop import make_learn, make_run
 
     task = make_task("smac/3m")
     config = resolve(load_config("lica", "smac/3m", total_steps=2000, **SMALL), task.spec)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import slab
+from lica_jax.smac.options import Options
 from lica_jax.starcraft2.errors import GameFailed
-from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.process import LaunchSettings
+from lica_jax.starcraft2.fleet import shared_memory
+from lica_jax.starcraft2.fleet.fleet import Fleet, GameSettings, check_memory
+from lica_jax.starcraft2.game.process import LaunchSettings
 from lica_jax.starcraft2.testing.install import living, set_faults
-from lica_jax.starcraft2.vector import Fleet, GameSettings, check_memory
 from tests.starcraft2.conftest import wait_until
 
 ALL = np.ones(2, bool)
@@ -158,7 +158,7 @@ def test_a_game_that_cannot_be_played_is_refused_with_its_own_words(
 
 
 def test_more_games_than_memory_are_refused_after_the_first(sc2, private_temp, monkeypatch):
-    import lica_jax.starcraft2.vector as vector
+    import lica_jax.starcraft2.fleet.fleet as vector
 
     monkeypatch.setattr(vector, "available_memory", lambda: 40 << 20)
     with pytest.raises(UserError, match=r"5 games need .* measured.*--envs"):
@@ -176,7 +176,7 @@ def test_the_memory_check():
 SCRIPT = """
     import os, signal, sys, time
     import numpy as np
-    from lica_jax.starcraft2.vector import Fleet, GameSettings
+    from lica_jax.starcraft2.fleet.fleet import Fleet, GameSettings
     games = Fleet("3m", 2, settings=GameSettings(sc2_path=sys.argv[1]))
     shown = games.start(np.ones(2, bool))
     print("ready", *(w.process.pid for w in games._workers), flush=True)
@@ -224,17 +224,15 @@ def test_replays_are_stored(sc2, tmp_path):
 
 
 def test_workers_import_no_jax():
-    code = (
-        "import sys, lica_jax.starcraft2.worker; print([m for m in sys.modules if 'jax' == m[:3]])"
-    )
+    code = "import sys, lica_jax.starcraft2.fleet.worker; print([m for m in sys.modules if 'jax' == m[:3]])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_slab_rows_do_not_overlap():
     sizes = (3, 9, 31, 48)
-    fd = slab.create(4, sizes)
-    mine, theirs = (slab.views(fd, 4, sizes) for _ in range(2))
+    fd = shared_memory.create(4, sizes)
+    mine, theirs = (shared_memory.views(fd, 4, sizes) for _ in range(2))
     for i, name in enumerate(mine):
         mine[name][...] = i % 2 if mine[name].dtype == bool else i
     for i, name in enumerate(theirs):
@@ -244,7 +242,7 @@ def test_slab_rows_do_not_overlap():
 
 RUN_ONE = """
 import sys, numpy as np
-from lica_jax.starcraft2.vector import Fleet, GameSettings
+from lica_jax.starcraft2.fleet.fleet import Fleet, GameSettings
 games = Fleet("3m", 1, settings=GameSettings(sc2_path=sys.argv[1]))
 print(games.start(np.ones(1, bool)).lost.any())
 games.close()
@@ -298,7 +296,7 @@ def test_memory_that_cannot_be_shared_is_a_clear_message(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"No space left.*--envs"):
-        slab.create(4, (3, 9, 31, 48))
+        shared_memory.create(4, (3, 9, 31, 48))
 
 
 def test_all_games_are_replaced_together_when_they_have_played_enough(sc2):

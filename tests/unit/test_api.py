@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lica_jax import evaluate, train
-from lica_jax.algorithms import mappo
+from lica_jax.algorithms.ppo import mappo
 from lica_jax.api import _as_tuple, _check_state
-from lica_jax.config import TrainConfig, load_config
+from lica_jax.config.schema import TrainConfig, load_config
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.policy import Policy
@@ -18,7 +18,7 @@ BAD = {
     "no preset": (lambda: train("lica", "smax/3m", preset=None), "preset must be a name"),
     "another algorithm's numbers": (
         lambda: train("lica", "smax/3m", hp=mappo.HParams()),
-        "hp must be a lica_jax.algorithms.lica_settings.HParams",
+        "hp must be a lica_jax.algorithms.lica.settings.HParams",
     ),
     "a setting without its group": (
         lambda: train("lica", "smax/3m", entropy_coef=0.3),

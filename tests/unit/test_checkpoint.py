@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lica_jax import load_policy, train
-from lica_jax.checkpoint import Checkpointer, keys_to_data, plain
-from lica_jax.config import load_config
+from lica_jax.config.schema import load_config
 from lica_jax.errors import UserError
+from lica_jax.runs.checkpoint import Checkpointer, keys_to_data, plain
 
 TASK = "probe/match"
 
@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def run(finished, tmp_path):
     """A run directory of the test's own, and its configuration."""
-    from lica_jax.run_dir import read_config
+    from lica_jax.runs.directory import read_config
 
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run", read_config(tmp_path / "run")
@@ -225,7 +225,7 @@ def test_json_has_no_nan():
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tiny, tmp_path):
-    from lica_jax.session import Session
+    from lica_jax.runs.session import Session
 
     config = load_config("lica", TASK, **tiny)
     session = Session(config, tmp_path / "run", display="none")  # killed here: nothing has run
@@ -236,7 +236,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tiny, tmp_path):
 
 
 def test_a_directory_belongs_to_one_process_at_a_time(tiny, tmp_path):
-    from lica_jax.session import Session
+    from lica_jax.runs.session import Session
 
     config = load_config("lica", TASK, **tiny)
     session = Session(config, tmp_path / "run", display="none")
@@ -248,7 +248,7 @@ def test_a_directory_belongs_to_one_process_at_a_time(tiny, tmp_path):
 @pytest.mark.parametrize("actor", ["gru", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_the_last_checkpoint_holds_the_exported_best_policy(tiny, tmp_path, actor):
     """Also when every chunk is saved, and for an actor without memory."""
-    from lica_jax.session import Session
+    from lica_jax.runs.session import Session
 
     tiny["algo"]["actor"] = actor
     tiny["checkpoint"] = {"every_seconds": 0}

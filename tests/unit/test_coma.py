@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import algorithm_module, coma, counterfactual, liir
+from lica_jax.algorithms import algorithm_module
 from lica_jax.algorithms.actors import actor_step
-from lica_jax.config import ablation_names, load_config
+from lica_jax.algorithms.counterfactual import coma, liir
+from lica_jax.algorithms.counterfactual import shared as counterfactual
+from lica_jax.config.schema import ablation_names, load_config
 from lica_jax.core.exploration import epsilon_floor
 from lica_jax.core.optim import clipped_step
 from lica_jax.core.returns import differentiable_lambda_returns, lambda_returns
 from lica_jax.envs import make_task
 from lica_jax.networks.counterfactual import critic_inputs
-from lica_jax.rollout import start_stream, unroll
+from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Collect, Progress, TimeStep
 
 START = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from lica_jax.algorithms import lica
-from lica_jax.config import (
+from lica_jax.algorithms.lica import lica
+from lica_jax.config.schema import (
     from_dict,
     iterations_per_chunk,
     load_config,
@@ -18,7 +18,7 @@ from lica_jax.config import (
 )
 from lica_jax.envs import make_task, task_names
 from lica_jax.errors import UserError
-from lica_jax.memory import check_fits, training_bytes, tree_bytes
+from lica_jax.training.memory import check_fits, training_bytes, tree_bytes
 
 SPEC = make_task("probe/match").spec
 
@@ -164,7 +164,7 @@ def test_the_memory_estimate_multiplies_by_runs():
     import jax
 
     from lica_jax.algorithms import make_algorithm
-    from lica_jax.loop import make_run
+    from lica_jax.training.loop import make_run
 
     task = make_task("probe/match")
     config = load_config("lica", "probe/match")
@@ -178,13 +178,13 @@ def test_the_memory_estimate_multiplies_by_runs():
 
 
 def test_a_run_says_when_its_calls_are_longer_than_its_budget_or_its_evaluations():
-    from lica_jax.logging import words
+    from lica_jax.runs import messages
 
     spec = make_task("probe/match").spec
     said = {}
     for log_interval in (1_000, 100_000):
         config = load_config("lica", "probe/match", log_interval=log_interval, total_steps=50_000)
-        said[log_interval] = words.start(resolve(config, spec), spec, None, 0)
+        said[log_interval] = messages.start(resolve(config, spec), spec, None, 0)
     one = config.collect.envs * config.collect.length
     assert f"{100_000 // one * one:,} env steps only" in said[100_000]
     assert "env steps only" not in said[1_000]

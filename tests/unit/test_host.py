@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax import host
 from lica_jax.algorithms import make_algorithm
 from lica_jax.api import evaluate, train
-from lica_jax.config import load_config, resolve
+from lica_jax.config.schema import load_config, resolve
+from lica_jax.engines import lockstep
+from lica_jax.engines.lockstep import Blank, HostRuns, Moment, Recorder, Stopped, is_host_task, play
 from lica_jax.envs import make_task
 from lica_jax.errors import TrainingFailed, UserError
-from lica_jax.host import Blank, HostRuns, Moment, Recorder, Stopped, is_host_task, play
-from lica_jax.loop import bound_act, make_learn, make_run, progress_of
 from lica_jax.policy import Policy
-from lica_jax.rollout import start_stream, unroll
+from lica_jax.training.loop import bound_act, make_learn, make_run, progress_of
+from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import EpisodeStats, TaskSpec, TimeStep
 
 N_ENVS, LIMIT = 5, 7
@@ -228,9 +228,9 @@ def test_a_lost_episode_is_replaced_and_leaves_no_trace(parts):
 
 
 def test_an_environment_that_only_loses_is_left_out(parts):
-    faults = [(2, 1)] * host.MAX_LOST  # after a step that was written down
+    faults = [(2, 1)] * lockstep.MAX_LOST  # after a step that was written down
     *_, outside, episodes, lost = both(parts, faults)
-    assert lost == host.MAX_LOST
+    assert lost == lockstep.MAX_LOST
     assert list(episodes.finished) == [True, True, False, True, True]
     assert not outside.valid[:, 2].any() and outside.valid[:, 1].any()
     algo, state, hp, _ = parts
@@ -258,7 +258,7 @@ def test_every_step_draws_anew():
 def test_training_stops_when_no_episode_can_be_played():
     config = settings()
     algo = make_algorithm("lica", Race.spec, config.algo)
-    task = RaceTask([(i, 0) for i in range(N_ENVS)] * host.MAX_LOST)
+    task = RaceTask([(i, 0) for i in range(N_ENVS)] * lockstep.MAX_LOST)
     runs = HostRuns(algo, task, N_ENVS, 1, True, "0")
     states = runs.init(jax.random.key(0)[None])
     hp = jax.tree.map(lambda x: jnp.asarray(x)[None], config.hp)
@@ -270,14 +270,14 @@ def test_training_stops_when_no_episode_can_be_played():
 def race(monkeypatch):
     """``race/track`` as a registered host task."""
     import lica_jax.api
-    import lica_jax.session
+    import lica_jax.runs.session
 
     task = RaceTask([(0, 1)])
 
     def make(name, **options):
         return task if name == "race/track" else make_task(name, **options)
 
-    for module in (lica_jax.api, lica_jax.session):
+    for module in (lica_jax.api, lica_jax.runs.session):
         monkeypatch.setattr(module, "make_task", make)
     return task
 

@@ -11,11 +11,16 @@ PACKAGE = Path(lica_jax.__file__).parent
 FORBIDDEN = {
     "types.py": ("lica_jax",),
     "core": ("flax", "lica_jax.networks", "lica_jax.algorithms", "lica_jax.envs"),
-    "networks": ("lica_jax.algorithms", "lica_jax.envs", "lica_jax.loop"),
-    "algorithms": ("lica_jax.envs", "lica_jax.logging", "lica_jax.checkpoint", "lica_jax.loop"),
-    "envs": ("lica_jax.algorithms", "lica_jax.networks", "lica_jax.loop", "lica_jax.core"),
-    "rollout.py": ("lica_jax.envs", "lica_jax.algorithms", "lica_jax.loop"),
-    "loop.py": ("lica_jax.evaluation", "lica_jax.session", "lica_jax.envs"),
+    "networks": ("lica_jax.algorithms", "lica_jax.envs", "lica_jax.training.loop"),
+    "algorithms": (
+        "lica_jax.envs",
+        "lica_jax.logging",
+        "lica_jax.runs.checkpoint",
+        "lica_jax.training.loop",
+    ),
+    "envs": ("lica_jax.algorithms", "lica_jax.networks", "lica_jax.training.loop", "lica_jax.core"),
+    "rollout.py": ("lica_jax.envs", "lica_jax.algorithms", "lica_jax.training.loop"),
+    "loop.py": ("lica_jax.training.evaluation", "lica_jax.runs.session", "lica_jax.envs"),
 }
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import lica
 from lica_jax.algorithms.actors import actor_step, previous_actions
 from lica_jax.algorithms.heads import NO_ACTION
+from lica_jax.algorithms.lica import lica
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_mean
 from lica_jax.envs import make_task
-from lica_jax.rollout import start_stream, unroll
+from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Progress
 
 PROGRESS = Progress(jnp.zeros(()), jnp.int32(0))

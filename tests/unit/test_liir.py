@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import counterfactual, liir
+from lica_jax.algorithms.counterfactual import liir
+from lica_jax.algorithms.counterfactual import shared as counterfactual
 from lica_jax.envs import make_task
 from lica_jax.types import Progress, TaskSpec, TimeStep, Trajectory
 

@@ -1,6 +1,7 @@
 """What the machine has left."""
 
-from lica_jax import machine, memory
+from lica_jax import machine
+from lica_jax.training import memory
 
 
 def test_available_memory_counts_the_container(monkeypatch, tmp_path):

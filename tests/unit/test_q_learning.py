@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms import make_algorithm, q_learning, qtran, qtran_alt
-from lica_jax.algorithms.q_learning import HParams, td_targets
+from lica_jax.algorithms import make_algorithm
+from lica_jax.algorithms.q_learning import qtran, qtran_alt
+from lica_jax.algorithms.q_learning import shared as q_learning
+from lica_jax.algorithms.q_learning.shared import HParams, td_targets
 from lica_jax.core.exploration import epsilon_floor, epsilon_greedy
 from lica_jax.core.masking import masked_max, take_action
 from lica_jax.networks.mixers import MonotonicMixer

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax import replay as replays
-from lica_jax.algorithms import make_algorithm, qmix
-from lica_jax.config import load_config, resolve
+from lica_jax.algorithms import make_algorithm
+from lica_jax.algorithms.q_learning import qmix
+from lica_jax.config.schema import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
-from lica_jax.loop import batch_runs, make_run
-from lica_jax.memory import check_fits, training_bytes, tree_bytes
-from lica_jax.session import batched_hparams
+from lica_jax.runs.session import batched_hparams
+from lica_jax.training import replay as replays
+from lica_jax.training.loop import batch_runs, make_run
+from lica_jax.training.memory import check_fits, training_bytes, tree_bytes
 from lica_jax.types import Replay, TimeStep, Trajectory
 
 T, B, N = 3, 4, 2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import struct
 
-from lica_jax.evaluation import evaluation_keys, play_episodes, summarise
-from lica_jax.rollout import learning_view, start_stream, unroll
+from lica_jax.training.evaluation import evaluation_keys, play_episodes, summarise
+from lica_jax.training.rollout import learning_view, start_stream, unroll
 from lica_jax.types import TaskSpec, TimeStep
 
 

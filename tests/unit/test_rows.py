@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from lica_jax.logging.rows import RowFile, chunk_row, eval_row, read_rows
+from lica_jax.runs.rows import RowFile, chunk_row, eval_row, read_rows
 from lica_jax.types import EpisodeStats
 
 

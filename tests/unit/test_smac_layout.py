@@ -15,9 +15,9 @@ from lica_jax.envs.smax.scenarios import SCENARIOS, SIZE, Scenario
 from lica_jax.envs.smax.smac_layout import SmacLayout, SmaxAsSmac, as_in_smac
 from lica_jax.envs.smax.units import JAXMARL, MARAUDER, MARINE, MEDIVAC, ZEALOT
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import layout, units
-from lica_jax.starcraft2.maps import MAPS, MapFacts
-from lica_jax.starcraft2.options import Options
+from lica_jax.smac import layout, units
+from lica_jax.smac.maps import MAPS, MapFacts
+from lica_jax.smac.options import Options
 
 KEY = jax.random.key(0)
 GOLDENS = Path(__file__).parents[1] / "reference" / "goldens"

@@ -30,7 +30,7 @@ from lica_jax.envs.smax.units import (
     damage,
 )
 from lica_jax.errors import UserError
-from lica_jax.rollout import select_env, step_batch, step_or_reset
+from lica_jax.training.rollout import select_env, step_batch, step_or_reset
 
 KEY = jax.random.key(0)
 GOLDENS = Path(__file__).parents[1] / "reference" / "goldens"

@@ -8,7 +8,7 @@ import pytest
 from lica_jax.envs import describe_task, make_task, task_names
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.errors import UserError
-from lica_jax.rollout import reset_batch, step_batch
+from lica_jax.training.rollout import reset_batch, step_batch
 
 ENVS = 3
 VARIANTS = (

@@ -28,11 +28,11 @@ from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.scenarios import SIZE, Scenario
 from lica_jax.envs.smax.units import JAXMARL
 from lica_jax.errors import UserError
-from lica_jax.starcraft2 import layout
-from lica_jax.starcraft2.layout import FIRST_TARGET, SHOOT, SIGHT
-from lica_jax.starcraft2.maps import MAPS, MapFacts
-from lica_jax.starcraft2.options import Options
-from lica_jax.starcraft2.units import ALLY_KINDS, STOCK, roster
+from lica_jax.smac import layout
+from lica_jax.smac.layout import FIRST_TARGET, SHOOT, SIGHT
+from lica_jax.smac.maps import MAPS, MapFacts
+from lica_jax.smac.options import Options
+from lica_jax.smac.units import ALLY_KINDS, STOCK, roster
 
 SMAC_STOP = 1
 # SMAC's moves 2 to 5 are north, south, east, west; of our `DIRECTIONS` these are

@@ -1,6 +1,6 @@
 """The double's import of the message package.
 
-Not through `lica_jax.starcraft2.messages`, whose checks would slow the start down.
+Not through `lica_jax.starcraft2.game.messages`, whose checks would slow the start down.
 """
 
 from s2clientprotocol import common_pb2 as common

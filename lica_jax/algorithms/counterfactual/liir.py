@@ -1,0 +1,297 @@
+"""LIIR: learning individual intrinsic rewards (Du et al., NeurIPS 2019).
+
+Every agent is trained on the team's reward plus an intrinsic reward of its own. The intrinsic
+rewards are learned too, by a gradient through the actor's step: so that the policy *after* it earns
+more of the team's reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from lica_jax.algorithms.actors import unroll_over
+from lica_jax.algorithms.counterfactual import settings, shared
+from lica_jax.algorithms.counterfactual.shared import Networks, Regression
+from lica_jax.core.losses import critic_loss
+from lica_jax.core.masking import mask_logits, masked_mean, take_action
+from lica_jax.core.optim import init_optimiser, optimiser_step
+from lica_jax.core.returns import (
+    differentiable_lambda_returns,
+    endings,
+    lambda_returns,
+    standardised,
+)
+from lica_jax.networks.counterfactual import IntrinsicHeads
+from lica_jax.types import Algorithm, TaskSpec, Trajectory
+
+PyTree = Any
+__all__ = ["Config", "HParams", "make"]
+
+
+@dataclass(frozen=True)
+class Config(settings.Config):
+    """COMA's choices, and how the intrinsic rewards are learned.
+
+    Attributes:
+      meta: how the intrinsic rewards are learned: by the "paper"'s chain rule through the actor's
+        step, or as in the authors' "repo", with its sign (docs/algorithms/liir.md).
+      standardise: advantages are standardised over valid transitions, or, as in the authors' code,
+        over "all" entries, padding included.
+    """
+
+    meta: Literal["paper", "repo"] = "paper"
+    standardise: Literal["valid", "all"] = "valid"
+
+
+@struct.dataclass
+class HParams(settings.HParams):
+    """COMA's numbers, and these. Defaults are the authors' code's.
+
+    Attributes:
+      epsilon_steps: as in COMA; half as long.
+      intrinsic_weight: weight of the intrinsic rewards beside the team's (the paper's lambda).
+      value_coef: weight of the extrinsic value's regression in the loss of the heads.
+    """
+
+    epsilon_steps: float = 50_000.0
+    intrinsic_weight: float = 0.01
+    value_coef: float = 1.0
+
+
+@struct.dataclass
+class Critic:
+    """The critic's parameters, by the optimiser that moves them."""
+
+    value: PyTree  # two layers and the value v_mix of every agent
+    heads: PyTree  # on those layers: intrinsic rewards and the extrinsic value
+
+
+@struct.dataclass
+class Learner(shared.Learner):
+    """Everything that is learned; ``critic`` and ``target_critic`` are each a `Critic`."""
+
+    intrinsic_opt: PyTree
+
+
+def make(config: Config, spec: TaskSpec) -> Algorithm:
+    """Builds LIIR for a task."""
+    return shared.algorithm(make_networks(config, spec), init, update, HParams())
+
+
+def make_networks(config: Config, spec: TaskSpec) -> Networks:
+    """The actor, and a critic with one value v_mix for every agent; for the rest see `heads`."""
+    return shared.make_networks(config, spec, 1)
+
+
+def heads(nets: Networks) -> IntrinsicHeads:
+    return IntrinsicHeads(nets.spec.n_actions)
+
+
+def init(nets: Networks, key: Array) -> Learner:
+    """Fresh networks (PyTorch's default initialisation); the target equals the critic."""
+    actor_key, value_key, heads_key = jax.random.split(key, 3)
+    features = jnp.zeros((nets.spec.n_agents, nets.config.critic_hidden))
+    critic = Critic(shared.init_critic(nets, value_key), heads(nets).init(heads_key, features))
+    return new_learner(nets, nets.actor.init(actor_key), critic, critic)
+
+
+def new_learner(nets: Networks, actor: PyTree, critic: Critic, target_critic: Critic) -> Learner:
+    """A learner with the given parameters before its first update."""
+    return Learner(
+        **shared.start(nets, actor, critic, target_critic, fitted=critic.value),
+        intrinsic_opt=init_optimiser(nets.config.optimiser, critic.heads),
+    )
+
+
+def update(
+    nets: Networks, learner: Learner, traj: Trajectory, key: Array, *, hp: HParams, progress: Any
+) -> tuple[Learner, dict[str, Array]]:
+    """The critic backwards through time, one step of the actor, one of the intrinsic rewards.
+
+    All of them judge by the critic as it was before (the reference's order).
+    """
+    del key
+    judged = judge(nets, learner, traj, hp)
+    rows = regression(judged, traj)
+    (value, critic_opt), outputs, n_steps, metrics = shared.fit_critic(
+        nets, learner.critic.value, learner.critic_opt, rows, hp
+    )
+    advantage = standard(nets, rows.target - outputs[..., 0], traj)
+    floor = shared.epsilon(hp, progress)
+    old_actor = learner.actor
+    learner, shown, losses = shared.update_actor(
+        nets, learner, lambda params: actor_objective(params, nets, advantage, traj, floor), hp
+    )
+    weight = credit(nets, old_actor, learner.actor, judged.advantage, traj, floor)
+    head_params, intrinsic_opt, intrinsic = update_heads(nets, learner, judged, weight, traj, hp)
+    learner = learner.replace(
+        critic=Critic(value, head_params), critic_opt=critic_opt, intrinsic_opt=intrinsic_opt
+    )
+    metrics |= shown | losses | intrinsic | {"epsilon": floor}
+    return shared.finish(learner, n_steps, metrics, hp)
+
+
+# --- values and returns --------------------------------------------------------------------------
+
+
+class Judged(NamedTuple):
+    """What the critics make of a trajectory before an update."""
+
+    inputs: Float[Array, "T+1 B N F"]
+    features: Float[Array, "T B N H"]  # online
+    v_mix: Float[Array, "T+1 B N"]  # the target critic's
+    mixed: Float[Array, "T B N"]  # G_mix
+    extrinsic: Float[Array, "T B"]  # G_ex
+    advantage: Float[Array, "T B"]  # G_ex - v_ex, standardised
+
+
+def judge(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Judged:
+    """Features, values and returns; what the target critic has a part in is constant."""
+    inputs = shared.inputs_over(nets, traj)
+    features = nets.critic.apply(learner.critic.value, inputs[:-1], features=True)[1]
+    v_mix, target_features = nets.critic.apply(learner.target_critic.value, inputs, features=True)
+    target_v_ex = heads(nets).apply(learner.target_critic.heads, target_features)[1]
+    parts = traj.steps.reward[1:], *endings(traj)
+    extrinsic = lambda_returns(target_v_ex, *parts, hp.gamma, hp.td_lambda)
+    mixed, v_ex = mixed_returns(learner.critic.heads, nets, features, v_mix[..., 0], traj, hp)
+    advantage = standard(nets, extrinsic - v_ex, traj)
+    return Judged(inputs, features, v_mix[..., 0], mixed, extrinsic, advantage)
+
+
+def mixed_returns(
+    params: PyTree, nets: Networks, features: Array, v_mix: Array, traj: Trajectory, hp: HParams
+) -> tuple[Float[Array, "T B N"], Float[Array, "T B"]]:
+    """``G_mix``, TD(lambda) returns of ``r + weight r_in(u)``, and the online ``v_ex``.
+
+    The gradient to the parameters of the intrinsic rewards goes through every later reward.
+    """
+    r_in, v_ex = heads(nets).apply(params, features)
+    intrinsic = take_action(r_in, traj.action[:-1])
+    reward = traj.steps.reward[1:, :, None] + hp.intrinsic_weight * intrinsic
+    parts = reward, *endings(traj)
+    return differentiable_lambda_returns(v_mix, *parts, hp.gamma, hp.td_lambda), v_ex
+
+
+def regression(judged: Judged, traj: Trajectory) -> Regression:
+    """v_mix of every agent is fitted to G_mix."""
+    action = traj.action[:-1]
+    return Regression(judged.inputs[:-1], jnp.zeros_like(action), judged.mixed, traj.valid)
+
+
+def standard(nets: Networks, x: Float[Array, "T B ..."], traj: Trajectory) -> Array:
+    """``x`` with mean 0 and (unbiased) standard deviation 1 over what `Config` says."""
+    counted = traj.valid if nets.config.standardise == "valid" else jnp.ones_like(traj.valid)
+    return standardised(x, counted, eps=1e-8, ddof=1)
+
+
+# --- the actor -----------------------------------------------------------------------------------
+
+
+def alive_log_taken(probs: Float[Array, "T B N A"], traj: Trajectory) -> Float[Array, "T B N"]:
+    """``log pi(u)``; 0 of the dead, whose actions do nothing."""
+    return shared.log_taken(probs, traj) * traj.steps.alive[:-1]
+
+
+def actor_objective(
+    params: PyTree, nets: Networks, advantage: Float[Array, "T B N"], traj: Trajectory, floor
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """``-E[A log pi(u)]`` with the policy's floor; the dead count in the mean, as 0."""
+    probs = shared.policy(nets, params, traj, floor)
+    loss = shared.policy_gradient_loss(alive_log_taken(probs, traj), advantage, traj.valid)
+    return loss, shared.policy_metrics(probs, advantage, traj.valid)
+
+
+# --- the intrinsic rewards -----------------------------------------------------------------------
+
+
+def meta_log_prob(
+    params: PyTree, nets: Networks, traj: Trajectory, floor: Float[Array, ""]
+) -> Float[Array, "T B N"]:
+    """``log pi(u)`` as the meta gradient reads it.
+
+    In "paper" that is the policy which plays and is trained. The authors' code takes the plain
+    softmax: no floor, and not renormalised over the available actions.
+    """
+    if nets.config.meta == "paper":
+        return alive_log_taken(shared.policy(nets, params, traj, floor), traj)
+    logits = unroll_over(nets.actor, params, traj)[:-1]
+    if nets.config.mask_before_softmax:
+        logits = mask_logits(logits, traj.steps.avail[:-1])
+    return alive_log_taken(jax.nn.softmax(logits), traj)
+
+
+def extrinsic_objective(
+    params: PyTree,
+    nets: Networks,
+    behaviour: Float[Array, "T B N"],
+    advantage: Float[Array, "T B"],
+    traj: Trajectory,
+    floor: Float[Array, ""],
+) -> Float[Array, ""]:
+    """``E[A_ex prod_a pi(u) / pi_old(u)]``, the team's reward under a policy beside the old one.
+
+    ``behaviour`` is log pi_old(u), with the floor.
+    """
+    log_ratio = jnp.sum(meta_log_prob(params, nets, traj, floor) - behaviour, axis=-1)
+    return masked_mean(advantage * jnp.exp(log_ratio), traj.valid)
+
+
+def credit(
+    nets: Networks,
+    old: PyTree,
+    new: PyTree,
+    advantage: Float[Array, "T B"],
+    traj: Trajectory,
+    floor: Float[Array, ""],
+) -> Float[Array, "T B N"]:
+    """What more return ``G_ta`` (of G_mix) is worth to the team: the weights of the meta gradient.
+
+    The actor steps to ``theta' = theta + alpha E[grad log pi_ta G_ta]``, so the team's objective
+    moves with ``dJ_ex(theta') / dG_ta ~ <grad log pi_ta(theta), grad J_ex(theta')> = w_ta``: the
+    paper's chain rule, a directional derivative of log pi. Step sizes, clipping and the
+    standardised advantage are left out, as in the paper. The authors' code has one weight for all,
+    ``-<E[grad log pi], grad J_ex(theta')>``; the minus is its sign, with which J_ex descends.
+    """
+    behaviour = alive_log_taken(shared.policy(nets, old, traj, floor), traj)
+    direction = jax.grad(extrinsic_objective)(new, nets, behaviour, advantage, traj, floor)
+    log_prob = partial(meta_log_prob, nets=nets, traj=traj, floor=floor)
+    weight = jax.jvp(log_prob, (old,), (direction,))[1]
+    if nets.config.meta == "paper":
+        return weight
+    return jnp.broadcast_to(-masked_mean(weight, traj.valid), weight.shape)
+
+
+def intrinsic_objective(
+    params: PyTree,
+    nets: Networks,
+    judged: Judged,
+    weight: Float[Array, "T B N"],
+    traj: Trajectory,
+    hp: HParams,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """``-E[w G_mix] + value_coef E[(v_ex - G_ex)^2]``; ``params`` are those of the heads alone."""
+    mixed, v_ex = mixed_returns(params, nets, judged.features, judged.v_mix, traj, hp)
+    meta = -masked_mean(weight * mixed, traj.valid)
+    value = critic_loss(v_ex, judged.extrinsic, traj.valid)
+    return meta + hp.value_coef * value, {"meta_objective": meta, "v_ex_error": value}
+
+
+def update_heads(
+    nets: Networks, learner: Learner, judged: Judged, weight: Array, traj: Trajectory, hp: HParams
+) -> tuple[PyTree, PyTree, dict[str, Array]]:
+    """One step of the heads at the critic's step size, not clipped (the reference's)."""
+    gradient = jax.value_and_grad(intrinsic_objective, has_aux=True)
+    (loss, shown), grads = gradient(learner.critic.heads, nets, judged, weight, traj, hp)
+    params, opt = optimiser_step(
+        nets.config.optimiser, learner.critic.heads, grads, learner.intrinsic_opt, hp.critic_lr,
+        hp.rms,
+    )  # fmt: skip
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+    return params, opt, shown | {"intrinsic_loss": loss, "intrinsic_grad_norm": norm}

@@ -1,0 +1,405 @@
+"""LICA: Learning Implicit Credit Assignment (Zhou et al., NeurIPS 2020).
+
+A centralised mixing critic Q(s, u) is fitted to TD(lambda) targets on the actions taken; the
+decentralised policies then ascend Q at their own action *probabilities*, all agents at once, with
+an entropy bonus whose strength adapts to the entropy itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from lica_jax.algorithms.actors import (
+    Actor,
+    ActorCarry,
+    actor_step,
+    joint_state,
+    joint_state_size,
+    make_actor,
+    previous_actions,
+)
+from lica_jax.algorithms.lica.settings import Config, HParams
+from lica_jax.algorithms.settings import for_task
+from lica_jax.core import gaussian
+from lica_jax.core.entropy import categorical_entropy, entropy_bonus
+from lica_jax.core.gumbel import gumbel_softmax, straight_through
+from lica_jax.core.losses import critic_loss, policy_value_loss
+from lica_jax.core.masking import masked_mean, masked_softmax
+from lica_jax.core.optim import ADAM, adam_step, periodic_copy
+from lica_jax.core.returns import (
+    endings,
+    lambda_returns,
+    monte_carlo_returns,
+    pymarl_lambda_returns,
+)
+from lica_jax.core.schedules import linear
+from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
+from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
+
+PyTree = Any
+__all__ = ["Config", "HParams", "make"]
+
+
+@struct.dataclass
+class Learner:
+    """Everything LICA learns."""
+
+    actor: PyTree
+    critic: PyTree
+    target_critic: PyTree  # () without one
+    actor_opt: PyTree
+    critic_opt: PyTree
+    critic_steps: Int[Array, ""]
+    last_copy: Int[Array, ""]
+
+
+@struct.dataclass
+class CriticBatch:
+    """The critic's view of a trajectory; slots 0..T."""
+
+    state: Float[Array, "T+1 B S"]
+    action: Array  # taken: [T+1, B, N] indices or [T+1, B, N, D] points
+    policy: Array | None  # continuous only: the policies that took them, [T+1, B, N, 2D]
+    valid: Bool[Array, "T B"]
+
+    @property
+    def mask(self) -> Float[Array, "T B"]:
+        return self.valid.astype(self.state.dtype)
+
+
+class Networks(NamedTuple):
+    """The networks of one task, and the static choices behind them."""
+
+    actor: Actor
+    critic: JointCritic
+    state_size: int  # of the critic's state
+    config: Config
+    spec: TaskSpec
+
+
+def make_networks(config: Config, spec: TaskSpec) -> Networks:
+    """Builds the actor and the critic; initialises nothing."""
+    config = for_task(config, spec)
+    actor = make_actor(
+        spec, network=config.actor, hidden=config.hidden, share_params=config.share_params,
+        agent_id=config.agent_id, last_action=config.last_action,
+    )  # fmt: skip
+    # A policy enters the critic as its parameters: A probabilities, or D means and D log-stds.
+    joint = spec.n_agents * spec.n_actions * (2 if spec.continuous else 1)
+    state_size = joint_state_size(actor, spec, config.state_last_action)
+    if spec.continuous:  # every row uses all of W1(s)
+        config = replace(config, critic_pass="dense")
+    critic = make_critic(config, state_size, joint)
+    return Networks(actor, critic, state_size, config, spec)
+
+
+def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
+    """The critic of a configuration, for states and joint actions of the given lengths."""
+    width = joint * config.mixing_embed
+    hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
+    into_last = hidden if config.hypernet_layers == 2 else state_size
+    passes = grouped_passes(config.critic_pass, into_last * width)
+    mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, *passes)
+    if config.critic == "mixing":
+        return mixing
+    if config.mlp_hidden != "matched":
+        return MLPCritic(joint, config.mlp_hidden)
+    zeros = jnp.zeros(state_size), jnp.zeros(joint)
+    shapes = jax.eval_shape(mixing.init, jax.random.key(0), *zeros)
+    wanted = sum(x.size for x in jax.tree.leaves(shapes))
+    return MLPCritic(joint, matched_hidden(state_size, joint, wanted))
+
+
+def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:
+    """Whether to group the critic's pass at actions, and its pass at policies.
+
+    Measured on CPU: at actions it is the faster one at every width, at policies only where the
+    hypernetwork is wide. Accelerators get one large product.
+    """
+    if critic_pass != "auto":
+        return critic_pass == "grouped", critic_pass == "grouped"
+    on_cpu = jax.default_backend() == "cpu"
+    return on_cpu, on_cpu and hyper_weights >= WIDE
+
+
+WIDE = 2**22  # numbers in the hypernetwork's last matrix
+
+
+def make(config: Config, spec: TaskSpec) -> Algorithm:
+    """Builds LICA for a task."""
+    nets = make_networks(config, spec)
+    return Algorithm(
+        init=partial(init, nets),
+        initial_carry=nets.actor.initial_carry,
+        act=partial(act, nets),
+        update=partial(update, nets),
+        policy=lambda learner: learner.actor,
+        scratch_bytes=partial(scratch_bytes, nets),
+        hparams=HParams(),
+        metrics=("entropy",),
+    )
+
+
+def init(nets: Networks, key: Array) -> Learner:
+    """Fresh networks (PyTorch's default initialisation); the target equals the critic."""
+    actor_key, critic_key = jax.random.split(key)
+    zeros = jnp.zeros(nets.state_size), jnp.zeros(nets.critic.n_inputs)
+    critic = nets.critic.init(critic_key, *zeros)
+    return new_learner(
+        nets.actor.init(actor_key), critic, critic if nets.config.keeps_target else ()
+    )
+
+
+def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner:
+    """A learner with the given parameters before its first update."""
+    return Learner(
+        actor=actor,
+        critic=critic,
+        # A copy: the loop donates its buffers, and one buffer cannot be donated twice.
+        target_critic=jax.tree.map(jnp.copy, target_critic),
+        actor_opt=ADAM.init(actor),
+        critic_opt=ADAM.init(critic),
+        critic_steps=jnp.zeros((), jnp.int32),
+        last_copy=jnp.zeros((), jnp.int32),
+    )
+
+
+def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, progress, explore):
+    """Samples from the policy where ``explore``, else takes its most likely action."""
+    del hp, progress
+    hidden, outputs = actor_step(nets.actor, params, carry, ts.obs, ts.first)
+    action = nets.actor.head.choose(outputs, ts.avail, key, explore)
+    extras = {"policy": policy_parameters(outputs)} if nets.spec.continuous else {}
+    return ActorCarry(hidden=hidden, last_action=action), action, extras
+
+
+def policy_parameters(outputs: Float[Array, "... D2"]) -> Float[Array, "... D2"]:
+    """A continuous policy as the critic reads it."""
+    return gaussian.policy_input(*gaussian.split_outputs(outputs))
+
+
+def update(
+    nets: Networks, learner: Learner, traj: Trajectory, key: Array, *, hp: HParams, progress: Any
+) -> tuple[Learner, dict[str, Array]]:
+    """Critic first, then the actor with the just-updated critic (the official order)."""
+    batch = critic_batch(nets, traj)
+    learner, metrics = update_critic(nets, learner, batch, traj, hp)
+    relaxation = draw_relaxation(nets, traj, key, hp, progress)
+    learner, actor_metrics = update_actor(nets, learner, batch, traj, hp, relaxation)
+    metrics |= actor_metrics
+    # Norms too: an infinite gradient may hide behind a finite loss.
+    loss = metrics["critic_loss"] + metrics["actor_loss"]
+    guard = metrics["critic_grad_norm"] + metrics["actor_grad_norm"]
+    return learner, metrics | {"loss": jnp.where(jnp.isfinite(guard), loss, jnp.nan)}
+
+
+# --- critic --------------------------------------------------------------------------------------
+
+
+def critic_batch(nets: Networks, traj: Trajectory) -> CriticBatch:
+    """States (with all agents' previous actions where configured) and joint actions."""
+    state = joint_state(nets.actor, traj, nets.config.state_last_action)
+    return CriticBatch(state, traj.action, traj.extras.get("policy"), traj.valid)
+
+
+def taken_values(
+    nets: Networks,
+    critic: PyTree,
+    batch: CriticBatch,
+    slots: slice,
+    needed: Bool[Array, "T B"],
+) -> list[Float[Array, "T B"]]:
+    """Q of what was done in the slots, where needed.
+
+    One entry: Q at the one-hot joint action. With continuous actions a second one: Q at the
+    parameters of the policies that drew it, which is where the actor will ask for gradients.
+    """
+    state, action = batch.state[slots], batch.action[slots]
+    if not nets.spec.continuous:
+        return [nets.critic.apply(critic, state, action, needed, method="at_actions")]
+    inputs = gaussian.point_input(action), batch.policy[slots]
+    return [nets.critic.apply(critic, state, u.reshape(*state.shape[:-1], -1)) for u in inputs]
+
+
+def critic_targets(
+    nets: Networks, critic: PyTree, batch: CriticBatch, traj: Trajectory, hp: HParams
+) -> Float[Array, "T B"]:
+    """Targets of the critic's regression (Eq. 2), from the values of ``critic``, held constant."""
+    reward, valid = traj.steps.reward[1:], traj.valid
+    terminal, cut, _ = endings(traj)
+    kind = nets.config.targets
+    if kind == "monte_carlo":
+        return monte_carlo_returns(reward, cut, valid, hp.gamma)
+    # Slot t+1 is looked up for a transition that happened and did not end in a terminal state.
+    needed = jnp.concatenate([jnp.zeros_like(valid[:1]), valid & ~terminal])
+    if kind == "pymarl":
+        # The official mask is 1 on the slot behind an episode that was cut, too.
+        behind_cut = jnp.concatenate([jnp.zeros_like(valid[:1]), (valid & cut & ~terminal)[:-1]])
+        q = taken_values(nets, critic, batch, slice(None), jnp.ones_like(needed))[-1]
+        return pymarl_lambda_returns(
+            q, jnp.where(valid, reward, 0), terminal & valid,
+            (valid | behind_cut).astype(q.dtype), hp.gamma, hp.td_lambda,
+        )  # fmt: skip
+    q = taken_values(nets, critic, batch, slice(None), needed)[-1]
+    return lambda_returns(q, reward, terminal, cut, valid, hp.gamma, hp.td_lambda)
+
+
+def critic_objective(
+    params: PyTree, nets: Networks, batch: CriticBatch, target: Float[Array, "T B"]
+) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
+    """The critic's loss (Eq. 2), and Q at the actions taken."""
+    values = taken_values(nets, params, batch, slice(-1), batch.valid)
+    losses = [critic_loss(q, target, batch.mask) for q in values]
+    return sum(losses) / len(losses), values[0]
+
+
+def update_critic(
+    nets: Networks, learner: Learner, batch: CriticBatch, traj: Trajectory, hp: HParams
+) -> tuple[Learner, dict[str, Array]]:
+    """`critic_steps` Adam steps towards one set of targets, then a target copy if due."""
+    has_target = nets.config.keeps_target
+    judge = learner.target_critic if has_target else learner.critic
+    target = critic_targets(nets, judge, batch, traj, hp)
+    gradient = jax.value_and_grad(critic_objective, has_aux=True)
+
+    def step(carry, _):
+        params, opt = carry
+        (loss, q), grads = gradient(params, nets, batch, target)
+        params, opt, norm = adam_step(params, grads, opt, hp.critic_lr, hp.grad_norm_clip)
+        return (params, opt), {
+            "critic_loss": loss,
+            "critic_grad_norm": norm,
+            "td_error_abs": masked_mean(jnp.abs(q - target), batch.mask),
+            "q_taken_mean": masked_mean(q, batch.mask),
+        }
+
+    start, n = (learner.critic, learner.critic_opt), nets.config.critic_steps
+    (params, opt), metrics = jax.lax.scan(step, start, None, length=n)
+    steps = learner.critic_steps + n
+    learner = learner.replace(critic=params, critic_opt=opt, critic_steps=steps)
+    if has_target:
+        target_params, last_copy, _ = periodic_copy(
+            params, learner.target_critic, steps, learner.last_copy, hp.target_interval
+        )
+        learner = learner.replace(target_critic=target_params, last_copy=last_copy)
+    # The first step's figures are those of the critic that the batch met; the largest norm tells
+    # whether any step went wrong.
+    shown = {name: value[0] for name, value in metrics.items()}
+    shown["critic_grad_norm"] = jnp.max(metrics["critic_grad_norm"])
+    return learner, shown | {"target_mean": masked_mean(target, batch.mask)}
+
+
+# --- actor ---------------------------------------------------------------------------------------
+
+
+class Relaxation(NamedTuple):
+    """What Gumbel-Softmax samples are drawn from."""
+
+    uniform: Float[Array, "T B N A"]
+    temperature: Float[Array, ""]
+
+
+def draw_relaxation(
+    nets: Networks, traj: Trajectory, key: Array, hp: HParams, progress: Any
+) -> Relaxation | None:
+    """Fresh noise for every transition and agent; None where probabilities are used."""
+    if nets.config.policy_input == "probs":
+        return None
+    shape = traj.steps.avail[:-1].shape
+    final = hp.temperature if hp.temperature_final is None else hp.temperature_final
+    steps = hp.temperature_steps
+    annealed = linear(hp.temperature, final, steps, progress.env_steps)
+    temperature = jnp.where(jnp.asarray(steps) > 0, annealed, hp.temperature)
+    return Relaxation(jax.random.uniform(key, shape, traj.steps.obs.dtype), temperature)
+
+
+def actor_objective(
+    params: PyTree,
+    nets: Networks,
+    critic: PyTree,
+    batch: CriticBatch,
+    traj: Trajectory,
+    hp: HParams,
+    relaxation: Relaxation | None = None,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """The actor's loss (Eq. 3, 4 and 6): Q at all agents' policies, and entropy.
+
+    ``critic`` are constants here: the gradient goes through the policies only.
+    """
+    steps = jax.tree.map(lambda x: x[:-1], traj.steps)
+    previous = previous_actions(nets.actor.head, traj)[:-1]
+    _, outputs = nets.actor.unroll(params, steps.obs, previous, steps.first, traj.carry.hidden)
+    judge = _judge_points if nets.spec.continuous else _judge_choices
+    q, entropy, choices, scale, metrics = judge(
+        nets, critic, batch, outputs, steps.avail, relaxation
+    )
+    mode = nets.config.entropy_mode
+    bonus, coef = entropy_bonus(entropy, choices, batch.mask, hp.entropy_coef, mode, scale)
+    metrics |= {
+        "entropy": masked_mean(entropy, batch.mask),
+        "entropy_coef_effective": coef,
+        "q_policy_mean": masked_mean(q, batch.mask),
+    }
+    return policy_value_loss(q, bonus, batch.mask), metrics
+
+
+def _judge_choices(nets, critic, batch, logits, avail, relaxation):
+    """Discrete policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
+    probs = masked_softmax(logits, avail)
+    choices = jnp.sum(avail, axis=-1)
+    undecided = batch.mask[..., None] * (choices >= 2)
+    metrics = {"max_pi": masked_mean(jnp.max(probs, axis=-1), undecided)}
+    u = probs
+    if relaxation is not None:
+        u = gumbel_softmax(logits, avail, *relaxation)
+        metrics["temperature"] = relaxation.temperature
+        if nets.config.policy_input == "straight_through":
+            u = straight_through(u)
+    q = nets.critic.apply(critic, batch.state[:-1], u, avail, batch.valid, method="at_policies")
+    return q, categorical_entropy(logits, avail), choices, lambda h: h, metrics
+
+
+def _judge_points(nets, critic, batch, outputs, avail, relaxation):
+    """Continuous policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
+    del relaxation
+    mean, log_std = gaussian.split_outputs(outputs)
+    u = gaussian.policy_input(mean, log_std)
+    q = nets.critic.apply(critic, batch.state[:-1], u.reshape(*u.shape[:2], -1))
+    scale = partial(gaussian.entropy_scale, n_dims=nets.spec.n_actions)
+    choices = jnp.full(outputs.shape[:-1], 2)
+    metrics = {"std": masked_mean(jnp.exp(log_std), batch.mask)}
+    return q, gaussian.entropy(mean, log_std), choices, scale, metrics
+
+
+def update_actor(
+    nets: Networks,
+    learner: Learner,
+    batch: CriticBatch,
+    traj: Trajectory,
+    hp: HParams,
+    relaxation: Relaxation | None = None,
+) -> tuple[Learner, dict[str, Array]]:
+    """One Adam step of the actor under the current critic."""
+    gradient = jax.value_and_grad(actor_objective, has_aux=True)
+    (loss, metrics), grads = gradient(
+        learner.actor, nets, learner.critic, batch, traj, hp, relaxation
+    )
+    params, opt, norm = adam_step(
+        learner.actor, grads, learner.actor_opt, hp.actor_lr, hp.grad_norm_clip
+    )
+    learner = learner.replace(actor=params, actor_opt=opt)
+    return learner, metrics | {"actor_loss": loss, "actor_grad_norm": norm}
+
+
+def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
+    """The critic's largest temporaries: float32, the value and its cotangent."""
+    inputs = 2 if nets.spec.continuous else 1  # of the critic's loss, see `taken_values`
+    sizes = nets.critic.scratch_numbers(inputs * rows)
+    return {name: 2 * 4 * size for name, size in sizes.items()}

@@ -1,0 +1,41 @@
+"""QMIX: monotonic value function factorisation (Rashid et al., ICML 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lica_jax.algorithms.q_learning import shared
+from lica_jax.algorithms.q_learning.shared import HParams
+from lica_jax.algorithms.settings import state_problems
+from lica_jax.networks.mixers import MonotonicMixer
+from lica_jax.types import Algorithm, Collect, TaskSpec
+
+__all__ = ["Config", "HParams", "make"]
+
+
+@dataclass(frozen=True)
+class Config(shared.Config):
+    """Q-learning's choices, and the mixer's.
+
+    Attributes:
+      mixing_embed: E, width of the mixing network.
+      hypernet_layers: 1 or 2.
+      hypernet_hidden: width of the hypernetworks of two layers.
+    """
+
+    mixing_embed: int = 32
+    hypernet_layers: Literal[1, 2] = 2
+    hypernet_hidden: int = 64
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        return super().problems(spec, collect) + state_problems(spec)
+
+
+def make_mixer(config: Config) -> MonotonicMixer:
+    return MonotonicMixer(config.mixing_embed, config.hypernet_layers, config.hypernet_hidden)
+
+
+def make(config: Config, spec: TaskSpec) -> Algorithm:
+    """Builds QMIX for a task."""
+    return shared.make(config, spec, make_mixer(config))

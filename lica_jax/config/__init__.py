@@ -1,0 +1,1 @@
+"""What a run is: settings, presets, and the checks before anything compiles."""

@@ -1,0 +1,83 @@
+"""JSON-lines files that survive a crash and a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lica_jax.runs.checkpoint import plain
+
+
+class RowFile:
+    """Appends JSON rows to a file, or keeps them in memory only when ``path`` is None.
+
+    A resumed run continues from its checkpoint: rows of updates after it are dropped, since they
+    will be written again, and so is a last line that a crash cut short.
+    """
+
+    def __init__(self, path: Path | None, upto_update: int | None = None):
+        self.rows: list[dict[str, Any]] = []
+        self._path = path
+        if path is None:
+            return
+        if upto_update is not None and path.exists():
+            self.rows = [row for row in read_rows(path) if row["update"] <= upto_update]
+        scratch = path.with_name(path.name + ".tmp")
+        scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        scratch.replace(path)
+
+    def append(self, row: dict[str, Any]) -> None:
+        row = plain(row)
+        self.rows.append(row)
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The complete rows of a JSON-lines file."""
+    rows = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the last line of a killed run
+    return rows
+
+
+def chunk_row(metrics: Any, run: int, has_win: bool) -> dict[str, float | None]:
+    """Means over one chunk of one run: episodes that ended in it, then the algorithm's figures.
+
+    ``metrics`` is what ``loop.chunk`` returns, with leaves ``[R, iterations]``.
+    """
+    episodes = jax.tree.map(lambda x: float(np.sum(x[run])), metrics["episodes"])
+    n = episodes.episodes
+    row: dict[str, float | None] = {
+        "train/episodes": int(n),
+        "train/return_mean": episodes.return_sum / n if n else None,
+        "train/episode_length_mean": episodes.length_sum / n if n else None,
+    }
+    if has_win:
+        row["train/win_rate"] = episodes.won_sum / n if n else None
+    return row | {name: float(np.mean(x[run])) for name, x in metrics["learn"].items()}
+
+
+def eval_row(
+    stamp: dict[str, Any], summary: dict[str, dict[str, Any]], genuine: bool = True
+) -> dict[str, Any]:
+    """A row of ``eval.jsonl``: ``eval/*`` is greedy, ``eval/sampled/*`` sampled.
+
+    Figures of a test double (not ``genuine``) say so, and have no names of other libraries.
+    """
+    greedy = summary["greedy"]
+    row = stamp | {f"eval/{k}": v for k, v in greedy.items()}
+    row |= {f"eval/sampled/{k}": v for k, v in summary["sampled"].items()}
+    if not genuine:
+        return row | {"test_double": True}
+    # The same figures under PyMARL's names.
+    row |= {"t_env": stamp["env_steps"], "test_return_mean": greedy["return_mean"]}
+    return row | ({"test_battle_won_mean": greedy["win_rate"]} if "win_rate" in greedy else {})

@@ -1,0 +1,172 @@
+"""The only training loop: collect, update, repeat, as one jittable function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from lica_jax.training import replay as replays
+from lica_jax.training.rollout import learning_view, start_stream, unroll
+from lica_jax.types import (
+    Algorithm,
+    Collect,
+    EpisodeStats,
+    Progress,
+    RunState,
+    Task,
+    Trajectory,
+)
+
+PyTree = Any
+Metrics = dict[str, Any]
+
+
+def make_run(
+    algo: Algorithm, task: Task, collect: Collect, timeout_is_terminal: bool
+) -> tuple[Callable[[PRNGKeyArray], RunState], Callable[..., tuple[RunState, Metrics]]]:
+    """Returns ``(init, chunk)``, both pure and unbatched: jit them, and vmap them over runs.
+
+    ``init(key) -> RunState``; ``chunk(state, hp, iterations) -> (state, metrics)`` plays and
+    learns ``iterations`` times (static) and stacks every metric along a leading axis. Splitting a
+    chunk in two changes nothing.
+    """
+    restart = collect.mode == "steps"
+    length = collect.length if restart else task.spec.episode_limit
+
+    def fresh_stream(key):
+        return start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
+
+    def collected(learner, stream, key, hp, progress):
+        """A trajectory with the stream behind it and its episodes."""
+        explore = jnp.ones(collect.envs, bool)
+        act = partial(bound_act, algo, algo.policy(learner), hp, progress, explore)
+        return unroll(task, act, stream, key, length, restart=restart)
+
+    def empty_replay(key):
+        def play(key):
+            learner, progress = algo.init(key), Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
+            return collected(learner, fresh_stream(key), key, algo.hparams, progress)[1]
+
+        return replays.empty(algo.replay, jax.eval_shape(play, key))
+
+    def init(key: PRNGKeyArray) -> RunState:
+        key, learner_key, stream_key = jax.random.split(key, 3)
+        return RunState(
+            learner=algo.init(learner_key),
+            # Episode mode starts every iteration from reset: nothing to carry over.
+            stream=fresh_stream(stream_key) if restart else (),
+            replay=empty_replay(key) if algo.replay else (),
+            key=key,
+            env_steps=jnp.zeros((), jnp.uint32),
+            episodes=jnp.zeros((), jnp.int32),
+            updates=jnp.zeros((), jnp.int32),
+            failed_at=jnp.full((), -1, jnp.int32),
+        )
+
+    learn = make_learn(algo, timeout_is_terminal)
+
+    def iteration(state: RunState, hp) -> tuple[RunState, Metrics]:
+        key, stream_key, play_key, update_key = jax.random.split(state.key, 4)
+        stream = state.stream if restart else fresh_stream(stream_key)
+        played = collected(state.learner, stream, play_key, hp, progress_of(state))
+        stream, trajectory, episodes = played
+        state = state.replace(key=key, stream=stream if restart else ())
+        return learn(state, trajectory, episodes, update_key, hp)
+
+    def chunk(state: RunState, hp, iterations: int) -> tuple[RunState, Metrics]:
+        return jax.lax.scan(lambda s, _: iteration(s, hp), state, None, length=iterations)
+
+    return init, chunk
+
+
+def progress_of(state: RunState) -> Progress:
+    return Progress(state.env_steps.astype(jnp.float32), state.updates, state.episodes)
+
+
+def make_learn(algo: Algorithm, timeout_is_terminal: bool) -> Callable[..., Any]:
+    """Returns ``learn(state, trajectory, episodes, key, hp) -> (state, metrics)``: what happens
+    after every collection, wherever the trajectory was played.
+
+    ``trajectory`` has unscaled rewards and ``episodes`` are sums over those that ended in it.
+    """
+
+    def updated(state: RunState, seen: Trajectory, key, hp):
+        """``(learner, replay, ready, metrics)`` after a collection."""
+        update = partial(algo.update, hp=hp, progress=progress_of(state))
+        if algo.replay is None:
+            learner, metrics = update(state.learner, seen, key)
+            return learner, (), jnp.array(True), metrics
+        buffer = replays.add(state.replay, algo.replay, seen)
+
+        def step(learner, key):
+            draw_key, update_key = jax.random.split(key)
+            return update(learner, replays.sample(buffer, algo.replay, draw_key), update_key)
+
+        keys = jax.random.split(key, algo.replay.updates)
+        learner, metrics = jax.lax.scan(step, state.learner, keys)
+        metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+        return learner, buffer, replays.is_ready(buffer, algo.replay), metrics
+
+    def learn(state: RunState, trajectory: Trajectory, episodes: EpisodeStats, key, hp):
+        seen = learning_view(trajectory, hp.reward_scale, timeout_is_terminal)
+        learner, buffer, ready, metrics = updated(state, seen, key, hp)
+        # A run whose loss is not finite stops for good at its last sound parameters; the other
+        # runs of the batch go on. An update before the replay is ready does not count.
+        sound = jnp.isfinite(metrics["loss"]) & all_finite(learner)
+        alive = (state.failed_at < 0) & (sound | ~ready)
+        learner = jax.tree.map(
+            lambda new, old: jnp.where(alive & ready, new, old), learner, state.learner
+        )
+        played = jnp.where(state.failed_at < 0, jnp.sum(trajectory.valid), 0)
+        failed_at = jnp.where(alive | (state.failed_at >= 0), state.failed_at, state.updates)
+        state = state.replace(
+            learner=learner,
+            replay=buffer,
+            env_steps=state.env_steps + played.astype(jnp.uint32),
+            episodes=state.episodes + episodes.episodes,
+            updates=state.updates + alive,
+            failed_at=failed_at,
+        )
+        counts = {"env_steps": state.env_steps, "updates": state.updates, "failed_at": failed_at}
+        return state, {"learn": metrics, "episodes": episodes, "counts": counts}
+
+    return learn
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number of a tree is finite."""
+    flags = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(flags))
+
+
+def bound_act(algo: Algorithm, params, hp, progress, explore, carry, ts, key):
+    """``algo.act`` with everything but the environment's side bound (`partial` of this)."""
+    return algo.act(params, carry, ts, key, hp=hp, progress=progress, explore=explore)
+
+
+def batch_runs(init, chunk, n_runs: int):
+    """Jitted ``(init, chunk)`` over a leading axis of runs; ``chunk`` donates its state.
+
+    A single run skips the vmap: the arrays keep the axis, the program does not pay for it.
+    """
+    if n_runs == 1:
+
+        def init_all(keys):
+            return jax.tree.map(lambda x: x[None], init(keys[0]))
+
+        def chunk_all(states, hps, iterations):
+            state, hp = jax.tree.map(lambda x: x[0], (states, hps))
+            return jax.tree.map(lambda x: x[None], chunk(state, hp, iterations))
+
+    else:
+        init_all = jax.vmap(init)
+
+        def chunk_all(states, hps, iterations):
+            return jax.vmap(partial(chunk, iterations=iterations))(states, hps)
+
+    return jax.jit(init_all), jax.jit(chunk_all, static_argnums=2, donate_argnums=0)
