@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lica_jax.runs.directory import versions
+from lica_jax.runs.versions import versions
 from lica_jax.starcraft2.env.environment import StarCraft2Env
 from lica_jax.starcraft2.fleet.fleet import Fleet
 from lica_jax.starcraft2.game import messages

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from lica_jax.algorithms import make_algorithm
-from lica_jax.config.schema import load_config, resolve
+from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.runs.directory import versions
 from lica_jax.runs.session import batched_hparams

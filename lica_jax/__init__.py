@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lica_jax.algorithms import make_algorithm
+    from lica_jax.algorithms import make_algorithm, register_algorithm
     from lica_jax.api import evaluate, train
-    from lica_jax.config.schema import TrainConfig, load_config
-    from lica_jax.envs import make_task, task_names
+    from lica_jax.config import TrainConfig, load_config
+    from lica_jax.envs import Family, make_task, register_family, task_names
     from lica_jax.errors import TrainingFailed, UserError
     from lica_jax.policy import load_policy
 
 _HOME = {
-    "make_algorithm": "algorithms", "evaluate": "api", "TrainConfig": "config.schema",
-    "load_config": "config.schema", "make_task": "envs", "task_names": "envs", "UserError": "errors",
-    "TrainingFailed": "errors", "load_policy": "policy", "train": "api",
+    "Family": "envs.names", "TrainConfig": "config", "TrainingFailed": "errors",
+    "UserError": "errors", "evaluate": "api", "load_config": "config", "load_policy": "policy",
+    "make_algorithm": "algorithms", "make_task": "envs", "register_algorithm": "algorithms",
+    "register_family": "envs", "task_names": "envs", "train": "api",
 }  # fmt: skip
 __all__ = ["__version__", *_HOME]
 

@@ -12,18 +12,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from lica_jax.config.schema import MAX_EPISODES, TrainConfig, load_config
-from lica_jax.engines.lockstep import HostRuns, HostTask, is_host_task
-from lica_jax.envs import make_task
+from lica_jax.config import MAX_EPISODES, TrainConfig, is_settings_file, load_config, load_settings
+from lica_jax.engines.games import HostTask, is_host_task
+from lica_jax.engines.make import make_engine
+from lica_jax.envs.registry import check_known_task, is_task, make_task, task_reference
 from lica_jax.errors import UserError
+from lica_jax.files import make_folder
 from lica_jax.policy import Policy, load_policy
-from lica_jax.runs.directory import make_folder
+from lica_jax.runs.display import check_style
+from lica_jax.runs.plan import make_plan
 from lica_jax.runs.session import Session
-from lica_jax.training.evaluation import EXPORTED, Evaluator, evaluation_keys
-from lica_jax.types import Task, TaskSpec
-
-PyTree = Any
+from lica_jax.training.evaluation import EXPORTED, evaluation_keys
+from lica_jax.types import Collect, Task, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Result:
 
 
 def train(
-    algorithm: str | TrainConfig,
-    task: str | None = None,
+    algorithm: str | Path | TrainConfig,
+    task: str | Task | HostTask | None = None,
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -72,13 +74,15 @@ def train(
     """Trains an algorithm on a task.
 
     Args:
-      algorithm: a registered name, or a whole ``TrainConfig``.
-      task: a registered task name.
+      algorithm: a registered name, a whole ``TrainConfig``, or a YAML file of settings.
+      task: a registered task name, or a task of your own; a run of it is stored with its import
+        path, and resumed with the task given again.
       run_dir: where to write; nothing is written when None.
       resume: go on from the latest checkpoint in ``run_dir``.
       display: "auto", "bar", "plain" or "none".
       overrides: fields of ``TrainConfig`` on top of the preset, such as ``seeds=range(3)``,
-        ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``.
+        ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``; ``plugins=["my_package"]`` are
+        imported first.
 
     Returns:
       The result, also when a signal stopped the run early (``result.interrupted``).
@@ -87,26 +91,33 @@ def train(
       UserError: bad input; nothing was compiled or overwritten.
       TrainingFailed: the loss of every seed became non-finite.
     """
+    check_style(display)
+    own = task if is_task(task) else None
+    name = task if own is None else task_reference(own)
     if isinstance(algorithm, TrainConfig):
-        if task is not None or overrides:
+        if overrides or (task is not None and name != algorithm.task):
             raise UserError("give either a TrainConfig or names with overrides, not both")
         config = algorithm
+    elif is_settings_file(algorithm) and task is None:
+        config, _ = load_settings(algorithm, overrides=_with_seeds(overrides))
     elif task is None:
         raise UserError("train needs a task, for example train('lica', 'smax/3m')")
     else:
-        if "seeds" in overrides:
-            overrides["seeds"] = _as_tuple(overrides["seeds"])
-        config = load_config(algorithm, task, **overrides)
+        config = load_config(algorithm, name, **_with_seeds(overrides))
     path = None if run_dir is None else Path(run_dir)
-    if resume and path is None:
-        raise UserError("resume needs a run_dir")
-    session = Session(config, path, resume=resume, display=display)
+    session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
     return Result(
-        config=session.config, summary=session.summary, evaluations=session.evals.rows,
+        config=session.plan.config, summary=session.summary, evaluations=session.evals.rows,
         metrics=session.metrics.rows, run_dir=path, interrupted=session.interrupted,
-        params=jax.device_get(session.best["params"]), spec=session.spec,
+        params=jax.device_get(session.best.params), spec=session.spec,
     )  # fmt: skip
+
+
+def _with_seeds(overrides: dict[str, Any]) -> dict[str, Any]:
+    if "seeds" in overrides:
+        overrides = overrides | {"seeds": _as_tuple(overrides["seeds"])}
+    return overrides
 
 
 def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
@@ -120,14 +131,16 @@ def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def evaluate(
-    policy: Policy | str | Path, *, task: str | None = None, episodes: int | None = None,
+    policy: Policy | str | Path, *, task: str | Task | HostTask | None = None,
+    episodes: int | None = None,
     seed: int = 0, envs: int = 8, save_replay: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluates a policy, greedily and by sampling.
 
     Args:
       policy: a loaded policy, a policy file or a run directory.
-      task: another task with the same sizes; by default the one it was trained on.
+      task: another task with the same sizes, or a task of your own; by default the one it was
+        trained on.
       episodes: at least this many per mode, each played to its end; by default 512, on ``smac/``
         tasks 32.
       seed: seed of the episodes.
@@ -152,7 +165,7 @@ def evaluate(
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
-    target = make_task(task or policy.spec.name)
+    target = task if is_task(task) else make_task(_known_task(task or policy.about["task"], policy))
     for name in ("n_agents", "n_actions", "continuous", "obs_size"):
         have, need = getattr(policy.spec, name), getattr(target.spec, name)
         if have != need:
@@ -161,18 +174,40 @@ def evaluate(
                 f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
             )
     _check_state(policy, target)
-    episodes = episodes or (32 if is_host_task(target) else 512)
-    params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
-    played = params, evaluation_keys((seed,), EXPORTED), hp, episodes
-    about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
-    if is_host_task(target):
-        figures = _evaluate_on_host(policy, target, played, envs, seed, save_replay)
-    elif save_replay is not None:
+    games = is_host_task(target)
+    if save_replay is not None and not games:
         raise UserError(f"{target.spec.name} has no replay files; smac/ tasks have")
-    else:
-        figures = {"task_source": target.spec.source}
-        figures |= Evaluator(policy.algo, target, 1, episodes)(*played)[0]
-    return {"task": target.spec.name, "policy": about, **figures}
+    episodes = episodes or (32 if games else 512)
+    engine = make_engine(
+        policy.algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),
+        eval_episodes=episodes, seed=f"eval/{seed}",
+    )  # fmt: skip
+    folder = None if save_replay is None else _replay_folder(Path(save_replay))
+    params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
+    about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
+    try:
+        figures: dict[str, Any] = {"task_source": engine.open().source}
+        keys = evaluation_keys((seed,), EXPORTED)
+        figures |= engine.evaluate(params, keys, hp, episodes)[0] | engine.losses()
+        if folder is not None:
+            figures["replays"], problem = engine.save_replays(folder)
+            figures |= {"replays_missing": problem} if problem else {}
+        return {"task": target.spec.name, "policy": about, **figures}
+    finally:
+        engine.close()
+
+
+def _known_task(name: str, policy: Policy) -> str:
+    """``name``; raises ``UserError`` where only a plugin that is not loaded knows it."""
+    check_known_task(name, policy.about.get("plugins", ()))
+    return name
+
+
+def _replay_folder(folder: Path) -> Path:
+    make_folder(folder, str(folder))
+    if any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty: choose another folder for the replays")
+    return folder
 
 
 def _check_state(policy: Policy, target: Task | HostTask) -> None:
@@ -193,31 +228,3 @@ def _hint(trained: str, target: str) -> str:
     """smax/ tasks take what was trained on smac/, in SMAC's layout."""
     both = {name.partition("/")[0] for name in (trained, target)} == {"smac", "smax"}
     return "; SMAX tasks have SMAC's sizes with layout=smac" if both else ""
-
-
-def _evaluate_on_host(
-    policy: Policy, target: HostTask, played: tuple, envs: int, seed: int, save_replay: Any
-) -> dict[str, Any]:
-    """What `evaluate` adds for a task outside JAX; ``played`` are `HostRuns.evaluate`'s arguments,
-    the number of episodes last."""
-    target.check()
-    folder = None if save_replay is None else Path(save_replay)
-    if folder is not None:
-        make_folder(folder, str(folder))
-        if any(folder.iterdir()):
-            raise UserError(f"{folder} is not empty: choose another folder for the replays")
-    envs = min(envs, played[-1])
-    runs = HostRuns(policy.algo, target, envs, 1, True, f"eval/{seed}")
-    try:
-        games = runs.games
-        figures: dict[str, Any] = {"task_source": games.source}
-        figures |= {} if games.genuine else {"test_double": True}
-        figures |= runs.evaluate(*played)[0]
-        figures["lost_episodes"] = runs.lost
-        figures |= {"lost_because": games.reason} if runs.lost else {}
-        if folder is not None:
-            figures["replays"], problem = games.save_replays(folder)
-            figures |= {"replays_missing": problem} if problem else {}
-        return figures
-    finally:
-        runs.close()

@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from lica_jax.algorithms import REGISTRY, algorithm_module
+from lica_jax.algorithms import algorithm_module, algorithm_names
+from lica_jax.algorithms.registry import check_known_algorithm
 from lica_jax.config.schema import TrainConfig, merge
-from lica_jax.core.schedules import finished
+from lica_jax.envs.names import is_import_path
 from lica_jax.errors import UserError
-from lica_jax.runs.checkpoint import plain, write_json
-from lica_jax.types import Algorithm, TaskSpec, TimeStep
+from lica_jax.files import plain, write_json
+from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
 
-PyTree = Any
 FORMAT = "lica_jax policy 1"
 
 
@@ -59,6 +60,13 @@ def header(algorithm: str, config: Any, hp: Any, spec: TaskSpec, **about: Any) -
     }  # fmt: skip
 
 
+def origin(config: TrainConfig, spec: TaskSpec) -> dict[str, Any]:
+    """Where a policy's task and code are found again."""
+    # An object's own name may be anything; its import path leads back to it.
+    task = config.task if is_import_path(config.task) else spec.name
+    return {"task": task, "plugins": config.plugins}
+
+
 def named_leaves(params: PyTree) -> dict[str, Any]:
     """Leaves by their path, such as ``params/fc1/kernel``."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
@@ -91,6 +99,7 @@ class Policy:
     @classmethod
     def of(cls, config: TrainConfig, spec: TaskSpec, params: PyTree, **about: Any) -> Policy:
         """A policy straight from a training run's configuration, task and parameters."""
+        about = origin(config, spec) | about
         facts = header(config.algorithm, config.algo, config.hp, spec, **about)
         return cls(jax.tree.map(jnp.asarray, params), facts)
 
@@ -147,7 +156,7 @@ class Policy:
             reward=jnp.zeros(batch), terminated=off, truncated=off, first=off,
             alive=jnp.ones(obs.shape[:2], bool), info={},
         )  # fmt: skip
-        progress = finished()
+        progress = Progress.finished()
         carry, action, _ = self.algo.act(
             params, carry, ts, key, hp=self.hp, progress=progress, explore=explore
         )
@@ -180,7 +189,8 @@ def load_policy(path: str | Path) -> Policy:
         raise UserError(f"{path} is damaged or not a safetensors file ({error})") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file, but not a lica_jax policy")
-    if about["algorithm"] not in REGISTRY:
+    check_known_algorithm(about["algorithm"], about.get("plugins", ()))
+    if about["algorithm"] not in algorithm_names():
         raise UserError(f"{path} needs algorithm {about['algorithm']!r}, which this version lacks")
     policy = Policy(None, about)
     like = jax.eval_shape(lambda key: policy.algo.policy(policy.algo.init(key)), jax.random.key(0))

@@ -1,4 +1,4 @@
-"""The array types and interfaces every task, algorithm and loop shares (no logic).
+"""The array types and contracts that every task, algorithm and loop shares.
 
 Axis order is ``[R] [T] [B] [N] [...]``: runs, time, parallel environments, agents. Arrays, never
 dictionaries of agents.
@@ -6,14 +6,14 @@ dictionaries of agents.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
-
-PyTree = Any
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class TimeStep:
     truncated: Bool[Array, ""]
     first: Bool[Array, ""]
     alive: Bool[Array, " N"]
-    info: dict[str, Array]  # fixed keys, scalars, e.g. {"won": ...}
+    # Scalars of the episode so far, under fixed keys: {"won": ..., "distance": ...}. Their values
+    # at an episode's last step are averaged over episodes for every figure (`metric_name`).
+    info: dict[str, Array]
 
 
 class Task(Protocol):
@@ -104,6 +106,12 @@ class Trajectory:
     carry: PyTree  # the policy's memory before slot 0
     extras: dict[str, Array]  # what `act` returned beside the action, [T+1, B, ...]
 
+    def endings(self) -> tuple[Bool[Array, "T B"], Bool[Array, "T B"], Bool[Array, "T B"]]:
+        """``(terminal, cut, valid)`` of every transition, as the functions of `core.returns` take
+        them: it ended in a state of value 0; it ended the episode; it happened."""
+        terminal = self.steps.terminated[1:]
+        return terminal, terminal | self.steps.truncated[1:], self.valid
+
 
 @struct.dataclass
 class Progress:
@@ -112,6 +120,15 @@ class Progress:
     env_steps: Float[Array, ""]
     updates: Int[Array, ""]
     episodes: Int[Array, ""] | int = 0  # that have finished
+
+    @classmethod
+    def finished(cls) -> Progress:
+        """Training that is over, however long it was: every schedule is at its end.
+
+        A trained policy that is evaluated explores as little as it ever did.
+        """
+        last = jnp.int32(jnp.iinfo(jnp.int32).max)
+        return cls(jnp.array(jnp.inf, jnp.float32), last, last)
 
 
 @dataclass(frozen=True)
@@ -176,10 +193,43 @@ class Algorithm(NamedTuple):
     act: Callable[..., tuple[PyTree, Array, dict[str, Array]]]
     update: Callable[..., tuple[PyTree, dict[str, Array]]]
     policy: Callable[[PyTree], PyTree]
-    scratch_bytes: Callable[[int], dict[str, int]]
     hparams: PyTree
+    scratch_bytes: Callable[[int], dict[str, int]] = lambda rows: {}
     metrics: tuple[str, ...] = ()
     replay: Replay | None = None
+
+
+@dataclass(frozen=True)
+class Number:
+    """What there is to know of a hyper-parameter beside its default; made by `number`.
+
+    Attributes:
+      low, high: the range, both ends included; None where nothing bounds it.
+      start, steps: of a value that is annealed to: the names of the one it comes from and of the
+        env steps that takes. None as its own value means that ``start`` stays.
+      epsilon: it is the probability of a random action.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    start: str = ""
+    steps: str = ""
+    epsilon: bool = False
+
+
+def number(
+    default: float | None, low: float | None = None, high: float | None = None, **facts: Any
+) -> Any:
+    """A hyper-parameter's field: its default, its range, and further facts of `Number`.
+
+    For example ``gamma: float = number(0.99, 0, 1)``. A plain default is a number without bounds.
+    """
+    return struct.field(default=default, metadata={"number": Number(low, high, **facts)})
+
+
+def numbers(hp: Any) -> dict[str, Number]:
+    """The facts of every hyper-parameter of an instance or class, by name."""
+    return {f.name: f.metadata.get("number", Number()) for f in dataclasses.fields(hp)}
 
 
 @struct.dataclass
@@ -189,7 +239,12 @@ class EpisodeStats:
     episodes: Int[Array, ""]
     return_sum: Float[Array, ""]  # unscaled
     length_sum: Float[Array, ""]
-    won_sum: Float[Array, ""]
+    info_sums: dict[str, Float[Array, ""]]  # of `TimeStep.info` at the last step of each
+
+
+def metric_name(key: str) -> str:
+    """What the mean over episodes of an entry of `TimeStep.info` is called."""
+    return "win_rate" if key == "won" else f"{key}_mean"
 
 
 @struct.dataclass

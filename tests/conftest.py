@@ -38,6 +38,14 @@ def tiny():
     return copy.deepcopy(TINY)
 
 
+def new_session(config, run_dir=None, *, resume=False):
+    """A session of a configuration, silent and not yet run."""
+    from lica_jax.runs.plan import make_plan
+    from lica_jax.runs.session import Session
+
+    return Session(make_plan(config, run_dir, resume=resume), "none")
+
+
 # The programs of a run, by the names of the functions that are jitted.
 PROGRAMS = ("init_all", "init", "chunk_all", "run", "evaluate")
 

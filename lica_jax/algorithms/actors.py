@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from lica_jax.algorithms.heads import Head, make_head
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
 from lica_jax.types import TaskSpec, Trajectory
-
-PyTree = Any
 
 
 @struct.dataclass

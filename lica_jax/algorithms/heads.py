@@ -35,7 +35,7 @@ class Head(NamedTuple):
     no_action: float
     shape: tuple[int, ...]
     dtype: type
-    encode: Callable[..., Float[Array, ...]]
+    encode: Callable[..., Float[Array, "..."]]
     choose: Callable[..., Array]
 
 

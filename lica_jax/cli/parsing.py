@@ -40,7 +40,17 @@ def dispatch(
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are ours."""
+    """An ArgumentParser whose errors are ours. Takes no abbreviations."""
+
+    def __init__(self, **options):
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def add_plugin(self) -> None:
+        """The flag that names packages from outside."""
+        self.add_argument(
+            "--plugin", action="append", default=[], metavar="MODULE",
+            help="import a module that adds algorithms or tasks first; may be given several times",
+        )  # fmt: skip
 
     def error(self, message):
         flag = re.search(r"unrecognized arguments: (\S+)", message)

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser(name: str) -> Parser:
-    return Parser(prog=f"lica-jax sc2 {name}", allow_abbrev=False, description=COMMANDS[name])
+    return Parser(prog=f"lica-jax sc2 {name}", description=COMMANDS[name])
 
 
 def _add_game(parser: Parser) -> None:

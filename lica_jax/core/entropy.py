@@ -19,7 +19,7 @@ MIN_ENTROPY = 1e-6
 
 def categorical_entropy(
     logits: Float[Array, "... A"], avail: Bool[Array, "... A"]
-) -> Float[Array, ...]:
+) -> Float[Array, "..."]:
     """Entropy in nats of the policy over the available actions: ``-sum_k pi_k log pi_k``."""
     log_probs = jax.nn.log_softmax(mask_logits(logits, avail))
     return -jnp.sum(jnp.where(avail, jnp.exp(log_probs) * log_probs, 0), axis=-1)
@@ -31,7 +31,7 @@ def entropy_bonus(
     mask: Float[Array, "T B"],
     coef: Float[Array, ""],
     mode: str,
-    scale: Callable[[Float[Array, ...]], Float[Array, ...]] = lambda h: h,
+    scale: Callable[[Float[Array, "..."]], Float[Array, "..."]] = lambda h: h,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The entropy term of the objective and its effective strength.
 

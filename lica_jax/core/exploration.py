@@ -12,9 +12,9 @@ from lica_jax.core.masking import mask_logits, masked_softmax
 def epsilon_greedy(
     q: Float[Array, "... A"],
     avail: Bool[Array, "... A"],
-    epsilon: Float[Array, ...],
+    epsilon: Float[Array, "..."],
     key: Array,
-) -> Int[Array, ...]:
+) -> Int[Array, "..."]:
     """The best available action; with probability ``epsilon`` a uniform draw among them.
 
     ``epsilon`` is broadcast against the choices ``[...]``, so it may differ between them. Every

@@ -35,7 +35,7 @@ def split_outputs(
     return mean, LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * jax.nn.sigmoid(raw + _OFFSET)
 
 
-def log_one_minus_tanh_squared(x: Float[Array, ...]) -> Float[Array, ...]:
+def log_one_minus_tanh_squared(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """``log(1 - tanh(x)^2)``, the log-derivative of the squashing, without cancellation."""
     return 2 * (jnp.log(2.0) - x - jax.nn.softplus(-2 * x))
 
@@ -50,7 +50,7 @@ def sample(
     return jnp.clip(jnp.tanh(mean + jnp.exp(log_std) * noise), -1 + 1e-6, 1 - 1e-6)
 
 
-def entropy(mean: Float[Array, "... D"], log_std: Float[Array, "... D"]) -> Float[Array, ...]:
+def entropy(mean: Float[Array, "... D"], log_std: Float[Array, "... D"]) -> Float[Array, "..."]:
     """Differential entropy of the squashed policy in nats, summed over dimensions.
 
     ``H = 1/2 log(2 pi e) + log std + E[log(1 - tanh(x)^2)]`` by dimension; the expectation has no
@@ -63,7 +63,7 @@ def entropy(mean: Float[Array, "... D"], log_std: Float[Array, "... D"]) -> Floa
     return jnp.sum(0.5 * _LOG_2PI_E + log_std + squashing, axis=-1)
 
 
-def entropy_scale(entropy: Float[Array, ...], n_dims: int) -> Float[Array, ...]:
+def entropy_scale(entropy: Float[Array, "..."], n_dims: int) -> Float[Array, "..."]:
     """What the adaptive rule divides xi by in place of a differential entropy: always positive.
 
     ``D log(1 + exp(H / D))``. exp(H / D) is the width that the policy covers in each dimension, as

@@ -12,7 +12,7 @@ from lica_jax.core.masking import mask_logits
 _EPS = 1e-20
 
 
-def gumbel_noise(uniform: Float[Array, ...]) -> Float[Array, ...]:
+def gumbel_noise(uniform: Float[Array, "..."]) -> Float[Array, "..."]:
     """Standard Gumbel noise ``-log(-log u)`` from uniform draws."""
     return -jnp.log(-jnp.log(uniform + _EPS) + _EPS)
 

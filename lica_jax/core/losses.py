@@ -31,10 +31,10 @@ def policy_value_loss(
 
 
 def clipped_policy_loss(
-    log_prob: Float[Array, ...],
-    old_log_prob: Float[Array, ...],
-    advantage: Float[Array, ...],
-    mask: Float[Array, ...],
+    log_prob: Float[Array, "..."],
+    old_log_prob: Float[Array, "..."],
+    advantage: Float[Array, "..."],
+    mask: Float[Array, "..."],
     clip: Float[Array, ""],
 ) -> Float[Array, ""]:
     """PPO's ``-E[min(rho A, clip(rho, 1 - c, 1 + c) A)]`` (Schulman et al., 2017, Eq. 7).
@@ -49,10 +49,10 @@ def clipped_policy_loss(
 
 
 def clipped_value_loss(
-    value: Float[Array, ...],
-    old_value: Float[Array, ...],
-    target: Float[Array, ...],
-    mask: Float[Array, ...],
+    value: Float[Array, "..."],
+    old_value: Float[Array, "..."],
+    target: Float[Array, "..."],
+    mask: Float[Array, "..."],
     clip: Float[Array, ""],
 ) -> Float[Array, ""]:
     """``E[max((V - y)^2, (V_old + clip(V - V_old, -c, c) - y)^2)]`` (MAPPO paper, appendix A).
@@ -63,3 +63,11 @@ def clipped_value_loss(
     chex.assert_equal_shape([value, old_value, target, mask])
     near = old_value + jnp.clip(value - old_value, -clip, clip)
     return masked_mean(jnp.maximum(jnp.square(value - target), jnp.square(near - target)), mask)
+
+
+def watched(loss: Float[Array, ""], *norms: Float[Array, ""]) -> Float[Array, ""]:
+    """The loss that tells whether an update went wrong: NaN where a gradient norm is not finite.
+
+    An infinite gradient may hide behind a finite loss, and may be cut to a finite one.
+    """
+    return jnp.where(jnp.isfinite(sum(norms)), loss, jnp.nan)

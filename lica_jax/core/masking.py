@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 MASKED_LOGIT = -1e10
 
 
-def masked_mean(x: Float[Array, ...], mask: Float[Array, ...]) -> Float[Array, ""]:
+def masked_mean(x: Float[Array, "..."], mask: Float[Array, "..."]) -> Float[Array, ""]:
     """Mean of ``x`` where ``mask`` is 1; 0 where nothing is selected.
 
     ``mask`` is broadcast against ``x`` from the left: a mask ``[T, B]`` weighs every entry of
@@ -41,12 +41,12 @@ def masked_softmax(
     return probs / jnp.where(total > 0, total, 1)
 
 
-def masked_max(x: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> Float[Array, ...]:
+def masked_max(x: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> Float[Array, "..."]:
     """The largest available entry; 0 for a row without one (padding)."""
     return jnp.where(jnp.any(avail, axis=-1), jnp.max(mask_logits(x, avail), axis=-1), 0)
 
 
-def take_action(x: Float[Array, "... A"], action: Int[Array, ...]) -> Float[Array, ...]:
+def take_action(x: Float[Array, "... A"], action: Int[Array, "..."]) -> Float[Array, "..."]:
     """``x[..., action]``, the entry of each row's action (-1, "no action", reads entry 0)."""
     index = jnp.maximum(action, 0)[..., None]
     return jnp.take_along_axis(x, index, axis=-1)[..., 0]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
-
-PyTree = Any
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 # Adam's moments only: the learning rate is applied outside, so that it can be traced and swept.
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
@@ -101,8 +99,3 @@ def periodic_copy(
     copied = steps - last_copy >= interval
     target = jax.tree.map(lambda o, t: jnp.where(copied, o, t), online, target)
     return target, jnp.where(copied, steps, last_copy), copied
-
-
-def soft_copy(online: PyTree, target: PyTree, rate: Float[Array, ""]) -> PyTree:
-    """``(1 - rate) target + rate online``, leaf by leaf."""
-    return jax.tree.map(lambda o, t: (1 - rate) * t + rate * o, online, target)

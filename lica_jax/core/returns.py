@@ -8,24 +8,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lica_jax.core.masking import masked_mean
-from lica_jax.types import Trajectory
-
-
-def endings(traj: Trajectory) -> tuple[Bool[Array, "T B"], Bool[Array, "T B"], Bool[Array, "T B"]]:
-    """``(terminal, cut, valid)`` of every transition, as the functions below take them."""
-    terminal = traj.steps.terminated[1:]
-    return terminal, terminal | traj.steps.truncated[1:], traj.valid
 
 
 def lambda_returns(
-    q: Float[Array, T + 1 * B],
-    reward: Float[Array, T * B],
-    terminal: Bool[Array, T * B],
-    cut: Bool[Array, T * B],
-    valid: Bool[Array, T * B],
+    q: Float[Array, "T+1 *B"],
+    reward: Float[Array, "T *B"],
+    terminal: Bool[Array, "T *B"],
+    cut: Bool[Array, "T *B"],
+    valid: Bool[Array, "T *B"],
     gamma: Float[Array, ""],
     lam: Float[Array, ""],
-) -> Float[Array, T * B]:
+) -> Float[Array, "T *B"]:
     """TD(lambda) targets (LICA paper, Eq. 2).
 
     ``G_t = r_t + gamma (1 - d_t) [(1 - lam) q_{t+1} + lam G_{t+1}]`` for valid t, else 0. Where
@@ -70,13 +63,13 @@ def differentiable_lambda_returns(q, reward, terminal, cut, valid, gamma, lam):
 
 
 def pymarl_lambda_returns(
-    q: Float[Array, T + 1 * B],
-    reward: Float[Array, T * B],
-    terminal: Bool[Array, T * B],
-    mask: Float[Array, T * B],
+    q: Float[Array, "T+1 *B"],
+    reward: Float[Array, "T *B"],
+    terminal: Bool[Array, "T *B"],
+    mask: Float[Array, "T *B"],
     gamma: Float[Array, ""],
     lam: Float[Array, ""],
-) -> Float[Array, T * B]:
+) -> Float[Array, "T *B"]:
     """TD(lambda) targets exactly as the official code (and PyMARL's COMA) computes them.
 
     ``y_T = q_T (1 - sum_t d_t)``, then
@@ -115,11 +108,11 @@ def pymarl_lambda_returns(
 
 
 def monte_carlo_returns(
-    reward: Float[Array, T * B],
-    cut: Bool[Array, T * B],
-    valid: Bool[Array, T * B],
+    reward: Float[Array, "T *B"],
+    cut: Bool[Array, "T *B"],
+    valid: Bool[Array, "T *B"],
     gamma: Float[Array, ""],
-) -> Float[Array, T * B]:
+) -> Float[Array, "T *B"]:
     """Discounted sums of the rewards to the end of each episode; no critic takes part.
 
     ``G_t = r_t + gamma G_{t+1}``, with ``G_{t+1} = 0`` behind the end of an episode: a time limit
@@ -131,10 +124,10 @@ def monte_carlo_returns(
 
 def gae(
     value: Float[Array, "T+1 *B N"],
-    reward: Float[Array, T * B],
-    terminal: Bool[Array, T * B],
-    cut: Bool[Array, T * B],
-    valid: Bool[Array, T * B],
+    reward: Float[Array, "T *B"],
+    terminal: Bool[Array, "T *B"],
+    cut: Bool[Array, "T *B"],
+    valid: Bool[Array, "T *B"],
     gamma: Float[Array, ""],
     lam: Float[Array, ""],
 ) -> tuple[Float[Array, "T *B N"], Float[Array, "T *B N"]]:
@@ -158,8 +151,8 @@ def gae(
 
 
 def standardised(
-    x: Float[Array, ...], mask: Float[Array, ...], eps: float = 1e-5, ddof: int = 0
-) -> Float[Array, ...]:
+    x: Float[Array, "..."], mask: Float[Array, "..."], eps: float = 1e-5, ddof: int = 0
+) -> Float[Array, "..."]:
     """``(x - mean) / (std + eps)`` with mean and std over the entries where ``mask`` is 1.
 
     ``ddof`` 1 is the unbiased std (torch's default). ``mask`` is broadcast as in ``masked_mean``.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lica_jax.types import Progress
-
 
 def linear(
     start: Float[Array, ""], finish: Float[Array, ""], length: Float[Array, ""], t: Float[Array, ""]
@@ -18,12 +16,3 @@ def linear(
     """
     fraction = jnp.clip(t / jnp.maximum(length, 1e-12), 0, 1)
     return start + (finish - start) * jnp.where(length > 0, fraction, 1)
-
-
-def finished() -> Progress:
-    """Training that is over, however long it was: every schedule is at its end.
-
-    A trained policy that is evaluated explores as little as it ever did.
-    """
-    last = jnp.int32(jnp.iinfo(jnp.int32).max)
-    return Progress(jnp.array(jnp.inf, jnp.float32), last, last)

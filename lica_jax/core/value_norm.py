@@ -32,7 +32,7 @@ def new_value_norm() -> ValueNorm:
 
 
 def update_value_norm(
-    norm: ValueNorm, target: Float[Array, ...], mask: Float[Array, ...], decay: Float[Array, ""]
+    norm: ValueNorm, target: Float[Array, "..."], mask: Float[Array, "..."], decay: Float[Array, ""]
 ) -> ValueNorm:
     """``m <- decay m + (1 - decay) E[y]``, likewise E[y^2], over the targets where ``mask`` is 1.
 
@@ -55,13 +55,13 @@ def statistics(norm: ValueNorm) -> tuple[Float[Array, ""], Float[Array, ""]]:
     return mean, jnp.where(started, jnp.sqrt(variance), 1)
 
 
-def normalise(norm: ValueNorm, target: Float[Array, ...]) -> Float[Array, ...]:
+def normalise(norm: ValueNorm, target: Float[Array, "..."]) -> Float[Array, "..."]:
     """Returns in the units in which the critic learns them."""
     mean, std = statistics(norm)
     return (target - mean) / std
 
 
-def denormalise(norm: ValueNorm, value: Float[Array, ...]) -> Float[Array, ...]:
+def denormalise(norm: ValueNorm, value: Float[Array, "..."]) -> Float[Array, "..."]:
     """The critic's outputs in units of (scaled) return."""
     mean, std = statistics(norm)
     return value * std + mean

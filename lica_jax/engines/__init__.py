@@ -1,0 +1,1 @@
+"""How runs are played: compiled, or in lock step with environments outside JAX."""

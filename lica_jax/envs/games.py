@@ -22,14 +22,12 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from lica_jax.envs import name_with
 from lica_jax.envs.frames import Frame, Scene, disks
+from lica_jax.envs.names import Family, name_with
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep
 
 Table = tuple[tuple[float, ...], ...]
-NAMES = ("climbing", "penalty", "nonmonotonic", "two_step", "traffic_junction")
-OPTIONS_OF = "penalty"
 OPTIONS = {"k": ("-100", "-75", "-50", "-25", "0")}
 
 # Rewards by the first agent's action, then the second's.
@@ -191,3 +189,9 @@ def make(name: str, **options: str) -> MatrixGame | TwoStepGame:
     if name == "two_step":
         return TwoStepGame(name)
     return TrafficJunction(name, JUNCTION, "LICA paper 4.3.1")
+
+
+FAMILY = Family(
+    names=("climbing", "penalty", "nonmonotonic", "two_step", "traffic_junction"), make=make,
+    describe=describe, options=OPTIONS, options_of="penalty",
+)  # fmt: skip

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from lica_jax.envs.names import Family
 from lica_jax.types import TaskSpec, TimeStep
 
 _ABOUT = {
@@ -32,7 +33,6 @@ _ABOUT = {
     "memory": "reward at step 3: the share of agents that play the cue of step 1, by memory",
     "private": "reward 1 iff both play the bit only they see: credit needs the whole state",
 }
-NAMES = tuple(_ABOUT)
 
 
 @struct.dataclass
@@ -97,10 +97,6 @@ def _aim(cue, t, action):
     return 1.0 - jnp.square(off) - jnp.square(action[0, 0] - action[1, 0]) / 4
 
 
-def describe(name: str) -> str:
-    return _ABOUT[name]
-
-
 def make(name: str) -> Probe:
     rewards = {
         "constant": (1, lambda cue, t, action: 1.0),
@@ -113,3 +109,6 @@ def make(name: str) -> Probe:
     }
     length, reward = rewards[name]
     return Probe(name, length, reward)
+
+
+FAMILY = Family(names=tuple(_ABOUT), make=make, describe=_ABOUT.__getitem__)

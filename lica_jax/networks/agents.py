@@ -16,7 +16,7 @@ class RecurrentAgent(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "T *B I"], h: Float[Array, "*B H"], first: Bool[Array, T * B]
+        self, x: Float[Array, "T *B I"], h: Float[Array, "*B H"], first: Bool[Array, "T *B"]
     ) -> tuple[Float[Array, "*B H"], Float[Array, "T *B A"], Float[Array, "T *B H"]]:
         """Returns the last hidden state, the outputs, and the features they are made of."""
         x = nn.relu(Linear(self.hidden, name="fc1")(x))

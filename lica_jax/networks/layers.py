@@ -78,7 +78,7 @@ class GRU(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "T *B I"], h: Float[Array, "*B H"], first: Bool[Array, T * B]
+        self, x: Float[Array, "T *B I"], h: Float[Array, "*B H"], first: Bool[Array, "T *B"]
     ) -> tuple[Float[Array, "*B H"], Float[Array, "T *B H"]]:
         """Returns the last hidden state and all hidden states ``[T, *B, H]``."""
         size = self.features

@@ -18,13 +18,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.envs import games
 from lica_jax.networks.layers import MLP
-
-PyTree = Any
 
 # All joint actions (agent 1, agent 2) and their rewards; the order only numbers the rows below.
 JOINT = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])

@@ -1,0 +1,1 @@
+"""Runs on the host's side: plans, sessions, checkpoints, rows and files."""

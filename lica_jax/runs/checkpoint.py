@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+from jaxtyping import PyTree
 
 from lica_jax.errors import UserError
 
-PyTree = Any
 FORMAT = "lica_jax checkpoint 2"
 
 
@@ -29,8 +25,6 @@ class Checkpointer:
         import orbax.checkpoint as ocp
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-        # Orbax reports every save at INFO and harmless clean-ups at WARNING.
-        logging.getLogger("absl").setLevel(logging.ERROR)
         self._ocp = ocp
         self._directory = directory.resolve()
         best = policies.BestN(
@@ -69,17 +63,6 @@ class Checkpointer:
         Raises:
           UserError: there is none, it is damaged, or it belongs to another configuration.
         """
-        hook = sys.unraisablehook
-        sys.unraisablehook = _without_orphans(hook)
-        try:
-            restored = self._restore(like)
-        except UserError:
-            self.close()  # the hook stays: orphans report later
-            raise
-        sys.unraisablehook = hook
-        return restored
-
-    def _restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         step = self.latest()
         if step is None:
             raise UserError(f"no complete checkpoint in {self._directory}: nothing to resume from")
@@ -124,22 +107,6 @@ class Checkpointer:
         self._manager.close()
 
 
-def _without_orphans(hook):
-    """``hook`` without the reads that orbax leaves behind when one of them fails.
-
-    They end after its event loop is closed and would print a traceback each, behind the one message
-    that says what is wrong.
-    """
-
-    def quiet(info):
-        if not (
-            isinstance(info.exc_value, RuntimeError) and "loop is closed" in str(info.exc_value)
-        ):
-            hook(info)
-
-    return quiet
-
-
 def damaged(where: Path, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return (
@@ -164,26 +131,3 @@ def data_to_keys(tree: PyTree, like: PyTree) -> PyTree:
         return jax.random.wrap_key_data(x) if is_key(want) else x
 
     return jax.tree.map(restore, tree, like)
-
-
-# --- the plain files of a run --------------------------------------------------------------------
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON through a temporary file, so that a reader never sees half of it."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-    scratch.replace(path)
-
-
-def plain(value: Any) -> Any:
-    """Arrays and numpy numbers as Python ones; non-finite numbers as None (JSON has no NaN)."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-        return plain(np.asarray(value).tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from lica_jax.config.schema import RESUMABLE, TrainConfig, from_dict, to_dict
+from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.envs import same_task
 from lica_jax.errors import UserError
-from lica_jax.runs.checkpoint import write_json
+from lica_jax.files import make_folder, plain, write_json
+from lica_jax.runs.versions import versions
 
-CONFIG, COMMANDS, LOCK = "config.json", "command.txt", ".lock"
-PACKAGES = (
-    "lica_jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "chex",
-    "jaxmarl",
-    "orbax-checkpoint",
-    "numpy",
-    "pys2clientprotocol",
-)
+CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock"
+METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
+POLICY, CHECKPOINTS, REPLAYS = "policy.safetensors", "checkpoints", "replays"
+Status = Literal["new", "interrupted", "finished", "damaged"]
 
 
 def read_config(run_dir: Path) -> TrainConfig:
@@ -45,12 +34,47 @@ def read_config(run_dir: Path) -> TrainConfig:
         raise UserError(f"{path}: {error}") from None
 
 
-def check_new(run_dir: Path, config: TrainConfig) -> None:
+def read_runs(run_dir: Path) -> list[dict[str, Any]] | None:
+    """The seeds and numbers of runs that differ in more than their seed; None where they do not."""
+    path = run_dir / RUNS
+    if not path.is_file():
+        return None
+    try:
+        rows = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} is damaged: it must be a list of runs")
+    return rows
+
+
+def status(run_dir: Path) -> Status:
+    """What there is: nothing yet ("new"), a run that can go on or has come to its end, or something
+    that is no run or can no longer be read ("damaged")."""
+    if not run_dir.exists() or (run_dir.is_dir() and _holds_nothing(run_dir)):
+        return "new"
+    try:
+        config = read_config(run_dir)
+        result = json.loads((run_dir / RESULT).read_bytes())
+        spent = min(result["env_steps"]) >= config.total_steps
+        return "finished" if spent and not result["interrupted"] else "interrupted"
+    except UserError:
+        return "damaged"
+    except OSError:  # no result yet
+        return "interrupted"
+    except (ValueError, TypeError, KeyError):
+        return "damaged"
+
+
+def _holds_nothing(run_dir: Path) -> bool:
+    return all(path.name == LOCK for path in run_dir.iterdir())
+
+
+def check_new(run_dir: Path) -> None:
     """Refuses a directory that holds anything or cannot be written; creates it otherwise."""
-    del config  # the same signature as `check_same`
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"run directory {run_dir} is a file")
-    if run_dir.is_dir() and any(p.name != LOCK for p in run_dir.iterdir()):
+    if run_dir.is_dir() and not _holds_nothing(run_dir):
         if (run_dir / CONFIG).is_file():
             raise UserError(
                 f"{run_dir} already holds a run; go on with --resume or choose another --run-dir"
@@ -65,24 +89,10 @@ def starts(run_dir: Path) -> int:
     return len(path.read_bytes().splitlines()) if path.is_file() else 0
 
 
-def make_folder(folder: Path, name: str) -> None:
-    """Creates a folder to write into; ``UserError``, which calls it ``name``, where that cannot
-    be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{name} cannot be written: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{name} cannot be written")
-
-
 def never_started(run_dir: Path) -> bool:
     """Whether a run was killed before it wrote anything but its configuration."""
-    metrics = run_dir / "metrics.jsonl"
-    return (
-        not (metrics.exists() and metrics.stat().st_size)
-        and not (run_dir / "policy.safetensors").exists()
-    )
+    metrics = run_dir / METRICS
+    return not (metrics.exists() and metrics.stat().st_size) and not (run_dir / POLICY).exists()
 
 
 def lock(run_dir: Path) -> IO | None:
@@ -119,11 +129,18 @@ def check_names(run_dir: Path, algorithm: str, task: str) -> None:
         raise UserError(f"{run_dir} holds {old.algorithm} on {old.task}, not {algorithm} on {task}")
 
 
-def check_same(run_dir: Path, config: TrainConfig) -> None:
-    """Refuses to resume a run with another configuration; some fields may change."""
+def check_same(
+    run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None
+) -> None:
+    """Refuses to resume a run with another configuration; some fields may change.
+
+    ``runs`` is what `read_runs` gave before.
+    """
     old, new = (to_dict(c) for c in (read_config(run_dir), config))
     if same_task(old["task"], new["task"]):
         old["task"] = new["task"]
+    old |= {"plugins": new["plugins"], "runs": plain(read_runs(run_dir))}
+    new |= {"runs": plain(runs)}
     changed = [
         line
         for name in old
@@ -148,8 +165,11 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
 
 
-def describe(run_dir: Path, config: TrainConfig) -> None:
-    """Writes ``config.json``, ``command.txt`` (one line a start) and ``versions.json``."""
+def describe(run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None) -> None:
+    """Writes ``config.json``, ``command.txt`` (one line a start), ``versions.json``, and where runs
+    differ in more than their seed ``runs.json``."""
+    if runs is not None:
+        write_json(run_dir / RUNS, runs)
     write_json(run_dir / CONFIG, to_dict(config))
     with (run_dir / COMMANDS).open("a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
@@ -159,50 +179,3 @@ def describe(run_dir: Path, config: TrainConfig) -> None:
         write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})
     except (OSError, ValueError, TypeError):  # new, or damaged: nothing to keep
         write_json(path, versions())
-
-
-def versions() -> dict[str, object]:
-    """What a run was made with: packages, Python, machine and devices."""
-    import jax
-
-    return {
-        "packages": {name: _version(name) for name in PACKAGES},
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "cpu_count": os.cpu_count(),
-        "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of a source checkout, marked when files differ from it."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()

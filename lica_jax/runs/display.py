@@ -6,7 +6,15 @@ import sys
 import time
 from typing import Any
 
+from lica_jax.errors import unknown
+
 STYLES = ("auto", "bar", "plain", "none")
+
+
+def check_style(style: str) -> None:
+    """Raises ``UserError`` for a style that there is none of."""
+    if style not in STYLES:
+        raise unknown("display", style, STYLES, f"known: {', '.join(STYLES)}")
 
 
 class Display:
@@ -47,6 +55,11 @@ class Display:
         else:
             print(text, file=sys.stderr, flush=True)
 
+    def notice(self, text: str) -> None:
+        """A line about something that takes its time; not shown where nothing is."""
+        if self._style != "none":
+            self.warn(text)
+
     def tick(self, steps: int) -> float:
         """Env steps per second of all runs together since the first tick.
 
@@ -65,7 +78,13 @@ class Display:
         if self._style == "none" or (self._style == "plain" and now - self._last_print < 5):
             return
         self._last_print = now
-        figures = {"return": "train/return_mean", "win": "train/win_rate"} | {n: n for n in names}
+        figures = {"return": "train/return_mean", "win": "train/win_rate"}
+        # Whatever else the task says of its episodes, then the algorithm's own figures.
+        labels = (name for row in rows for name in row if name.startswith("train/"))
+        own = {name: name.removeprefix("train/").removesuffix("_mean") for name in labels}
+        shown = {*figures.values(), "train/episodes", "train/episode_length_mean"}
+        figures |= {text: name for name, text in own.items() if name not in shown}
+        figures |= {name: name for name in names}
         parts = [f"{steps / 1e3:,.0f}k/{self._total / 1e3:,.0f}k env steps"]
         if self._rate:
             left = max(self._total - steps, 0) * self._runs / self._rate

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import operator
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from lica_jax.config.schema import TrainConfig
-from lica_jax.policy import save_policy
-from lica_jax.runs.checkpoint import write_json
+from lica_jax.files import write_json
+from lica_jax.policy import origin, save_policy
+from lica_jax.runs import directory
+from lica_jax.runs.best import Best
 from lica_jax.runs.learning_curve import plot_learning_curve
+from lica_jax.runs.plan import Plan
+from lica_jax.runs.summary import best_run
 from lica_jax.types import TaskSpec
 
-PyTree = Any
 
-
-def export_run(
-    run_dir: Path, config: TrainConfig, spec: TaskSpec, summary: dict[str, Any],
-    rows: list[dict[str, Any]], best: dict[str, PyTree],
-) -> None:  # fmt: skip
+def export_runs(
+    plan: Plan, spec: TaskSpec, summary: dict[str, Any], rows: list[dict[str, Any]], best: Best
+) -> None:
     """Writes ``result.json``, ``learning_curve.png`` and the policies.
 
-    ``policy.safetensors`` is the best policy of the best seed; with several seeds each has a
-    ``policy_seed<k>.safetensors`` of its own beside it.
+    ``policy.safetensors`` is the best policy of the best run; with several each has a
+    ``policy_seed<k>.safetensors`` (``policy_run<i>``) of its own beside it.
     """
-    write_json(run_dir / "result.json", summary)
+    config, run_dir = plan.config, plan.run_dir
+    write_json(run_dir / directory.RESULT, summary)
     key = "win_rate" if spec.has_win else "return_mean"
     baseline = summary["random"][key] if summary["random"] else None  # stopped before it was played
     title = textwrap.fill(f"{config.algorithm} on {config.task} ({spec.source})", 60)
     plot_learning_curve(run_dir / "learning_curve.png", rows, title, baseline)
 
-    scores, env_steps = np.asarray(best["score"]), np.asarray(best["env_steps"])
-    names = {"policy": config.seeds.index(summary["best_seed"])}
-    if len(config.seeds) > 1:
-        names |= {f"policy_seed{seed}": i for i, seed in enumerate(config.seeds)}
-    params = jax.device_get(best["params"])
+    scores, env_steps = np.asarray(best.score), np.asarray(best.env_steps)
+    names = {directory.POLICY: best_run(plan, summary)}
+    if len(plan.runs) > 1:
+        names |= {f"policy_{name}.safetensors": i for i, name in enumerate(plan.names)}
+    params = jax.device_get(best.params)
     for name, i in names.items():
         save_policy(
-            run_dir / f"{name}.safetensors", jax.tree.map(operator.itemgetter(i), params),
-            algorithm=config.algorithm, config=config.algo, hp=config.hp, spec=spec,
-            seed=config.seeds[i], env_steps=int(env_steps[i]), score=float(scores[i]),
+            run_dir / name, jax.tree.map(operator.itemgetter(i), params),
+            algorithm=config.algorithm, config=config.algo, hp=plan.runs[i].hp, spec=spec,
+            seed=plan.runs[i].seed, env_steps=int(env_steps[i]), score=float(scores[i]),
+            **origin(config, spec),
         )  # fmt: skip

@@ -1,58 +1,68 @@
-"""What a run says in words. Pure functions from figures to text."""
+"""What a session says in words. Pure functions from figures to text."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lica_jax.config.schema import TrainConfig, iterations_per_chunk, steps_per_iteration
+from lica_jax.config import TrainConfig, reward_scale
+from lica_jax.runs.plan import Plan
+from lica_jax.runs.state import Counters
+from lica_jax.runs.summary import Summary
 from lica_jax.types import TaskSpec
-
-Summary = dict[str, dict[str, Any]]  # {"greedy": figures, "sampled": figures}, of one seed
 
 
 def percent(x: float) -> str:
     return f"{100 * x:.1f} %"
 
 
-def start(config: TrainConfig, spec: TaskSpec, run_dir: Path | None, done: int) -> str:
-    collect = config.collect
+def starting_games(config: TrainConfig) -> str:
+    return f"starting {config.collect.envs} games of {config.task} ..."
+
+
+def start(plan: Plan, spec: TaskSpec, done: int) -> str:
+    """What is going to be trained, and how; ``done`` env steps have been."""
+    config, collect = plan.config, plan.config.collect
     per_update = (
         f"{collect.envs} environments x {collect.length} steps"
         if collect.mode == "steps"
         else f"{collect.envs} episodes"
     )
-    actions = (
-        f"{spec.n_actions}-dimensional actions"
-        if spec.continuous
-        else (f"{spec.n_actions} actions")
-    )
+    kind = "-dimensional actions" if spec.continuous else " actions"
     verb = f"resuming at {done:,} of" if done else "training"
     lines = [
         f"{config.algorithm} on {config.task} ({spec.source}): {verb} {config.total_steps:,} "
-        f"env steps, seeds {list(config.seeds)}, preset {config.preset!r}",
-        f"  {spec.n_agents} agents, {actions}, limit {spec.episode_limit}; {per_update} per update",
-        f"  rewards {_scaled(config.hp.reward_scale)}, returns unscaled"
+        f"env steps, {_runs(plan)}, preset {config.preset!r}",
+        f"  {spec.n_agents} agents, {spec.n_actions}{kind}, limit {spec.episode_limit}; "
+        f"{per_update} per update",
+        f"  rewards {_scaled(reward_scale(config, spec))}, returns unscaled"
         + ("" if spec.max_return is None else f" (at most {spec.max_return:g})"),
     ]
-    chunk = steps_per_iteration(collect, spec) * iterations_per_chunk(config, spec)
-    if chunk > min(config.total_steps, config.eval.interval):
+    if plan.chunk_steps > min(config.total_steps, config.eval.interval):
         lines.append(
-            f"  the run ends and is evaluated between compiled calls of {chunk:,} env steps only; "
-            "a smaller log_interval makes them shorter"
+            f"  the run ends and is evaluated between compiled calls of {plan.chunk_steps:,} env "
+            "steps only; a smaller log_interval makes them shorter"
         )
-    return "\n".join(lines + ([f"  files in {run_dir}"] if run_dir else []))
+    return "\n".join(lines + ([f"  files in {plan.run_dir}"] if plan.run_dir else []))
+
+
+def _runs(plan: Plan) -> str:
+    if plan.swept:
+        names = ", ".join(f"hp.{name}" for name in plan.swept)
+        return f"{len(plan.runs)} runs that differ in {names}"
+    return f"seeds {plan.seeds}"
 
 
 def _scaled(factor: float) -> str:
     return "as they are" if factor == 1 else f"x{factor:g} for learning"
 
 
-def figures(summaries: list[Summary], spec: TaskSpec) -> str:
-    """``greedy win rate 50.0 %, sampled win rate ...``: means over seeds."""
+def figures(summaries: Sequence[Summary], spec: TaskSpec) -> str:
+    """``greedy win rate 50.0 %, sampled win rate ...``: means over runs."""
 
     def mean(mode: str, key: str) -> float:
         values = [s[mode][key] for s in summaries if s[mode][key] is not None]
@@ -63,17 +73,62 @@ def figures(summaries: list[Summary], spec: TaskSpec) -> str:
     return ", ".join(wins + [f"{m} return {mean(m, 'return_mean'):.3g}" for m in modes])
 
 
-def random_policy(figures: dict[str, Any], spec: TaskSpec) -> str:
-    """The uniformly random policy's figure, for comparison."""
+def evaluated(env_steps: int, summaries: Sequence[Summary], spec: TaskSpec) -> str:
+    return f"  eval at {env_steps / 1e3:,.0f}k: {figures(summaries, spec)}"
+
+
+def random_figures(figures: dict[str, Any], spec: TaskSpec) -> str:
+    """The uniformly random policy's figures, for comparison."""
     what = f"win rate {percent(figures['win_rate'])}, " if spec.has_win else ""
     return f"{what}return {figures['return_mean']:.3g}"
 
 
-def failed(seed: int, update: int, env_steps: int) -> str:
+def random_policy(figures: dict[str, Any], spec: TaskSpec) -> str:
+    kind = "nearly uniform" if spec.continuous else "uniformly random"
+    return f"  {kind} policy: {random_figures(figures, spec)} ({figures['episodes']} episodes)"
+
+
+def final(
+    plan: Plan, spec: TaskSpec, env_steps: int, last: Sequence[Summary], best: Sequence[Summary],
+    random: dict[str, Any],
+) -> str:  # fmt: skip
+    """The last lines of a run that has come to its end."""
+    n = last[0]["greedy"]["episodes"]
+    what = "runs" if plan.swept else "seeds"
+    several = f", mean of {len(plan.runs)} {what}" if len(plan.runs) > 1 else ""
     return (
-        f"seed {seed}: the loss is not finite at update {update} (env step {env_steps:,}); "
-        "this seed stops, its last sound parameters are kept"
+        f"after {env_steps:,} env steps ({n} episodes per mode{several}):\n"
+        f"  last policy:   {figures(last, spec)}\n"
+        f"  best policy:   {figures(best, spec)}\n"
+        f"  random policy: {random_figures(random, spec)}"
     )
+
+
+def failed(label: dict[str, Any], counters: Counters, i: int) -> str:
+    """Run ``i``, of that label, has stopped for good."""
+    return (
+        f"{named(label)}: the loss is not finite at update {counters.failed_at[i]} (env step "
+        f"{counters.env_steps[i]:,}); this {'run' if 'run' in label else 'seed'} stops, its last "
+        "sound parameters are kept"
+    )
+
+
+def named(label: dict[str, Any]) -> str:
+    """``seed 3``, or ``run 2 (seed 0, hp.entropy_coef 0.1)``."""
+    if "run" not in label:
+        return f"seed {label['seed']}"
+    rest = ", ".join(f"{key} {value}" for key, value in label.items() if key != "run")
+    return f"run {label['run']} ({rest})"
+
+
+def all_failed(plan: Plan, counters: Counters) -> str:
+    where = ", ".join(
+        f"{named(label)} at update {update}"
+        for label, update in zip(plan.labels, counters.failed_at, strict=True)
+    )
+    kept = f"; the last checkpoint in {plan.run_dir} is kept" if plan.run_dir else ""
+    kind = "run" if plan.swept else "seed"
+    return f"the loss of every {kind} became non-finite ({where}){kept}"
 
 
 def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
@@ -85,3 +140,8 @@ def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
 
 def resume(run_dir: Path) -> str:
     return f"continue with: lica-jax train --resume --run-dir {run_dir}"
+
+
+def replays(n_written: int, n_games: int, folder: Path, problem: str) -> str:
+    text = f"{n_written} of {n_games} replays are in {folder}"
+    return text + (f": {problem}" if problem else "")

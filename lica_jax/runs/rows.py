@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lica_jax.runs.checkpoint import plain
+from lica_jax.files import plain
+from lica_jax.types import metric_name
 
 
 class RowFile:
@@ -49,7 +50,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def chunk_row(metrics: Any, run: int, has_win: bool) -> dict[str, float | None]:
+def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:
     """Means over one chunk of one run: episodes that ended in it, then the algorithm's figures.
 
     ``metrics`` is what ``loop.chunk`` returns, with leaves ``[R, iterations]``.
@@ -61,8 +62,8 @@ def chunk_row(metrics: Any, run: int, has_win: bool) -> dict[str, float | None]:
         "train/return_mean": episodes.return_sum / n if n else None,
         "train/episode_length_mean": episodes.length_sum / n if n else None,
     }
-    if has_win:
-        row["train/win_rate"] = episodes.won_sum / n if n else None
+    for key, total in episodes.info_sums.items():
+        row[f"train/{metric_name(key)}"] = total / n if n else None
     return row | {name: float(np.mean(x[run])) for name, x in metrics["learn"].items()}
 
 

@@ -1,35 +1,33 @@
-"""The host's side of a training run: the clock, the files, the decisions between two chunks.
+"""The host's side of training: the clock, the files, the decisions between two chunks.
 
-Everything numerical happens in the jitted chunk of ``loop``.
+Everything numerical happens in the engine.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from lica_jax.algorithms import make_algorithm
-from lica_jax.config.schema import TrainConfig, iterations_per_chunk, resolve, steps_per_iteration
-from lica_jax.engines.lockstep import Stopped, is_host_task
-from lica_jax.engines.make import make_engine
-from lica_jax.envs import make_task
-from lica_jax.errors import TrainingFailed, UserError, unknown
-from lica_jax.runs import directory as run_files
-from lica_jax.runs import messages
-from lica_jax.runs.checkpoint import Checkpointer
-from lica_jax.runs.display import STYLES, Display
-from lica_jax.runs.export import export_run
+from lica_jax.engines.games import Stopped, is_host_task
+from lica_jax.errors import TrainingFailed
+from lica_jax.files import make_folder
+from lica_jax.runs import directory, messages
+from lica_jax.runs.best import Best, greedy_scores
+from lica_jax.runs.display import Display
+from lica_jax.runs.export import export_runs
+from lica_jax.runs.plan import Plan, stored_runs
 from lica_jax.runs.rows import RowFile, chunk_row, eval_row
+from lica_jax.runs.saver import Arrays, Saver
 from lica_jax.runs.signals import StopRequest, stop_on_signal
+from lica_jax.runs.state import Counters, HostState
+from lica_jax.runs.summary import Summary, describe, final_figures
 from lica_jax.training.evaluation import (
     FINAL_BEST,
     FINAL_LAST,
@@ -38,114 +36,67 @@ from lica_jax.training.evaluation import (
     evaluation_keys,
     random_hparams,
     random_params,
-    score,
 )
-from lica_jax.training.memory import check_fits
-
-PyTree = Any
-REPLAYS = "replays"  # of the game, in a run directory
-
-
-@dataclass
-class Counters:
-    """Where every run stands, on the host; arrays of shape [R]."""
-
-    env_steps: np.ndarray
-    updates: np.ndarray
-    failed_at: np.ndarray
-
-    @classmethod
-    def of(cls, state: Any) -> Counters:
-        arrays = jax.device_get((state.env_steps, state.updates, state.failed_at))
-        return cls(*(np.asarray(x).astype(np.int64) for x in arrays))
-
-    @property
-    def alive(self) -> np.ndarray:
-        return self.failed_at < 0
-
-    @property
-    def slowest(self) -> int:
-        """Env steps of the seed that has the fewest, among those still running."""
-        return int(self.env_steps[self.alive].min() if self.alive.any() else self.env_steps.max())
 
 
 class Session:
-    """One training run: checks and restores when built, trains when ``run`` is called.
+    """One go at a plan: starts or restores when built, trains when ``run`` is called.
 
     After ``run``: ``summary`` (what ``result.json`` holds), ``evals.rows``, ``metrics.rows``,
-    ``best`` and ``interrupted``.
+    ``best`` and ``interrupted`` (the signal that ended it early).
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        run_dir: Path | None,
-        *,
-        resume: bool = False,
-        display: str = "auto",
-    ):
-        # Everything that can be refused is refused here, before the first compilation.
-        if display not in STYLES:
-            raise unknown("display", display, STYLES, f"known: {', '.join(STYLES)}")
-        if resume and run_dir:
-            run_files.check_names(run_dir, config.algorithm, config.task)
-        self.task = make_task(config.task)
-        self.spec = self.task.spec
-        self.config = config = resolve(config, self.spec)
-        self.n = len(config.seeds)
-        self.algo = make_algorithm(config.algorithm, self.spec, config.algo)
-        starts = run_files.starts(run_dir) if resume and run_dir else 0
-        self._engine = make_engine(self.algo, self.task, config, salt=f"/{starts}")
-        check_fits(self._engine.needs)
-        self.run_dir = run_dir
-        self._lock = None
-        if run_dir is not None:
-            (run_files.check_same if resume else run_files.check_new)(run_dir, config)
-            self._lock = run_files.lock(run_dir)
-        if config.eval.save_replay and run_dir is None:
-            raise UserError("eval.save_replay needs a run directory to write to")
-        self._iterations = iterations_per_chunk(config, self.spec)
-        self._chunk_steps = self._iterations * steps_per_iteration(config.collect, self.spec)
-        self._hp = batched_hparams(config.hp, self.n)
-        self._keys = jax.vmap(jax.random.key)(jnp.array(config.seeds, jnp.uint32))
-        self._display_style = display
-        try:
-            self._open(resume)
-        except BaseException:
-            self._engine.close()
-            run_files.unlock(self._lock)
-            raise
+    def __init__(self, plan: Plan, display: str = "auto"):
+        self.plan, self.engine, self.algo = plan, plan.engine, plan.algo
+        self.hp, self.keys = plan.hparams, plan.keys
+        self.display = Display(display, plan.config.total_steps, len(plan.runs))
+        with ExitStack() as opened:
+            opened.callback(self.display.close)
+            if plan.run_dir is not None:
+                opened.callback(directory.unlock, directory.lock(plan.run_dir))
+            opened.callback(self.engine.close)
+            if is_host_task(plan.task):
+                self.display.notice(messages.starting_games(plan.config))
+            self.spec = self.engine.open()
+            self.saver = Saver(plan.run_dir, plan.config.checkpoint)
+            opened.callback(self.saver.close)
+            restored = self._restored()
+            # Nothing is written before this: what cannot start leaves its directory usable.
+            if plan.run_dir is not None:
+                directory.describe(plan.run_dir, plan.config, stored_runs(plan))
+                if plan.config.eval.save_replay:
+                    replays = plan.run_dir / directory.REPLAYS
+                    make_folder(replays, str(replays))
+            arrays, self.host = restored or (self._fresh(), HostState())
+            self.state, self.best = arrays.state, arrays.best
+            self.counters = Counters.of(self.state)
+            upto = self.counters.update if restored else None
+            self.metrics = RowFile(self._file(directory.METRICS), upto)
+            self.evals = RowFile(self._file(directory.EVALS), upto)
+            self.evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
+            self.score = float("nan")  # of the last evaluation, mean over runs
+            self.done_before = self.counters.slowest if restored else 0
+            self.summary: dict[str, Any] = {}
+            self.interrupted: int | None = None
+            self.stop = StopRequest()
+            self._started = time.monotonic()
+            self._complained = -1e9
+            self._opened = opened.pop_all()
 
-    def _open(self, resume: bool) -> None:
-        """Starts the environments, then opens or begins the run directory."""
-        run_dir, config = self.run_dir, self.config
-        if is_host_task(self.task) and self._display_style != "none":
-            print(f"starting {config.collect.envs} games of {config.task} ...", file=sys.stderr)
-        self.spec = self._engine.open()
-        self._checkpoints = None
-        self._restored: tuple[PyTree, dict[str, Any]] | None = None
-        if run_dir is not None:
-            self._checkpoints = Checkpointer(run_dir / "checkpoints", config.checkpoint.keep)
-            # A run killed before its first checkpoint has nothing to lose: it starts again.
-            if resume and not (
-                self._checkpoints.latest() is None and run_files.never_started(run_dir)
-            ):
-                self._restored = self._checkpoints.restore(jax.eval_shape(self._fresh))
-            # Nothing is written before this: a run that cannot start leaves its directory usable.
-            run_files.describe(run_dir, config)
-            if config.eval.save_replay:
-                replays = run_dir / REPLAYS
-                run_files.make_folder(replays, str(replays))
+    def _fresh(self) -> Arrays:
+        """The arrays before the first update."""
+        state = self.engine.init(self.keys)
+        params = self.algo.policy(state.learner)
+        return Arrays(state, Best.before_training(params, len(self.plan.runs)))
 
-    def _fresh(self) -> dict[str, PyTree]:
-        """The arrays of a checkpoint before the first update."""
-        state = self._engine.init(self._keys)
-        best = {
-            "params": jax.tree.map(jnp.copy, self.algo.policy(state.learner)),
-            "score": jnp.full(self.n, -jnp.inf),
-            "env_steps": jnp.zeros(self.n, jnp.uint32),
-        }
-        return {"state": state, "best": best}
+    def _restored(self) -> tuple[Arrays, HostState] | None:
+        if not self.plan.resume:
+            return None
+        return self.saver.restore(self.plan.run_dir, jax.eval_shape(self._fresh))
+
+    def close(self) -> None:
+        """Ends what was started; ``run`` does so itself."""
+        self._opened.close()
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -153,137 +104,103 @@ class Session:
         """Trains to the end of the budget, or until a signal stops it.
 
         Raises:
-          TrainingFailed: the loss of every seed became non-finite.
+          TrainingFailed: the loss of every run became non-finite, or its games do not start.
         """
-        config = self.config
-        arrays, host = self._restored or (self._fresh(), {})
-        self._restored = None
-        self._state, self.best = arrays["state"], arrays["best"]
-        self.counters = Counters.of(self._state)
-        upto = int(self.counters.updates.max()) if host else None
-        self.metrics = RowFile(self._file("metrics.jsonl"), upto)
-        self.evals = RowFile(self._file("eval.jsonl"), upto)
-        self._seconds_before = host.get("seconds", 0.0)
-        self._next_eval = host.get("next_eval", 0)
-        self._random = host.get("random")
-        self._evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
-        self._score = float("nan")
-        self._save_seconds = 0.0
-        self._complained = -1e9
-        self._started = self._last_save = time.monotonic()
-        self._display = Display(self._display_style, config.total_steps, self.n)
-        try:
-            with stop_on_signal() as stop:
-                done = self.counters.slowest if host else 0
-                self._display.say(messages.start(config, self.spec, self.run_dir, done))
-                # Whatever stops the run may have ended its games: none is started again for it.
-                self._engine.stop = lambda: stop.number is not None and not self._spent()
-                with self._kept(), contextlib.suppress(Stopped):
+        with self._opened, stop_on_signal() as self.stop:
+            try:
+                self.display.say(messages.start(self.plan, self.spec, self.done_before))
+                with suppress(Stopped):
                     self._before_training()
-                    self._train(stop)
+                    self._train()
                 # A signal that comes after the budget is spent changes nothing any more.
-                self.interrupted = None if self._spent() else stop.number
+                self.interrupted = None if self._spent() else self.stop.number
                 self._finish()
-        finally:
-            self._engine.close()
-            self._display.close()
-            if self._checkpoints:
-                self._checkpoints.close()
-            run_files.unlock(self._lock)
-
-    @contextlib.contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Says how to go on when the environments fail."""
-        try:
-            yield
-        except TrainingFailed as error:
-            if self.run_dir is None:
-                raise
-            raise TrainingFailed(f"{error}\n{messages.resume(self.run_dir)}") from error
+            except TrainingFailed as error:
+                if self.plan.run_dir is None or not self.counters.alive.any():
+                    raise
+                how = messages.resume(self.plan.run_dir)
+                raise TrainingFailed(f"{error}\n{how}") from error
 
     def _before_training(self) -> None:
-        if self._random is None:
-            params = random_params(self.algo.policy(self._state.learner))
-            keys = evaluation_keys(self.config.seeds, RANDOM)
-            hp = random_hparams(self._hp)
-            episodes = self.config.eval.final_episodes
-            summaries = self._engine.evaluate(params, keys, hp, episodes, ("sampled",))
-            self._random = summaries[0]["sampled"]
-        text = messages.random_policy(self._random, self.spec)
-        kind = "nearly uniform" if self.spec.continuous else "uniformly random"
-        self._display.say(f"  {kind} policy: {text} ({self._random['episodes']} episodes)")
-        if self.counters.slowest >= self._next_eval:
+        if self.host.random is None:
+            params = random_params(self.algo.policy(self.state.learner))
+            keys, hp = evaluation_keys(self.plan.seeds, RANDOM), random_hparams(self.hp)
+            episodes = self.plan.config.eval.final_episodes
+            figures = self.engine.evaluate(params, keys, hp, episodes, ("sampled",), self._give_up)
+            self.host.random = figures[0]["sampled"]
+        self.display.say(messages.random_policy(self.host.random, self.spec))
+        if self.counters.slowest >= self.host.next_eval:
             self._evaluate_now()
         self._save()
 
-    def _train(self, stop: StopRequest) -> None:
-        """Runs chunks until the budget is spent, a signal comes, or no seed is left.
+    def _train(self) -> None:
+        """Runs chunks until the budget is spent, a signal comes, or no run is left.
 
         A chunk's metrics are fetched while the next chunk runs, unless its end may be a point of
         decision (evaluation, checkpoint, end): there the host waits, so that decisions depend on
         exact counts only, and a resumed run takes the same ones.
         """
         waiting: PyTree | None = None
-        while not self._done(stop):
+        while not self._done():
             try:
-                self._state, metrics = self._engine.chunk(self._state, self._hp, self._iterations)
+                after = self.engine.chunk(self.state, self.hp, self.plan.iterations, self._give_up)
             except Stopped:
                 break
+            self.state, metrics = after
             if waiting is not None:
                 self._consume(waiting)
             waiting = metrics
-            decision = min(self._next_eval, self.config.total_steps)
-            certain = self.counters.slowest + self._chunk_steps < decision
-            if certain and stop.number is None and not self._save_due():
+            decision = min(self.host.next_eval, self.plan.config.total_steps)
+            certain = self.counters.slowest + self.plan.chunk_steps < decision
+            if certain and self.stop.number is None and not self.saver.due():
                 continue
             self._consume(waiting)
             waiting = None
             if not self.counters.alive.any():
                 break
-            # The last policy is a candidate for the best one, whenever the next evaluation is due.
-            due = self.counters.slowest >= self._next_eval or self._spent()
+            # The last policy is a candidate for the best one, whenever an evaluation is due.
+            due = self.counters.slowest >= self.host.next_eval or self._spent()
             improved = due and self._evaluate_now()
-            if improved or self._save_due():
+            if improved or self.saver.due():
                 self._save()
         if waiting is not None:  # a signal came between the two looks at it
             self._consume(waiting)
 
     def _spent(self) -> bool:
-        return self.counters.slowest >= self.config.total_steps
+        return self.counters.slowest >= self.plan.config.total_steps
 
-    def _done(self, stop: StopRequest) -> bool:
-        return self._spent() or stop.number is not None or not self.counters.alive.any()
+    def _done(self) -> bool:
+        return self._spent() or self.stop.number is not None or not self.counters.alive.any()
+
+    def _give_up(self) -> bool:
+        """Whatever stops the runs may have ended their games: none is started again for it."""
+        return self.stop.number is not None and not self._spent()
 
     def _consume(self, metrics: PyTree) -> None:
-        """Waits for a chunk, moves the counters, and writes a row for every seed."""
+        """Waits for a chunk, moves the counters, and writes a row for every run."""
         metrics = jax.device_get(metrics)
         self._complain(every=60)
-        before = self.counters
-        counts = {k: np.asarray(v)[:, -1].astype(np.int64) for k, v in metrics["counts"].items()}
-        self.counters = now = Counters(**counts)
-        rate = self._display.tick(now.slowest)
-        rows = []
-        for i, seed in enumerate(self.config.seeds):
+        before, self.counters = self.counters, Counters.after(metrics)
+        now, rows = self.counters, []
+        rate = self.display.tick(now.slowest)
+        for i in np.flatnonzero(before.alive):
             if not now.alive[i]:
-                if before.alive[i]:
-                    self._display.warn(
-                        messages.failed(seed, int(now.failed_at[i]), int(now.env_steps[i]))
-                    )
+                self.display.warn(messages.failed(self.plan.labels[i], now, i))
                 continue
-            rows.append(chunk_row(metrics, i, self.spec.has_win))
+            rows.append(chunk_row(metrics, i))
             self.metrics.append(self._stamp(i) | {"env_steps_per_second": rate} | rows[-1])
-        self._display.show(now.slowest, rows, self.algo.metrics)
+        self.display.show(now.slowest, rows, self.algo.metrics)
 
     def _complain(self, every: float) -> None:
         """Tells of lost episodes, at most once in ``every`` seconds."""
         now = time.monotonic()
-        if now - self._complained >= every and (text := self._engine.complaint()):
+        if now - self._complained >= every and (text := self.engine.complaint()):
             self._complained = now
-            self._display.warn(f"  {text}")
+            self.display.warn(f"  {text}")
 
     def _stamp(self, i: int) -> dict[str, Any]:
-        return {
-            "seed": self.config.seeds[i],
+        """The first entries of every row of a run."""
+        return self.plan.labels[i] | {
             "env_steps": int(self.counters.env_steps[i]),
             "update": int(self.counters.updates[i]),
             "seconds": round(self._seconds(), 3),
@@ -291,137 +208,74 @@ class Session:
 
     # --- evaluation ------------------------------------------------------------------------------
 
-    def _evaluate(self, params: PyTree, episodes: int, *purpose: int) -> list[messages.Summary]:
-        """Greedy and sampled figures of every seed."""
-        keys = evaluation_keys(self.config.seeds, *purpose)
-        return self._engine.evaluate(params, keys, self._hp, episodes)
+    def evaluate(self, params: PyTree, episodes: int, *purpose: int) -> list[Summary]:
+        """Greedy and sampled figures of every run's policy; ``purpose`` as in `evaluation_keys`."""
+        keys = evaluation_keys(self.plan.seeds, *purpose)
+        return self.engine.evaluate(params, keys, self.hp, episodes, stop=self._give_up)
 
     def _evaluate_now(self) -> bool:
         """Evaluates the current policies and keeps the best so far; True when one improved."""
-        params = self.algo.policy(self._state.learner)
-        update = int(self.counters.updates.max())
-        summaries = self._evaluate(params, self.config.eval.episodes, PERIODIC, update)
-        self._evaluated_at = update
+        params, update = self.algo.policy(self.state.learner), self.counters.update
+        figures = self.evaluate(params, self.plan.config.eval.episodes, PERIODIC, update)
+        self.evaluated_at = update
         self._complain(every=60)
-        stats = {f"games/{name}": count for name, count in self._engine.stats().items()}
+        stats = {f"games/{name}": count for name, count in self.engine.stats().items()}
         for i in np.flatnonzero(self.counters.alive):
-            row = eval_row(self._stamp(i), summaries[i], self._engine.genuine)
+            row = eval_row(self._stamp(i), figures[i], self.engine.genuine)
             self.evals.append(row | stats)
-        scores = jnp.array([score(s["greedy"], self.spec) for s in summaries])
-        self._score = float(jnp.mean(scores))
-        better = (scores >= self.best["score"]) & jnp.asarray(self.counters.alive)
-        new = {"params": params, "score": scores, "env_steps": self._state.env_steps}
-        self.best = _keep(better, new, self.best)
-        interval = self.config.eval.interval
-        self._next_eval = (self.counters.slowest // interval + 1) * interval
-        text = messages.figures(summaries, self.spec)
-        self._display.say(f"  eval at {self.counters.slowest / 1e3:,.0f}k: {text}")
+        self.best, better = self.best.updated(
+            params, self.state.env_steps, figures, self.spec, self.counters.alive
+        )
+        self.score = float(jnp.mean(greedy_scores(figures, self.spec)))
+        interval = self.plan.config.eval.interval
+        self.host.next_eval = (self.counters.slowest // interval + 1) * interval
+        self.display.say(messages.evaluated(self.counters.slowest, figures, self.spec))
         return bool(better.any())
 
     # --- files -----------------------------------------------------------------------------------
 
     def _file(self, name: str) -> Path | None:
-        return None if self.run_dir is None else self.run_dir / name
+        return None if self.plan.run_dir is None else self.plan.run_dir / name
 
     def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._started
-
-    def _save_due(self) -> bool:
-        waited = time.monotonic() - self._last_save
-        wanted = self.config.checkpoint.every_seconds
-        # A large replay takes seconds to write: a tenth of the time at most.
-        shortest = max(wanted, 10 * self._save_seconds) if wanted else 0
-        return self._checkpoints is not None and waited >= shortest
+        return self.host.seconds + time.monotonic() - self._started
 
     def _save(self) -> None:
-        if self._checkpoints is None:
-            return
-        update = int(self.counters.updates.max())
-        evaluated = self._evaluated_at == update and np.isfinite(self._score)
-        started = time.monotonic()
-        self._checkpoints.save(
-            update,
-            {"state": self._state, "best": self.best},
-            {"seconds": self._seconds(), "next_eval": self._next_eval, "random": self._random},
-            self._score if evaluated else None,
-        )
-        self._last_save = time.monotonic()
-        self._save_seconds = self._last_save - started
+        update = self.counters.update
+        evaluated = self.evaluated_at == update and np.isfinite(self.score)
+        host = HostState(self._seconds(), self.host.next_eval, self.host.random)
+        score = self.score if evaluated else None
+        self.saver.save(update, Arrays(self.state, self.best), host, score)
 
     def _finish(self) -> None:
-        now = self.counters
-        if not now.alive.any():
-            where = ", ".join(
-                f"seed {seed} at update {update}"
-                for seed, update in zip(self.config.seeds, now.failed_at, strict=True)
-            )
-            kept = f"; the last checkpoint in {self.run_dir} is kept" if self.run_dir else ""
-            raise TrainingFailed(f"the loss of every seed became non-finite ({where}){kept}")
+        """The last checkpoint, the last figures, and the files of a run that has ended."""
+        if not self.counters.alive.any():
+            raise TrainingFailed(messages.all_failed(self.plan, self.counters))
         self._save()
-        self.summary = {
-            "algorithm": self.config.algorithm, "task": self.config.task,
-            "task_source": self.spec.source, "seeds": list(self.config.seeds),
-            "env_steps": now.env_steps, "updates": now.updates,
-            "failed_at_update": [int(u) if u >= 0 else None for u in now.failed_at],
-            "reward_scale": self.config.hp.reward_scale, "random": self._random,
-            "interrupted": self.interrupted is not None,
-            **({} if self._engine.genuine else {"test_double": True}),
-            "best_seed": self.config.seeds[int(np.argmax(self.best["score"]))],
-        }  # fmt: skip
+        plan, spec, random = self.plan, self.spec, self.host.random
+        self.summary = describe(
+            plan, spec, self.counters, self.best, random,
+            interrupted=self.interrupted is not None, genuine=self.engine.genuine,
+        )  # fmt: skip
         if self.interrupted is None:
-            with self._kept():
-                self.summary |= self._final_figures()
+            episodes = plan.config.eval.final_episodes
+            last = self.evaluate(self.algo.policy(self.state.learner), episodes, FINAL_LAST)
+            best = self.evaluate(self.best.params, episodes, FINAL_BEST)
+            self.summary |= final_figures(plan, spec, self.best, last, best)
+            self.display.close()
+            steps = self.counters.slowest
+            self.display.say(messages.final(plan, spec, steps, last, best, random))
         else:
-            self._display.say(messages.stopped(self.interrupted, now.slowest, self.run_dir))
+            text = messages.stopped(self.interrupted, self.counters.slowest, plan.run_dir)
+            self.display.say(text)
         self._complain(every=0)
         self.summary["seconds"] = round(self._seconds(), 1)
-        if self.run_dir is not None:
-            export_run(
-                self.run_dir, self.config, self.spec, self.summary, self.evals.rows, self.best
-            )
-        if self.config.eval.save_replay and self.interrupted is None:  # last: it may fail
-            paths, problem = self._engine.save_replays(self._file(REPLAYS))
-            text = (
-                f"{len(paths)} of {self.config.collect.envs} replays are in {self._file(REPLAYS)}"
-            )
-            tell = self._display.warn if problem else self._display.say
-            tell(text + (f": {problem}" if problem else ""))
+        if plan.run_dir is not None:
+            export_runs(plan, spec, self.summary, self.evals.rows, self.best)
+        if plan.config.eval.save_replay and self.interrupted is None:  # last: it may fail
+            self._save_replays(self._file(directory.REPLAYS))
 
-    def _final_figures(self) -> dict[str, Any]:
-        """The last policy and the best one (the absolute metric), on fresh episodes."""
-        episodes = self.config.eval.final_episodes
-        last = self._evaluate(self.algo.policy(self._state.learner), episodes, FINAL_LAST)
-        best = self._evaluate(self.best["params"], episodes, FINAL_BEST)
-        self._display.close()
-        n = last[0]["greedy"]["episodes"]
-        seeds = f", mean of {self.n} seeds" if self.n > 1 else ""
-        self._display.say(
-            f"after {self.counters.slowest:,} env steps ({n} episodes per mode{seeds}):\n"
-            f"  last policy:   {messages.figures(last, self.spec)}\n"
-            f"  best policy:   {messages.figures(best, self.spec)}\n"
-            f"  random policy: {messages.random_policy(self._random, self.spec)}"
-        )
-        steps = np.asarray(self.best["env_steps"])
-        ranking = [score(figures["greedy"], self.spec) for figures in best]
-        return {
-            "best_seed": self.config.seeds[int(np.argmax(ranking))],
-            "final": last,
-            "best": [dict(figures, env_steps=int(steps[i])) for i, figures in enumerate(best)],
-        }
-
-
-def batched_hparams(hp: Any, n_runs: int) -> Any:
-    """Hyper-parameters as arrays ``[R]``: floats float32, counts int32."""
-    return jax.tree.map(
-        lambda x: jnp.full((n_runs,), x, jnp.int32 if isinstance(x, int) else jnp.float32), hp
-    )
-
-
-@jax.jit
-def _keep(better, new, old):
-    """``new`` for the runs that are better, ``old`` for the others."""
-
-    def pick(a, b):
-        return jnp.where(better.reshape(better.shape + (1,) * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, new, old)
+    def _save_replays(self, folder: Path) -> None:
+        paths, problem = self.engine.save_replays(folder)
+        tell = self.display.warn if problem else self.display.say
+        tell(messages.replays(len(paths), self.plan.config.collect.envs, folder, problem))

@@ -18,7 +18,7 @@ class MapFacts:
       ally_race: "T", "P" or "Z"; only Protoss units have shields.
       enemy_race: the same for the built-in AI.
       type_bits: length of the one-hot of the unit's type; 0 where every unit is of one type.
-      map_type: SMAC's name for the mix of allied units; `layout.ALLY_KINDS` says which they are.
+      map_type: SMAC's name for the mix of allied units; `units.ALLY_KINDS` says which they are.
     """
 
     n_agents: int

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from lica_jax.smac.maps import MapFacts
-from lica_jax.starcraft2.errors import GameError
 
 # The maps define allied unit types of their own, numbered in this order from an id that differs
 # between versions of the game. Enemies are the game's stock types.
@@ -44,6 +43,10 @@ _ENEMY_ORDER = {
     "bane": ("baneling", "zergling"),
     "MMM": ("marauder", "marine", "medivac"),
 }
+
+
+class UnknownUnits(ValueError):
+    """Units of types that SMAC has no place for on a map."""
 
 
 class Side(NamedTuple):
@@ -93,7 +96,7 @@ def roster(
 ) -> Roster:
     """The roster of these unit types; `first` is the lowest allied type id of the map.
 
-    Raises GameError for a type that SMAC has no place for on this map.
+    Raises UnknownUnits for a type that SMAC has no place for on this map.
     """
     own = {first + place: kind for place, kind in enumerate(ALLY_KINDS[facts.map_type])}
     kinds = own | {number: kind for kind, number in STOCK.items()}
@@ -122,7 +125,7 @@ def _enemy_places(facts: MapFacts, types: tuple[int, ...]) -> list[int]:
 
 def _onehot(bits: int, places: list[int]) -> np.ndarray:
     if bits and not all(0 <= place < bits for place in places):
-        raise GameError(f"unit types at places {sorted(set(places))}; the map has {bits} types")
+        raise UnknownUnits(f"unit types at places {sorted(set(places))}; the map has {bits} types")
     found = np.zeros((len(places), bits))
     if bits:
         found[np.arange(len(places)), places] = 1
@@ -134,5 +137,5 @@ def _shields(shielded: int, types: tuple[int, ...], kinds: dict[int, str]) -> np
         return np.ones(len(types))
     unknown = sorted({number for number in types if kinds.get(number) not in MAX_SHIELD})
     if unknown:
-        raise GameError(f"unit types {unknown} where Protoss units are expected")
+        raise UnknownUnits(f"unit types {unknown} where Protoss units are expected")
     return np.array([MAX_SHIELD[kinds[number]] for number in types])

@@ -1,9 +1,9 @@
 """SMAC's maps as tasks: ``smac/3m``, played on the real game, one process per environment.
 
-Options are SMAC's (`options.Options`); ``version``, a release or build of the game; ``pipeline``,
-whether a step's three requests are sent at once; and the time-outs ``start_timeout`` (of a game,
-with its retries) and ``call_timeout``, in seconds. The game is found through SC2PATH. Rewards and
-returns are SMAC's: at most 20, more where shields regenerate.
+Options are SMAC's (`smac.options.Options`); ``version``, a release or build of the game;
+``pipeline``, whether a step's three requests are sent at once; and the time-outs ``start_timeout``
+(of a game, with its retries) and ``call_timeout``, in seconds. The game is found through SC2PATH.
+Rewards and returns are SMAC's: at most 20, more where shields regenerate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import dataclasses
 import math
 from typing import Any
 
-from lica_jax.envs import Free, name_with
+from lica_jax.engines.games import Games
+from lica_jax.envs.names import Choice, Family, Free, name_with
 from lica_jax.errors import UserError
 from lica_jax.smac import layout
 from lica_jax.smac.maps import MAPS, map_facts
@@ -20,7 +21,6 @@ from lica_jax.smac.options import DIFFICULTIES, Options
 from lica_jax.starcraft2.game.process import LaunchSettings
 from lica_jax.types import TaskSpec
 
-NAMES = tuple(MAPS)
 NEWEST = "newest"
 
 
@@ -37,9 +37,9 @@ def _seconds(text: str) -> str:
     return _number(text)
 
 
-def _offered() -> dict[str, Any]:
+def _offered() -> dict[str, Choice]:
     """SMAC's options as options of a task's name, which are text."""
-    out: dict[str, Any] = {}
+    out: dict[str, Choice] = {}
     for f in dataclasses.fields(Options):
         if isinstance(f.default, bool):
             out[f.name] = tuple(str(v).lower() for v in (f.default, not f.default))
@@ -56,7 +56,6 @@ def _offered() -> dict[str, Any]:
 
 
 OPTIONS = _offered()
-PATIENCE = ("start_timeout", "call_timeout", "pipeline")
 
 
 def parse_options(given: dict[str, str]) -> Options:
@@ -79,6 +78,7 @@ def parse_options(given: dict[str, str]) -> Options:
 
 
 def describe(name: str) -> str:
+    """Who fights whom, and for how long."""
     f = map_facts(name)
     races = {"T": "Terran", "P": "Protoss", "Z": "Zerg"}
     teams = f"{f.n_agents} {races[f.ally_race]} vs {f.n_enemies} {races[f.enemy_race]}"
@@ -86,11 +86,18 @@ def describe(name: str) -> str:
 
 
 def make(name: str, **options: str) -> Smac:
+    """A map's task; starts nothing."""
     return Smac(name_with(f"smac/{name}", OPTIONS, options), name, options)
 
 
+FAMILY = Family(
+    names=tuple(MAPS), make=make, describe=describe, options=OPTIONS,
+    patience=("start_timeout", "call_timeout", "pipeline"),
+)  # fmt: skip
+
+
 class Smac:
-    """A map; a `lica_jax.engines.lockstep.HostTask`."""
+    """A map; a `lica_jax.engines.games.HostTask`."""
 
     def __init__(self, full: str, map_name: str, given: dict[str, str]):
         self.map_name = map_name
@@ -133,7 +140,7 @@ class Smac:
         messages.load()
         map_path(find_install(version=self.version), self.map_name)
 
-    def open(self, envs: int, seed: str):
+    def open(self, envs: int, seed: str) -> Games:
         """``envs`` running games."""
         from lica_jax.starcraft2.fleet.fleet import Fleet
 

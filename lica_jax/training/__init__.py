@@ -1,0 +1,1 @@
+"""Playing, learning and evaluating as pure programs, and what they need of memory."""

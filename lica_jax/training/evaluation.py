@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,14 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from lica_jax.core.schedules import finished
 from lica_jax.training.loop import bound_act
 from lica_jax.training.rollout import is_over, reset_batch, select_env, step_batch
-from lica_jax.types import Algorithm, Task, TaskSpec
+from lica_jax.types import Algorithm, Progress, Task, TaskSpec, metric_name, numbers
 
-PyTree = Any
 MODES = ("greedy", "sampled")
 # Environments per mode in one compiled call; longer evaluations repeat the call.
 MAX_WAVE = 128
@@ -33,8 +30,8 @@ class Episodes:
 
     returns: Float[Array, " E"]  # unscaled
     length: Int[Array, " E"]
-    won: Bool[Array, " E"]
     finished: Bool[Array, " E"]
+    info: dict[str, Float[Array, " E"]]  # `TimeStep.info` at the last step
 
 
 def play_episodes(task: Task, act, carry: PyTree, key: PRNGKeyArray, batch: int) -> Episodes:
@@ -42,7 +39,8 @@ def play_episodes(task: Task, act, carry: PyTree, key: PRNGKeyArray, batch: int)
     reset_key, key = jax.random.split(key)
     env, ts = reset_batch(task, reset_key, batch)
     zeros = jnp.zeros(batch)
-    start = Episodes(zeros, jnp.zeros(batch, jnp.int32), zeros > 0, zeros > 0)
+    info = jax.tree.map(jnp.zeros_like, ts.info)
+    start = Episodes(zeros, jnp.zeros(batch, jnp.int32), zeros > 0, info)
 
     def body(loop):
         t, env, ts, carry, eps = loop
@@ -52,12 +50,11 @@ def play_episodes(task: Task, act, carry: PyTree, key: PRNGKeyArray, batch: int)
         playing = ~eps.finished
         env, ts = select_env(task, playing, (env_next, ts_next), (env, ts))
         ends = playing & is_over(ts)
-        won = ts.info["won"] if task.spec.has_win else False
         eps = Episodes(
             returns=eps.returns + jnp.where(playing, ts.reward, 0),
             length=eps.length + playing,
-            won=eps.won | (ends & won),
             finished=eps.finished | ends,
+            info=jax.tree.map(lambda new, old: jnp.where(ends, new, old), ts.info, eps.info),
         )
         return t + 1, env, ts, carry, eps
 
@@ -75,7 +72,7 @@ def make_evaluator(algo: Algorithm, task: Task, wave: int) -> Callable[..., dict
     explore = jnp.arange(2 * wave) >= wave
 
     def evaluate(params, key, hp):
-        progress = finished()
+        progress = Progress.finished()
         act = partial(bound_act, algo, params, hp, progress, explore)
         episodes = play_episodes(task, act, algo.initial_carry(2 * wave), key, 2 * wave)
         return {
@@ -90,7 +87,6 @@ class Evaluator:
     """Evaluates a batch of runs; compiles once for every number of episodes."""
 
     def __init__(self, algo: Algorithm, task: Task, n_runs: int, episodes: int):
-        self._spec = task.spec
         self._n = n_runs
         self.wave = min(episodes, MAX_WAVE)
         evaluate = make_evaluator(algo, task, self.wave)
@@ -112,7 +108,7 @@ class Evaluator:
         parts = [jax.device_get(self._evaluate(params, fold(keys, i), hp)) for i in waves]
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
         return [
-            {m: summarise(result[m], self._spec.has_win, run=i) for m in modes}
+            {m: summarise(result[m], run=i) for m in modes}
             for i in range(self._n)
         ]
 
@@ -149,15 +145,15 @@ def random_params(params: PyTree) -> PyTree:
 
 def random_hparams(hp: PyTree) -> PyTree:
     """``hp`` with every epsilon at 1: who explores, does nothing else."""
-    epsilons = [f.name for f in dataclasses.fields(hp) if f.name in EPSILONS]
+    epsilons = [name for name, facts in numbers(hp).items() if facts.epsilon]
     return hp.replace(**{name: jnp.ones_like(getattr(hp, name)) for name in epsilons})
 
 
-EPSILONS = ("epsilon_start", "epsilon_finish")
+def summarise(episodes: Episodes, run: int) -> dict[str, float | int | None]:
+    """Means over the episodes of one run that really finished; leaves of ``episodes`` [R, E].
 
-
-def summarise(episodes: Episodes, has_win: bool, run: int) -> dict[str, float | int | None]:
-    """Means over the episodes of one run that really finished; leaves of ``episodes`` [R, E]."""
+    Beside returns and lengths, a mean for every entry of the task's `TimeStep.info`.
+    """
     episodes = jax.tree.map(lambda x: np.asarray(x[run], np.float64), episodes)
     done = episodes.finished > 0
     n = int(done.sum())
@@ -165,13 +161,12 @@ def summarise(episodes: Episodes, has_win: bool, run: int) -> dict[str, float | 
     def mean(x):
         return float(x[done].mean()) if n else None
 
-    out = {
+    return {metric_name(key): mean(x) for key, x in episodes.info.items()} | {
         "return_mean": mean(episodes.returns),
         "return_std": float(episodes.returns[done].std()) if n else None,
         "episode_length_mean": mean(episodes.length),
         "episodes": n,
     }
-    return ({"win_rate": mean(episodes.won)} if has_win else {}) | out
 
 
 def score(figures: dict[str, Any], spec: TaskSpec) -> float:

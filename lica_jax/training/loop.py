@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from lica_jax.training import replay as replays
 from lica_jax.training.rollout import learning_view, start_stream, unroll
@@ -19,10 +20,10 @@ from lica_jax.types import (
     Progress,
     RunState,
     Task,
+    TaskSpec,
     Trajectory,
 )
 
-PyTree = Any
 Metrics = dict[str, Any]
 
 
@@ -57,7 +58,9 @@ def make_run(
     def init(key: PRNGKeyArray) -> RunState:
         key, learner_key, stream_key = jax.random.split(key, 3)
         return RunState(
-            learner=algo.init(learner_key),
+            # Fresh copies: the state is donated, and no buffer can be donated twice, as that of a
+            # target network that starts as the online one itself.
+            learner=jax.tree.map(jnp.copy, algo.init(learner_key)),
             # Episode mode starts every iteration from reset: nothing to carry over.
             stream=fresh_stream(stream_key) if restart else (),
             replay=empty_replay(key) if algo.replay else (),
@@ -68,7 +71,7 @@ def make_run(
             failed_at=jnp.full((), -1, jnp.int32),
         )
 
-    learn = make_learn(algo, timeout_is_terminal)
+    learn = make_learn(algo, task.spec, timeout_is_terminal)
 
     def iteration(state: RunState, hp) -> tuple[RunState, Metrics]:
         key, stream_key, play_key, update_key = jax.random.split(state.key, 4)
@@ -88,11 +91,12 @@ def progress_of(state: RunState) -> Progress:
     return Progress(state.env_steps.astype(jnp.float32), state.updates, state.episodes)
 
 
-def make_learn(algo: Algorithm, timeout_is_terminal: bool) -> Callable[..., Any]:
+def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Callable[..., Any]:
     """Returns ``learn(state, trajectory, episodes, key, hp) -> (state, metrics)``: what happens
     after every collection, wherever the trajectory was played.
 
-    ``trajectory`` has unscaled rewards and ``episodes`` are sums over those that ended in it.
+    ``trajectory`` has unscaled rewards and ``episodes`` are sums over those that ended in it. An
+    algorithm whose numbers have no ``reward_scale`` learns from rewards of the task's own.
     """
 
     def updated(state: RunState, seen: Trajectory, key, hp):
@@ -113,7 +117,8 @@ def make_learn(algo: Algorithm, timeout_is_terminal: bool) -> Callable[..., Any]
         return learner, buffer, replays.is_ready(buffer, algo.replay), metrics
 
     def learn(state: RunState, trajectory: Trajectory, episodes: EpisodeStats, key, hp):
-        seen = learning_view(trajectory, hp.reward_scale, timeout_is_terminal)
+        scale = getattr(hp, "reward_scale", spec.reward_scale)
+        seen = learning_view(trajectory, scale, timeout_is_terminal)
         learner, buffer, ready, metrics = updated(state, seen, key, hp)
         # A run whose loss is not finite stops for good at its last sound parameters; the other
         # runs of the batch go on. An update before the replay is ready does not count.
@@ -147,6 +152,16 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
 def bound_act(algo: Algorithm, params, hp, progress, explore, carry, ts, key):
     """``algo.act`` with everything but the environment's side bound (`partial` of this)."""
     return algo.act(params, carry, ts, key, hp=hp, progress=progress, explore=explore)
+
+
+def stack_hparams(hps: Sequence[PyTree]) -> PyTree:
+    """The numbers of several runs as arrays ``[R]``: floats float32, counts int32."""
+    hints = typing.get_type_hints(type(hps[0]))
+    kinds = {name: jnp.int32 if hint is int else jnp.float32 for name, hint in hints.items()}
+    columns = {name: [getattr(hp, name) for hp in hps] for name in kinds}
+    return hps[0].replace(
+        **{k: jnp.array(v, kinds[k]) for k, v in columns.items() if v[0] is not None}
+    )
 
 
 def batch_runs(init, chunk, n_runs: int):

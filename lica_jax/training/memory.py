@@ -8,15 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from lica_jax.core.schedules import finished
 from lica_jax.errors import UserError
 from lica_jax.machine import available_memory
 from lica_jax.training.loop import bound_act
 from lica_jax.training.rollout import start_stream, unroll
-from lica_jax.types import Algorithm, Collect, Task
-
-PyTree = Any
+from lica_jax.types import Algorithm, Collect, Progress, Task
 
 
 def tree_bytes(tree: PyTree) -> int:
@@ -49,7 +47,7 @@ def training_bytes(
     def play(key):
         explore = jnp.ones(collect.envs, bool)
         params = algo.policy(algo.init(key))
-        act = partial(bound_act, algo, params, algo.hparams, finished(), explore)
+        act = partial(bound_act, algo, params, algo.hparams, Progress.finished(), explore)
         stream = start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
         return unroll(task, act, stream, key, length, restart=True)[1]
 

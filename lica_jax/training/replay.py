@@ -6,16 +6,12 @@ memory at their start (whole episodes start from none); transitions are two slot
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from lica_jax.types import Replay, Trajectory
-
-PyTree = Any
 
 
 @struct.dataclass

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from lica_jax.types import EnvStream, EpisodeStats, Task, TimeStep, Trajectory
 
-PyTree = Any
 # (carry, ts[B], key) -> (carry, action[B, N], extras): `Algorithm.act` with its parameters bound.
 Act = Callable[[PyTree, TimeStep, PRNGKeyArray], tuple[PyTree, Array, dict[str, Array]]]
 
@@ -93,7 +91,6 @@ def unroll(
       The stream after the last transition, the trajectory, and sums over finished episodes.
     """
     start_carry = stream.carry
-    has_win = task.spec.has_win
 
     def transition(stream: EnvStream, key):
         act_key, env_key, reset_key = jax.random.split(key, 3)
@@ -112,10 +109,9 @@ def unroll(
             episodes=jnp.sum(ended),
             return_sum=jnp.sum(jnp.where(ended, total, 0)),
             length_sum=jnp.sum(jnp.where(ended, steps, 0)).astype(total.dtype),
-            won_sum=jnp.sum(ended & ts.info["won"]).astype(total.dtype)
-            if has_win
-            else 0 * total[0],
-        )
+            info_sums={k: jnp.sum(jnp.where(ended, x, 0)).astype(total.dtype)
+                       for k, x in ts.info.items()},
+        )  # fmt: skip
         out = (stream.ts, action, played, extras, stats)
         return EnvStream(env, ts, carry, total, steps), out
 

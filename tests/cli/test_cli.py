@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from lica_jax import UserError, train
-from lica_jax.cli.main import _resumed_config, _switches, main, setting_flags
-from lica_jax.config.schema import load_config, to_dict
+from lica_jax.cli.main import main
+from lica_jax.cli.settings import flagged, parse_settings
+from lica_jax.cli.train import resumed_config
+from lica_jax.config import load_config, merge, to_dict
 
 FAST = [
     "--total-steps=1e3", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
@@ -93,11 +95,13 @@ def test_list_shows_everything(capsys):
 
 
 def test_help_shows_the_settings(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "lica", "smax/3m", "--help"])
-    assert stop.value.code == 0
+    assert main(["train", "lica", "smax/3m", "--help"]) == 0
     out = capsys.readouterr().out
     assert "--hp.entropy-coef" in out and "--run-dir" in out and "--collect.envs" in out
+    # Each with its meaning, its range, its value here and the file that says so.
+    text = " ".join(out.split())
+    assert "--hp.gamma FLOAT discount. 0 to 1. [0.99]" in text
+    assert "xi of Eq. 6" in text and "[0.3, fast/smax/3m/lica.yaml]" in text
     assert main(["--help"]) == 0
     assert main(["--version"]) == 0
 
@@ -134,7 +138,7 @@ BAD = {
     "nothing to train": (["train"], "needs an algorithm and a task"),
     "no task": (["train", "lica"], "needs an algorithm and a task"),
     "flags first": (["train", "--seeds", "0", "lica", "probe/match"], "before any flag"),
-    "not a number": (["train", "lica", "probe/match", "--hp.gamma", "x"], "--hp.gamma"),
+    "not a number": (["train", "lica", "probe/match", "--hp.gamma", "x"], "hp.gamma: "),
     "nan": (["train", "lica", "probe/match", "--hp.gamma", "nan"], "finite number"),
     "negative": (["train", "lica", "probe/match", "--hp.actor-lr", "-1"], "at least 0"),
     "too short": (["train", "lica", "probe/match", "--total-steps", "3"], "one iteration"),
@@ -158,7 +162,7 @@ BAD = {
     "the last part of a flag": (["train", "lica", "smax/3m", "--lr", "1"], "--hp.actor-lr"),
     "a switch that is neither": (
         ["train", "lica", "smax/3m", "--algo.target-critic=maybe"],
-        "True or False, got 'maybe'",
+        "algo.target_critic: Input should be a valid boolean",
     ),
     "an integer that wraps": (
         ["train", "lica", "probe/match", "--hp.target-interval", "3e9"],
@@ -253,24 +257,33 @@ def test_a_resumed_runs_time_outs_may_be_named_with_its_task(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
     args = argparse.Namespace(run_dir=tmp_path, preset=None)
     patient = "smac/3m:start_timeout=300"
-    assert _resumed_config(args, ["lica", patient]).task == patient
-    assert _resumed_config(args, []).task == "smac/3m"
+    assert resumed_config(args, ["lica", patient])[0].task == patient
+    assert resumed_config(args, [])[0].task == "smac/3m"
     with pytest.raises(UserError, match="holds lica on smac/3m, not lica on smac/3m:step_mul=4"):
-        _resumed_config(args, ["lica", "smac/3m:step_mul=4"])
+        resumed_config(args, ["lica", "smac/3m:step_mul=4"])
 
 
 def test_switches_take_words_too():
-    known = setting_flags(load_config("lica", "probe/match"))
-    assert "--timeout-is-terminal" in known and "--no-timeout-is-terminal" not in known
-    for words, wanted in (
-        ("--algo.target-critic False --total-steps 5", "--algo.no-target-critic --total-steps 5"),
-        ("--algo.target-critic --total-steps 5", "--algo.target-critic --total-steps 5"),
-        ("--algo.target_critic=true", "--algo.target-critic"),
-        ("--algo.no-target-critic", "--algo.no-target-critic"),
-        ("--eval.save-replay", "--eval.save-replay"),
-        ("--timeout-is-terminal False", "--timeout-is-terminal False"),
+    config = load_config("lica", "probe/match")
+    assert {"algo.target_critic", "timeout_is_terminal"} <= {s.name for s in flagged(config)}
+    for words, value in (
+        ("--algo.target-critic False --total-steps 5", False),
+        ("--algo.target-critic --total-steps 5", True),
+        ("--algo.target_critic=true", True),
+        ("--algo.target-critic=no", False),
+        ("--algo.no-target-critic", False),
+        ("--algo.no_target_critic", False),
     ):
-        assert _switches(words.split(), known) == wanted.split()
+        parsed = merge(config, parse_settings(config, words.split()))
+        assert parsed.algo.target_critic is value, words
+        assert parsed.total_steps == (5 if "5" in words else config.total_steps)
+    for words, value in (
+        ("--timeout-is-terminal False", False),
+        ("--timeout-is-terminal None", None),
+        ("--timeout-is-terminal true", True),
+    ):
+        assert merge(config, parse_settings(config, words.split())).timeout_is_terminal is value
+    assert merge(config, parse_settings(config, ["--save-replay"])).eval.save_replay is True
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
@@ -284,16 +297,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     assert "seed 0: the loss is not finite at update" in err
     steps = [int(p.name) for p in (tmp_path / "r" / "checkpoints").iterdir() if p.name.isdigit()]
     assert steps
-    from lica_jax.runs.directory import read_config
-    from lica_jax.runs.session import Session
-
-    session = Session(read_config(tmp_path / "r"), tmp_path / "r", resume=True, display="none")
     import jax
     import numpy as np
 
-    learner = session._restored[0]["state"].learner
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(learner))
-    session._checkpoints.close()
+    from lica_jax.runs.directory import read_config
+    from tests.conftest import new_session
+
+    session = new_session(read_config(tmp_path / "r"), tmp_path / "r", resume=True)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(session.state.learner))
+    session.close()
 
 
 def test_the_module_is_a_command():

@@ -9,7 +9,7 @@ import pytest
 
 from lica_jax import load_policy, train
 from lica_jax.algorithms import REGISTRY, make_algorithm
-from lica_jax.config.schema import load_config, presets_dir, resolve
+from lica_jax.config import load_config, presets_dir, resolve
 from lica_jax.envs import make_task, task_names
 from lica_jax.errors import UserError
 from lica_jax.runs.checkpoint import keys_to_data
@@ -130,15 +130,17 @@ def test_random_play_is_uniform(name):
     """Zero parameters, and every epsilon at 1: what the random policy of a report is."""
     from functools import partial
 
-    from lica_jax.core.schedules import finished
     from lica_jax.training.evaluation import random_hparams, random_params
+    from lica_jax.types import Progress
 
     task = make_task("game/nonmonotonic")
     algo = make_algorithm(name, task.spec)
     params = random_params(algo.policy(jax.eval_shape(algo.init, jax.random.key(0))))
     _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), 3000))
     hp = random_hparams(algo.hparams)
-    act = jax.jit(partial(algo.act, hp=hp, progress=finished(), explore=jnp.ones(3000, bool)))
+    act = jax.jit(
+        partial(algo.act, hp=hp, progress=Progress.finished(), explore=jnp.ones(3000, bool))
+    )
     action = act(params, algo.initial_carry(3000), ts, jax.random.key(2))[1]
     joint = np.bincount(np.asarray(action @ jnp.array([3, 1])), minlength=9)
     assert np.all(np.abs(joint - 3000 / 9) < 75), joint  # four standard deviations are 69

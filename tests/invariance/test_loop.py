@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from lica_jax import train
-from lica_jax.algorithms import REGISTRY, make_algorithm
-from lica_jax.config.schema import load_config, resolve
+from lica_jax.algorithms import algorithm_names, make_algorithm
+from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.runs.checkpoint import keys_to_data
-from lica_jax.runs.session import Session, batched_hparams
-from lica_jax.training.loop import batch_runs, make_run
+from lica_jax.training.loop import batch_runs, make_run, stack_hparams
+from tests.conftest import new_session
 
 TASK = "probe/two_step"
 
@@ -37,7 +37,7 @@ def equal(a, b):
 def test_one_chunk_equals_two_halves(tiny, mode):
     config, (init, chunk) = build(tiny, mode)
     chunk = jax.jit(chunk, static_argnums=2)
-    hp = jax.tree.map(lambda x: x[0], batched_hparams(config.hp, 1))
+    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp] * 1))
     start = init(jax.random.key(3))
     whole, metrics = chunk(start, hp, 6)
     half, first = chunk(start, hp, 3)
@@ -51,9 +51,9 @@ def test_a_run_alone_equals_its_row_in_a_batch(tiny):
     config, (init, chunk) = build(tiny)
     keys = jax.vmap(jax.random.key)(jnp.arange(4, dtype=jnp.uint32))
     init_all, chunk_all = batch_runs(init, chunk, 4)
-    batch, _ = chunk_all(init_all(keys), batched_hparams(config.hp, 4), 5)
+    batch, _ = chunk_all(init_all(keys), stack_hparams([config.hp] * 4), 5)
     init_one, chunk_one = batch_runs(init, chunk, 1)
-    alone, _ = chunk_one(init_one(keys[2:3]), batched_hparams(config.hp, 1), 5)
+    alone, _ = chunk_one(init_one(keys[2:3]), stack_hparams([config.hp] * 1), 5)
     # Same decisions exactly; sums inside matrix products may be ordered differently by a vmap.
     row = jax.tree.map(lambda x: x[2:3], batch)
     equal(row.stream.env, alone.stream.env)
@@ -75,7 +75,7 @@ def test_hyper_parameters_are_per_run_and_do_not_recompile(tiny):
 
     keys = jax.vmap(jax.random.key)(jnp.zeros(2, jnp.uint32))  # the same seed twice
     init_all, chunk_all = batch_runs(init, counted, 2)
-    hp = batched_hparams(config.hp, 2)
+    hp = stack_hparams([config.hp] * 2)
     names = [f.name for f in dataclasses.fields(hp) if f.name != "target_interval"]
     assert len(names) == 10
     for name in names:
@@ -94,7 +94,7 @@ def test_a_seed_that_fails_stops_alone_at_its_last_sound_parameters(tiny):
     config, (init, chunk) = build(tiny)
     keys = jax.vmap(jax.random.key)(jnp.zeros(2, jnp.uint32))
     init_all, chunk_all = batch_runs(init, chunk, 2)
-    hp = batched_hparams(config.hp, 2)
+    hp = stack_hparams([config.hp] * 2)
     broken = dataclasses.replace(
         hp, critic_lr=jnp.array([5e-3, 1e30]), grad_norm_clip=jnp.array([10.0, 1e30])
     )
@@ -118,31 +118,25 @@ def test_resuming_is_bitwise(tiny, tmp_path):
     tiny["total_steps"] = 3_000
     config = load_config("lica", TASK, **tiny)
     resumed = train(config, run_dir=tmp_path / "short", resume=True, display="none")
-    straight = Session(config, tmp_path / "straight", display="none")
+    straight = new_session(config, tmp_path / "straight")
     straight.run()
-    again = Session(
-        dataclasses.replace(config, total_steps=3_000),
-        tmp_path / "short",
-        resume=True,
-        display="none",
-    )
-    arrays, _ = again._restored
-    equal(arrays["state"], straight._state)
+    again = new_session(config, tmp_path / "short", resume=True)
+    equal(again.state, straight.state)
     # And the logs are those of one run: no row twice, none missing.
     rows = [(r["update"], r["critic_loss"]) for r in resumed.metrics]
     assert rows == [(r["update"], r["critic_loss"]) for r in straight.metrics.rows]
-    again._checkpoints.close()
+    again.close()
 
 
 def test_evaluating_more_often_changes_nothing(tiny, tmp_path):
     results = []
     for interval, episodes in ((400, 8), (100, 24)):
         tiny["eval"] |= {"interval": interval, "episodes": episodes}
-        session = Session(load_config("lica", TASK, **copy.deepcopy(tiny)), None, display="none")
+        session = new_session(load_config("lica", TASK, **copy.deepcopy(tiny)))
         session.run()
         results.append(session)
     assert len(results[1].evals.rows) > len(results[0].evals.rows)
-    equal(results[0]._state, results[1]._state)
+    equal(results[0].state, results[1].state)
 
 
 def test_training_does_not_touch_the_configuration(tiny):
@@ -157,7 +151,7 @@ def test_training_does_not_touch_the_configuration(tiny):
 
 
 def test_a_run_compiles_its_chunk_once(tiny, monkeypatch):
-    import lica_jax.engines.make as module
+    import lica_jax.engines.compiled as module
 
     traces = []
     original = module.make_run
@@ -177,7 +171,7 @@ def test_a_run_compiles_its_chunk_once(tiny, monkeypatch):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", sorted(algorithm_names()))
 def test_the_interface_of_every_algorithm(name):
     """What the loop, evaluation, checkpoints and export rely on."""
     task = make_task("probe/match")

@@ -7,10 +7,10 @@ import pytest
 
 from lica_jax import train
 from lica_jax.algorithms.counterfactual import coma, liir
-from lica_jax.config.schema import load_config
+from lica_jax.config import load_config
 from lica_jax.envs import make_task
 from lica_jax.networks.counterfactual import critic_inputs
-from lica_jax.runs.session import Session
+from tests.conftest import new_session
 
 SEEDS = (0, 1, 2)
 
@@ -19,7 +19,7 @@ SLOW = pytest.mark.slow
 
 def trained(algorithm, task, steps, **overrides):
     config = load_config(algorithm, task, seeds=SEEDS, total_steps=steps, **overrides)
-    session = Session(config, None, display="none")
+    session = new_session(config)
     session.run()
     return session
 
@@ -43,7 +43,7 @@ def q_values(session, cue, time, previous):
         state, jnp.stack([state, state]), jax.nn.one_hot(action, 2),
         jax.nn.one_hot(jnp.array(previous), 2),
     )  # fmt: skip
-    critic = session._state.learner.critic
+    critic = session.state.learner.critic
     return np.asarray(jax.vmap(nets.critic.apply, in_axes=(0, None))(critic, inputs))
 
 
@@ -125,7 +125,7 @@ def test_liir_rewards_the_helpful_action_for_itself():
             features = nets.critic.apply(critic.value, inputs, features=True)[1]
             return liir.heads(nets).apply(critic.heads, features)[0]
 
-        r_in = jax.vmap(intrinsic)(session._state.learner.critic)
+        r_in = jax.vmap(intrinsic)(session.state.learner.critic)
         gaps.append(r_in[..., cue] - r_in[..., 1 - cue])
     assert np.mean(gaps, axis=(0, 2)).min() > 0.1, gaps
 

@@ -8,11 +8,11 @@ import pytest
 from lica_jax import train
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.lica import lica
-from lica_jax.config.schema import load_config
+from lica_jax.config import load_config
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
-from lica_jax.runs.session import Session
+from tests.conftest import new_session
 
 SEEDS = (0, 1, 2)
 SLOW = pytest.mark.slow
@@ -20,7 +20,7 @@ SLOW = pytest.mark.slow
 
 def trained(task, steps, **overrides):
     config = load_config("lica", task, seeds=SEEDS, total_steps=steps, **overrides)
-    session = Session(config, None, display="none")
+    session = new_session(config)
     session.run()
     return session
 
@@ -32,7 +32,7 @@ def critic_values(session, state, action):
     full = jnp.concatenate([jnp.asarray(state, float), jnp.zeros(4)])
     one_hot = joint_one_hot(jnp.array(action), 2, float)
     return np.asarray(jax.vmap(critic.apply, in_axes=(0, None, None))(
-        session._state.learner.critic, full, one_hot
+        session.state.learner.critic, full, one_hot
     ))  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def critic_at_second_step(session):
     critic = MixingCritic(4, algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
     one_hot = joint_one_hot(jnp.array([0, 1]), 2, float)
     state = jnp.concatenate([jnp.array([1.0, 1.0]), one_hot])  # the first step's joint action
-    params = session._state.learner.critic
+    params = session.state.learner.critic
     return np.asarray(jax.vmap(critic.apply, in_axes=(0, None, None))(params, state, one_hot))
 
 

@@ -1,4 +1,4 @@
-"""FakeSC2 without a process: its session behind an object that looks like `process.Game`."""
+"""FakeSC2 without a process: its session behind an object that looks like `game.process.Game`."""
 
 from __future__ import annotations
 

@@ -652,6 +652,24 @@ def test_impossible_units_at_the_start_cost_the_game(world, name):
         env.reset()
 
 
+def test_units_of_unknown_types_are_named(world):
+    env, launch = world("3s5z_vs_3s6z")
+    env.reset()
+
+    def corrupt(kind, response):
+        if kind == "observation":
+            UNITS["unknown_enemy"](response.observation.observation.raw_data)
+
+    launch.last.corrupt = corrupt
+    with pytest.raises(GameError, match=r"unit types at places .* the map has 2 types"):
+        env.step([1] * 8)
+    env, _ = world("2m_vs_1z", corrupt=corrupt)
+    with pytest.raises(
+        GameFailed, match=r"unit types \[4000000000\] where Protoss units are expected"
+    ):
+        env.reset()
+
+
 @pytest.mark.parametrize("missing", ["observation", "action", "ping", "join_game", "game_info"])
 def test_an_answer_without_its_part_costs_the_game(world, missing):
     def corrupt(kind, response):

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,8 @@ from lica_jax.smac import layout, rewards
 from lica_jax.smac.layout import Scene, Terrain
 from lica_jax.smac.maps import MAPS, MapFacts, map_facts
 from lica_jax.smac.options import Options
-from lica_jax.smac.units import ALLY_KINDS, STOCK, Side, roster
+from lica_jax.smac.units import ALLY_KINDS, STOCK, Side, UnknownUnits, roster
 from lica_jax.starcraft2.env import answers
-from lica_jax.starcraft2.errors import GameError
 from lica_jax.starcraft2.game import messages
 
 GOLDENS = Path(__file__).parent.parent / "reference" / "goldens"
@@ -341,12 +342,25 @@ def test_one_hots_of_stalkers_and_zealots_are_turned_around():
     assert cast.ally_shield.tolist() == [80, 80, 50, 50, 50] == cast.enemy_shield.tolist()
 
 
+def test_the_rules_stand_alone():
+    """SMAC's rules are known without jax and without the game's side."""
+    code = (
+        "import sys, pkgutil, importlib, lica_jax.smac as smac\n"
+        "for m in pkgutil.iter_modules(smac.__path__, 'lica_jax.smac.'):\n"
+        "    importlib.import_module(m.name)\n"
+        "heavy = ('jax', 'flax', 'lica_jax.starcraft2', 'lica_jax.envs')\n"
+        "print([m for m in sys.modules if m.startswith(heavy)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_types_without_a_place_are_refused():
-    with pytest.raises(GameError):
+    with pytest.raises(UnknownUnits):
         roster(MAPS["2s3z"], (FIRST,) * 5, (74, 74, 73, 73, 72), FIRST)
-    with pytest.raises(GameError):
+    with pytest.raises(UnknownUnits):
         roster(MAPS["2s3z"], (FIRST, FIRST + 2, FIRST, FIRST, FIRST), (73,) * 5, FIRST)
-    with pytest.raises(GameError):
+    with pytest.raises(UnknownUnits):
         roster(MAPS["2m_vs_1z"], (FIRST,) * 2, (48,), FIRST)
     assert roster(MAPS["3m"], (FIRST,) * 3, (7,) * 3, FIRST).enemy_onehot.shape == (3, 0)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Side by side with the genuine `smac`: the same actions, the same numbers to the last bit.
 
 Opt-in. `smac` and `pysc2` do not install beside today's protobuf in the ordinary way, so this wants
@@ -29,7 +30,7 @@ from lica_jax.starcraft2.env.matches import match_seed
 from lica_jax.starcraft2.game import messages
 from lica_jax.starcraft2.game.install import find_install
 from lica_jax.starcraft2.game.process import Game
-from lica_jax.starcraft2.testing.install import living, make_install  # noqa: E402
+from lica_jax.starcraft2.testing.install import living, make_install
 
 SEED = 5
 POLICIES = ("random", "attack", "focus")

@@ -14,12 +14,12 @@ import pytest
 
 from lica_jax.api import evaluate, train
 from lica_jax.cli.main import main
-from lica_jax.config.schema import load_config, resolve
+from lica_jax.config import load_config, resolve
 from lica_jax.engines.make import make_engine
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.runs.rows import read_rows
-from lica_jax.starcraft2.task import NAMES
+from lica_jax.smac.maps import MAPS
 from lica_jax.starcraft2.testing.install import living, set_faults
 from tests.starcraft2.conftest import wait_until
 
@@ -103,13 +103,14 @@ def test_the_update_is_the_one_of_tasks_inside_jax(sc2):
     """The same batch gives bitwise the same parameters, in the engine of a SMAC task and in that
     of a JAX task of the same sizes."""
     from lica_jax.algorithms import make_algorithm
-    from lica_jax.engines.lockstep import Blank
+    from lica_jax.engines.shapes import ShapeTask
     from lica_jax.training.loop import make_learn, make_run
 
     task = make_task("smac/3m")
     config = resolve(load_config("lica", "smac/3m", total_steps=2000, **SMALL), task.spec)
     algo = make_algorithm("lica", task.spec, config.algo)
-    engine = make_engine(algo, task, config)
+    how = {"collect": config.collect, "timeout_is_terminal": config.timeout_is_terminal}
+    engine = make_engine(algo, task, **how)
     batches = []
     learn = engine._learn
 
@@ -126,9 +127,9 @@ def test_the_update_is_the_one_of_tasks_inside_jax(sc2):
         after, _ = engine.chunk(states, hps, 2)
     finally:
         engine.close()
-    init, _ = make_run(algo, Blank(task.spec), config.collect, config.timeout_is_terminal)
+    init, _ = make_run(algo, ShapeTask(task.spec), **how)
     state = jax.jit(init)(jax.random.key(0))
-    inside = jax.jit(make_learn(algo, config.timeout_is_terminal))
+    inside = jax.jit(make_learn(algo, task.spec, config.timeout_is_terminal))
     for trajectory, stats, key, hp in batches:
         state, _ = inside(state, trajectory, stats, key, hp)
     assert len(batches) == 2
@@ -245,9 +246,9 @@ def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, private_temp, tmp_
 
 def test_returns_are_bounded_where_nothing_lost_comes_back():
     """Shields, Zerg and what a medivac heals come back, to be shot down again."""
-    bounds = {name: make_task(f"smac/{name}").spec.max_return for name in NAMES}
+    bounds = {name: make_task(f"smac/{name}").spec.max_return for name in MAPS}
     bounded = {name for name, bound in bounds.items() if bound is not None}
-    assert bounded == {name for name in NAMES if name.endswith("m")}  # Terran, no medivacs
+    assert bounded == {name for name in MAPS if name.endswith("m")}  # Terran, no medivacs
     assert {bounds[name] for name in bounded} == {20.0}
     assert make_task("smac/3m:reward_scale_rate=10").spec.max_return == 10
     for option in ("reward_sparse=true", "reward_scale=false"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lica_jax.algorithms.lica import lica
-from lica_jax.config.schema import ablation_names, load_config, merge, preset_names, resolve
+from lica_jax.config import ablation_names, load_config, merge, preset_names, resolve
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.returns import lambda_returns, monte_carlo_returns, pymarl_lambda_returns
 from lica_jax.core.schedules import linear

@@ -6,7 +6,7 @@ import pytest
 from lica_jax import evaluate, train
 from lica_jax.algorithms.ppo import mappo
 from lica_jax.api import _as_tuple, _check_state
-from lica_jax.config.schema import TrainConfig, load_config
+from lica_jax.config import TrainConfig, load_config
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.policy import Policy

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from lica_jax import load_policy, train
-from lica_jax.config.schema import load_config
+from lica_jax.config import load_config
 from lica_jax.errors import UserError
-from lica_jax.runs.checkpoint import Checkpointer, keys_to_data, plain
+from lica_jax.files import plain
+from lica_jax.runs.checkpoint import Checkpointer, keys_to_data
+from tests.conftest import TINY, new_session
 
 TASK = "probe/match"
 
@@ -50,8 +52,6 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     import copy
-
-    from tests.conftest import TINY
 
     run_dir = tmp_path_factory.mktemp("runs") / "finished"
     train("lica", TASK, run_dir=run_dir, display="none", seeds=[0, 1], **copy.deepcopy(TINY))
@@ -225,38 +225,30 @@ def test_json_has_no_nan():
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tiny, tmp_path):
-    from lica_jax.runs.session import Session
-
     config = load_config("lica", TASK, **tiny)
-    session = Session(config, tmp_path / "run", display="none")  # killed here: nothing has run
-    session._checkpoints.close()
-    del session
+    new_session(config, tmp_path / "run").close()  # killed here: nothing has run
     result = train(config, run_dir=tmp_path / "run", resume=True, display="none")
     assert result.summary["env_steps"][0] >= tiny["total_steps"]
 
 
 def test_a_directory_belongs_to_one_process_at_a_time(tiny, tmp_path):
-    from lica_jax.runs.session import Session
-
     config = load_config("lica", TASK, **tiny)
-    session = Session(config, tmp_path / "run", display="none")
+    session = new_session(config, tmp_path / "run")
     with pytest.raises(UserError, match="in use by another process"):
         train(config, run_dir=tmp_path / "run", resume=True, display="none")
-    session._checkpoints.close()
+    session.close()
 
 
 @pytest.mark.parametrize("actor", ["gru", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_the_last_checkpoint_holds_the_exported_best_policy(tiny, tmp_path, actor):
     """Also when every chunk is saved, and for an actor without memory."""
-    from lica_jax.runs.session import Session
-
     tiny["algo"]["actor"] = actor
     tiny["checkpoint"] = {"every_seconds": 0}
     config = load_config("lica", TASK, **tiny)
     result = train(config, run_dir=tmp_path / "run", display="none")
-    session = Session(config, tmp_path / "run", resume=True, display="none")
-    best = session._restored[0]["best"]["params"]
-    session._checkpoints.close()
+    session = new_session(config, tmp_path / "run", resume=True)
+    best = session.best.params
+    session.close()
     exported = load_policy(tmp_path / "run").params
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), best, exported)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[0]), exported, result.params)

@@ -11,7 +11,7 @@ from lica_jax.algorithms import algorithm_module
 from lica_jax.algorithms.actors import actor_step
 from lica_jax.algorithms.counterfactual import coma, liir
 from lica_jax.algorithms.counterfactual import shared as counterfactual
-from lica_jax.config.schema import ablation_names, load_config
+from lica_jax.config import ablation_names, load_config
 from lica_jax.core.exploration import epsilon_floor
 from lica_jax.core.optim import clipped_step
 from lica_jax.core.returns import differentiable_lambda_returns, lambda_returns

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from lica_jax.algorithms.lica import lica
-from lica_jax.config.schema import (
+from lica_jax.config import (
     from_dict,
     iterations_per_chunk,
     load_config,
@@ -179,12 +179,13 @@ def test_the_memory_estimate_multiplies_by_runs():
 
 def test_a_run_says_when_its_calls_are_longer_than_its_budget_or_its_evaluations():
     from lica_jax.runs import messages
+    from lica_jax.runs.plan import make_plan
 
-    spec = make_task("probe/match").spec
     said = {}
     for log_interval in (1_000, 100_000):
         config = load_config("lica", "probe/match", log_interval=log_interval, total_steps=50_000)
-        said[log_interval] = messages.start(resolve(config, spec), spec, None, 0)
+        plan = make_plan(config)
+        said[log_interval] = messages.start(plan, plan.task.spec, 0)
     one = config.collect.envs * config.collect.length
     assert f"{100_000 // one * one:,} env steps only" in said[100_000]
     assert "env steps only" not in said[1_000]

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 
 from lica_jax.algorithms.heads import make_head
 from lica_jax.algorithms.lica import lica
-from lica_jax.config.schema import load_config
+from lica_jax.config import load_config
 from lica_jax.core import gaussian
 from lica_jax.core.entropy import entropy_bonus
 from lica_jax.envs import make_task

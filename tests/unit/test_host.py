@@ -10,9 +10,11 @@ import pytest
 
 from lica_jax.algorithms import make_algorithm
 from lica_jax.api import evaluate, train
-from lica_jax.config.schema import load_config, resolve
-from lica_jax.engines import lockstep
-from lica_jax.engines.lockstep import Blank, HostRuns, Moment, Recorder, Stopped, is_host_task, play
+from lica_jax.config import load_config, resolve
+from lica_jax.engines.games import Moment, Stopped, is_host_task
+from lica_jax.engines.lockstep import LockstepEngine
+from lica_jax.engines.playing import MAX_LOST, Recorder, play
+from lica_jax.engines.shapes import ShapeTask
 from lica_jax.envs import make_task
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.policy import Policy
@@ -84,7 +86,8 @@ class RaceGames:
         s = self._shown
         return Moment(
             *map(np.asarray, (s.obs, s.state, s.avail, s.alive, s.reward)),
-            *map(np.asarray, (s.terminated, s.truncated, s.info["won"])), lost,
+            *map(np.asarray, (s.terminated, s.truncated)),
+            {"won": np.asarray(s.info["won"])}, lost,
         )  # fmt: skip
 
     def start(self, which):
@@ -169,9 +172,7 @@ def both(parts, faults=()):
     spare = [jax.random.key(i) for i in range(100, 200)]
     supply = spare if faults else act_keys
     carry = algo.initial_carry(N_ENVS)
-    episodes, lost = play(
-        games, Race.spec, lambda c, ts, call: act(c, ts, supply[call]), carry, recorder
-    )
+    episodes, lost = play(games, lambda c, ts, call: act(c, ts, supply[call]), carry, recorder)
     return inside, stats, recorder.trajectory(carry), episodes, lost
 
 
@@ -181,7 +182,10 @@ def test_the_host_plays_the_compiled_rollouts_episodes(parts):
     assert 0 < inside.valid.sum() < inside.valid.size  # episodes of different lengths
     assert lost == 0 and episodes.finished.all()
     np.testing.assert_allclose(episodes.returns.sum(), stats.return_sum, rtol=1e-6)
-    assert episodes.length.sum() == stats.length_sum and episodes.won.sum() == stats.won_sum
+    assert (
+        episodes.length.sum() == stats.length_sum
+        and episodes.info["won"].sum() == stats.info_sums["won"]
+    )
     # Everything up to the end of each episode, the action of the last slot included; behind it the
     # end is repeated in both.
     seen = np.concatenate([np.ones((1, N_ENVS), bool), np.asarray(inside.valid)])
@@ -193,7 +197,7 @@ def test_the_host_plays_the_compiled_rollouts_episodes(parts):
 def test_the_same_batch_gives_the_same_parameters(parts):
     algo, state, hp, _ = parts
     inside, stats, outside, *_ = both(parts)
-    learn = jax.jit(make_learn(algo, True))
+    learn = jax.jit(make_learn(algo, Race.spec, True))
     after = [learn(state, x, stats, jax.random.key(5), hp)[0] for x in (inside, outside)]
     for a, b in zip(*(jax.tree.leaves(s.learner) for s in after), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -228,14 +232,16 @@ def test_a_lost_episode_is_replaced_and_leaves_no_trace(parts):
 
 
 def test_an_environment_that_only_loses_is_left_out(parts):
-    faults = [(2, 1)] * lockstep.MAX_LOST  # after a step that was written down
+    faults = [(2, 1)] * MAX_LOST  # after a step that was written down
     *_, outside, episodes, lost = both(parts, faults)
-    assert lost == lockstep.MAX_LOST
+    assert lost == MAX_LOST
     assert list(episodes.finished) == [True, True, False, True, True]
     assert not outside.valid[:, 2].any() and outside.valid[:, 1].any()
     algo, state, hp, _ = parts
     stats = both(parts)[1]
-    after, metrics = jax.jit(make_learn(algo, True))(state, outside, stats, jax.random.key(5), hp)
+    after, metrics = jax.jit(make_learn(algo, Race.spec, True))(
+        state, outside, stats, jax.random.key(5), hp
+    )
     assert np.isfinite(metrics["learn"]["loss"]) and int(after.updates) == 1
     assert int(after.env_steps) == outside.valid.sum()
 
@@ -244,11 +250,13 @@ def test_every_step_draws_anew():
     """With one key for all steps, agents who see the same would do the same all along."""
     config = settings()
     algo = make_algorithm("lica", Race.spec, config.algo)
-    runs = HostRuns(algo, RaceTask(), N_ENVS, 1, True, "0")
+    runs = LockstepEngine(
+        algo, RaceTask(), envs=N_ENVS, n_runs=1, timeout_is_terminal=True, seed="0"
+    )
     states = runs.init(jax.random.key(0)[None])
     zeros = jax.tree.map(jnp.zeros_like, states.learner)
     trajectory = runs._collect(
-        states.replace(learner=zeros), 0, jax.tree.map(jnp.asarray, config.hp)
+        states.replace(learner=zeros), 0, jax.tree.map(jnp.asarray, config.hp), lambda: False
     )[0]
     action, valid = np.asarray(trajectory.action)[:-1], np.asarray(trajectory.valid)
     assert any(len(set(action[valid[:, b], b, 0])) > 1 for b in range(N_ENVS))
@@ -258,8 +266,8 @@ def test_every_step_draws_anew():
 def test_training_stops_when_no_episode_can_be_played():
     config = settings()
     algo = make_algorithm("lica", Race.spec, config.algo)
-    task = RaceTask([(i, 0) for i in range(N_ENVS)] * lockstep.MAX_LOST)
-    runs = HostRuns(algo, task, N_ENVS, 1, True, "0")
+    task = RaceTask([(i, 0) for i in range(N_ENVS)] * MAX_LOST)
+    runs = LockstepEngine(algo, task, envs=N_ENVS, n_runs=1, timeout_is_terminal=True, seed="0")
     states = runs.init(jax.random.key(0)[None])
     hp = jax.tree.map(lambda x: jnp.asarray(x)[None], config.hp)
     with pytest.raises(TrainingFailed, match=r"lost 3 episodes in a row.*it broke off"):
@@ -269,16 +277,11 @@ def test_training_stops_when_no_episode_can_be_played():
 @pytest.fixture
 def race(monkeypatch):
     """``race/track`` as a registered host task."""
-    import lica_jax.api
-    import lica_jax.runs.session
+    from lica_jax.envs import Family, registry
 
     task = RaceTask([(0, 1)])
-
-    def make(name, **options):
-        return task if name == "race/track" else make_task(name, **options)
-
-    for module in (lica_jax.api, lica_jax.runs.session):
-        monkeypatch.setattr(module, "make_task", make)
+    family = Family(names=("track",), make=lambda name: task)
+    monkeypatch.setitem(registry._REGISTERED, "race", family)
     return task
 
 
@@ -356,10 +359,10 @@ def untrained(task):
     return Policy.of(config, spec, algo.policy(algo.init(jax.random.key(0))), seed=0)
 
 
-def test_blank_tasks_have_the_shapes_of_real_ones():
+def test_shape_tasks_have_the_shapes_of_real_ones():
     spec = make_task("smax/3m").spec
-    blank = jax.eval_shape(Blank(spec).reset, jax.random.key(0))[1]
-    real = jax.eval_shape(make_task("smax/3m").reset, jax.random.key(0))[1]
+    blank = jax.eval_shape(ShapeTask(spec).reset, jax.random.key(0))[1]
+    real = jax.eval_shape(make_task("smax/3m").reset, jax.random.key(0))[1].replace(info={})
     for a, b in zip(jax.tree.leaves(blank), jax.tree.leaves(real), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
     assert is_host_task(RaceTask()) and not is_host_task(make_task("probe/match"))
@@ -369,7 +372,9 @@ def test_learning_writes_the_replay_in_place():
     """A replay may be most of the memory: no batch may copy it."""
     config = settings("qmix", algo={"hidden": 8, "replay_capacity": 4000, "replay_batch": 8})
     algo = make_algorithm("qmix", Race.spec, config.algo)
-    runs = HostRuns(algo, RaceTask(), N_ENVS, 1, True, "0")
+    runs = LockstepEngine(
+        algo, RaceTask(), envs=N_ENVS, n_runs=1, timeout_is_terminal=True, seed="0"
+    )
     states = jax.eval_shape(runs.init, jax.random.key(0)[None])
     hp = jax.tree.map(jnp.asarray, config.hp)
     recorder = Recorder(Race.spec, N_ENVS)
@@ -378,8 +383,9 @@ def test_learning_writes_the_replay_in_place():
     state = make_run(algo, Race(), config.collect, True)[0](jax.random.key(0))
     act = partial(bound_act, algo, params, hp, progress_of(state), jnp.ones(N_ENVS, bool))
     act_now = lambda c, ts, call: act(c, ts, jax.random.key(call))  # noqa: E731
-    play(RaceGames(N_ENVS), Race.spec, act_now, carry, recorder)
-    stats = jax.tree.map(np.float32, EpisodeStats(1.0, 1.0, 1.0, 1.0)).replace(episodes=np.int32(1))
+    play(RaceGames(N_ENVS), act_now, carry, recorder)
+    one = np.float32(1.0)
+    stats = EpisodeStats(np.int32(1), one, one, {"won": one})
     key = jax.random.key(1)
     program = runs._learn.lower(
         states, 0, recorder.trajectory(carry), stats, key, key, hp
@@ -395,7 +401,7 @@ def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(race):
     config = tiny()
     algo = make_algorithm("lica", Race.spec, config.algo)
     task = RaceTask()
-    runs = HostRuns(algo, task, N_ENVS, 2, True, "0")
+    runs = LockstepEngine(algo, task, envs=N_ENVS, n_runs=2, timeout_is_terminal=True, seed="0")
     states = runs.init(jax.vmap(jax.random.key)(jnp.arange(2)))
     hp = jax.tree.map(lambda x: jnp.full((2,), x), config.hp)
     calls = []
@@ -404,13 +410,12 @@ def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(race):
         calls.append(1)
         return len(calls) > 60
 
-    runs.stop = stop
-    states, metrics = runs.chunk(states, hp, 50)
+    states, metrics = runs.chunk(states, hp, 50, stop)
     done = metrics["counts"]["updates"].shape[1]
     assert metrics["counts"]["updates"].shape == (2, done) and 0 < done < 50
     assert list(states.updates) == [done, done]
     with pytest.raises(Stopped):
-        runs.chunk(states, hp, 1)
+        runs.chunk(states, hp, 1, stop)
     # The states are still there: nothing was handed to an update.
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(states.learner)))
 

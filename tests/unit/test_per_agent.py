@@ -10,7 +10,7 @@ import pytest
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.per_agent import coma_fc, ddpg, iddpg, maddpg, sqddpg
 from lica_jax.algorithms.per_agent import shared as per_agent
-from lica_jax.config.schema import load_config, resolve
+from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep, Trajectory

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lica_jax.algorithms.actors import actor_step
 from lica_jax.algorithms.ppo import ippo, mappo
 from lica_jax.algorithms.ppo import shared as ppo
-from lica_jax.config.schema import load_config, resolve
+from lica_jax.config import load_config, resolve
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, critic_loss
 from lica_jax.core.masking import mask_logits
 from lica_jax.core.returns import gae, standardised

@@ -9,12 +9,11 @@ import pytest
 
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.q_learning import qmix
-from lica_jax.config.schema import load_config, resolve
+from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
-from lica_jax.runs.session import batched_hparams
 from lica_jax.training import replay as replays
-from lica_jax.training.loop import batch_runs, make_run
+from lica_jax.training.loop import batch_runs, make_run, stack_hparams
 from lica_jax.training.memory import check_fits, training_bytes, tree_bytes
 from lica_jax.types import Replay, TimeStep, Trajectory
 
@@ -121,7 +120,7 @@ def build(mode="steps", **algo):
 @pytest.mark.parametrize("mode", ["steps", pytest.param("episode", marks=pytest.mark.slow)])
 def test_learning_starts_when_the_replay_is_ready(mode):
     _, config, _, (init, chunk) = build(mode)
-    hp = jax.tree.map(lambda x: x[0], batched_hparams(config.hp, 1))
+    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp] * 1))
     chunk = jax.jit(chunk, static_argnums=2)
     start = init(jax.random.key(0))
     waited, _ = chunk(start, hp, 1)
@@ -141,7 +140,7 @@ def test_learning_starts_when_the_replay_is_ready(mode):
 
 def test_episodes_are_counted():
     _, config, _, (init, chunk) = build("episode")
-    hp = jax.tree.map(lambda x: x[0], batched_hparams(config.hp, 1))
+    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp] * 1))
     state, _ = jax.jit(chunk, static_argnums=2)(init(jax.random.key(0)), hp, 5)
     assert int(state.episodes) == 20 and int(state.env_steps) == 40
 
@@ -153,7 +152,7 @@ def test_the_ring_is_written_in_place():
     keys = jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32))
     states = jax.eval_shape(init_all, keys)
     size = tree_bytes(states.replay)
-    compiled = chunk_all.lower(states, batched_hparams(config.hp, 2), 3).compile()
+    compiled = chunk_all.lower(states, stack_hparams([config.hp] * 2), 3).compile()
     memory = compiled.memory_analysis()
     assert memory.alias_size_in_bytes >= size  # donated
     assert memory.temp_size_in_bytes < size / 2, (memory.temp_size_in_bytes, size)

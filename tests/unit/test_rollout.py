@@ -84,7 +84,7 @@ def test_streaming_keeps_the_terminal_observation_and_marks_the_reset():
     assert int(stats.episodes) == n2 + n3
     assert float(stats.return_sum) == 3 * n2 + 6 * n3
     assert float(stats.length_sum) == 2 * n2 + 3 * n3
-    assert float(stats.won_sum) == n2
+    assert float(stats.info_sums["won"]) == n2
 
 
 def test_episode_mode_plays_one_episode_and_stands_still():

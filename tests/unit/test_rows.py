@@ -31,14 +31,15 @@ def test_resuming_drops_rows_after_the_checkpoint_and_a_torn_line(tmp_path):
 
 
 def test_a_chunk_is_averaged_over_episodes_not_iterations():
-    stats = EpisodeStats(*(np.array([[1.0, 3.0]]) * k for k in (1, 2, 10, 0.5)))
+    sums = [np.array([[1.0, 3.0]]) * k for k in (1, 2, 10, 0.5, 7)]
+    stats = EpisodeStats(*sums[:3], {"won": sums[3], "distance": sums[4]})
     metrics = {"episodes": stats, "learn": {"entropy": np.array([[0.2, 0.4]])}}
-    row = chunk_row(metrics, 0, has_win=True)
-    assert row["train/episodes"] == 4
+    row = chunk_row(metrics, 0)
+    assert row["train/episodes"] == 4 and row["train/distance_mean"] == 7.0
     assert row["train/return_mean"] == 2.0 and row["train/win_rate"] == 0.5
     assert np.isclose(row["entropy"], 0.3)
-    none = EpisodeStats(*(np.zeros((1, 2)) for _ in range(4)))
-    row = chunk_row({"episodes": none, "learn": {}}, 0, has_win=True)
+    none = EpisodeStats(*[np.zeros((1, 2))] * 3, {"won": np.zeros((1, 2))})
+    row = chunk_row({"episodes": none, "learn": {}}, 0)
     assert row["train/return_mean"] is None and row["train/win_rate"] is None
 
 

@@ -101,7 +101,7 @@ def test_agents_are_units_of_the_kinds_of_smac():
 
 
 def scene_of_smac(seen, state, b):
-    """Battle b of a batch as `starcraft2.layout` takes it."""
+    """Battle b of a batch as `smac.layout` takes it."""
     battle, facts = seen.battle, seen.facts
     ids = units.STOCK | OTHER_IDS | {"baneling": 9}
     kinds = units.ALLY_KINDS[facts.map_type]

@@ -6,16 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lica_jax.algorithms.counterfactual import shared
 from lica_jax.algorithms.counterfactual.settings import Config, HParams
 from lica_jax.algorithms.counterfactual.shared import Learner, Networks, Regression
 from lica_jax.core.masking import take_action
-from lica_jax.core.returns import endings, lambda_returns
+from lica_jax.core.returns import lambda_returns
 from lica_jax.types import Algorithm, TaskSpec, Trajectory
 
-PyTree = Any
 __all__ = ["Config", "HParams", "make"]
 
 
@@ -63,7 +62,7 @@ def regression(nets: Networks, target_critic: PyTree, traj: Trajectory, hp: HPar
     """TD(lambda) targets of every agent's Q at its own action, from the target critic's."""
     inputs = shared.inputs_over(nets, traj)
     value = take_action(nets.critic.apply(target_critic, inputs), traj.action)
-    parts = traj.steps.reward[1:], *endings(traj)
+    parts = traj.steps.reward[1:], *traj.endings()
     target = lambda_returns(value, *parts, hp.gamma, hp.td_lambda)
     return Regression(inputs[:-1], traj.action[:-1], target, traj.valid)
 

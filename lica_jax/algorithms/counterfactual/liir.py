@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lica_jax.algorithms.actors import unroll_over
 from lica_jax.algorithms.counterfactual import settings, shared
@@ -24,14 +24,12 @@ from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import init_optimiser, optimiser_step
 from lica_jax.core.returns import (
     differentiable_lambda_returns,
-    endings,
     lambda_returns,
     standardised,
 )
 from lica_jax.networks.counterfactual import IntrinsicHeads
 from lica_jax.types import Algorithm, TaskSpec, Trajectory
 
-PyTree = Any
 __all__ = ["Config", "HParams", "make"]
 
 
@@ -158,7 +156,7 @@ def judge(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Ju
     features = nets.critic.apply(learner.critic.value, inputs[:-1], features=True)[1]
     v_mix, target_features = nets.critic.apply(learner.target_critic.value, inputs, features=True)
     target_v_ex = heads(nets).apply(learner.target_critic.heads, target_features)[1]
-    parts = traj.steps.reward[1:], *endings(traj)
+    parts = traj.steps.reward[1:], *traj.endings()
     extrinsic = lambda_returns(target_v_ex, *parts, hp.gamma, hp.td_lambda)
     mixed, v_ex = mixed_returns(learner.critic.heads, nets, features, v_mix[..., 0], traj, hp)
     advantage = standard(nets, extrinsic - v_ex, traj)
@@ -175,7 +173,7 @@ def mixed_returns(
     r_in, v_ex = heads(nets).apply(params, features)
     intrinsic = take_action(r_in, traj.action[:-1])
     reward = traj.steps.reward[1:, :, None] + hp.intrinsic_weight * intrinsic
-    parts = reward, *endings(traj)
+    parts = reward, *traj.endings()
     return differentiable_lambda_returns(v_mix, *parts, hp.gamma, hp.td_lambda), v_ex
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.scipy.special import entr
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lica_jax.algorithms.actors import (
     Actor,
@@ -35,8 +35,6 @@ from lica_jax.core.schedules import linear
 from lica_jax.networks.counterfactual import critic_inputs
 from lica_jax.networks.layers import MLP
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
-
-PyTree = Any
 
 
 @struct.dataclass

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lica_jax.algorithms.actors import (
     Actor,
@@ -34,7 +34,6 @@ from lica_jax.core.losses import critic_loss, policy_value_loss
 from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
-    endings,
     lambda_returns,
     monte_carlo_returns,
     pymarl_lambda_returns,
@@ -43,7 +42,6 @@ from lica_jax.core.schedules import linear
 from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
-PyTree = Any
 __all__ = ["Config", "HParams", "make"]
 
 
@@ -233,7 +231,7 @@ def critic_targets(
 ) -> Float[Array, "T B"]:
     """Targets of the critic's regression (Eq. 2), from the values of ``critic``, held constant."""
     reward, valid = traj.steps.reward[1:], traj.valid
-    terminal, cut, _ = endings(traj)
+    terminal, cut, _ = traj.endings()
     kind = nets.config.targets
     if kind == "monte_carlo":
         return monte_carlo_returns(reward, cut, valid, hp.gamma)

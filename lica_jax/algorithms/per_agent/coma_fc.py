@@ -7,20 +7,17 @@ is its value less the mean over agent i's policy. On-policy, one-step targets, n
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lica_jax.algorithms.heads import make_head, sample_index
 from lica_jax.algorithms.per_agent import shared
 from lica_jax.algorithms.per_agent.shared import Config, Method, Networks, Rows
 from lica_jax.types import Algorithm, TaskSpec, TimeStep
 
-PyTree = Any
 __all__ = ["Config", "HParams", "make"]
 
 

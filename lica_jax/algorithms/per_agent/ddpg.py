@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lica_jax.algorithms.heads import make_head
 from lica_jax.algorithms.per_agent import shared
@@ -25,7 +25,6 @@ from lica_jax.algorithms.settings import ReplaySettings
 from lica_jax.core.gumbel import gumbel_softmax
 from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep
 
-PyTree = Any
 # ``(obs [K, N, O], action [K, N, N, A], chance)`` to the parts of what critics 1..N read, [K, M, N,
 # I] (or 1 for M): M inputs per row, whose answers are averaged. ``action[k, i, j]`` is agent j's
 # as critic i reads it.

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lica_jax.algorithms.per_agent.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
@@ -26,7 +26,6 @@ from lica_jax.core.optim import ADAM, periodic_copy, soft_copy
 from lica_jax.networks.per_agent import AgentNetwork, agent_network
 from lica_jax.types import Algorithm, Replay, TaskSpec, Trajectory
 
-PyTree = Any
 Losses = Float[Array, " N"]
 
 

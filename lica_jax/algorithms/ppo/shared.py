@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lica_jax.algorithms.actors import (
     Actor,
@@ -28,7 +28,7 @@ from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import ADAM, adam_step
-from lica_jax.core.returns import endings, gae, standardised
+from lica_jax.core.returns import gae, standardised
 from lica_jax.core.schedules import linear
 from lica_jax.core.value_norm import (
     ValueNorm,
@@ -40,7 +40,6 @@ from lica_jax.core.value_norm import (
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
-PyTree = Any
 # (obs [*B, N, O], state [*B, S]) -> [*B, N, V]: what a critic sees of every agent.
 View = Callable[[Array, Array], Array]
 
@@ -220,7 +219,7 @@ def make_batch(
     view = critic_inputs(nets, steps.obs, steps.state, steps.alive)
     _, value = values(nets, learner.critic, view, steps.first, traj.carry.critic)
     worth = denormalise(norm, value) if nets.config.value_norm else value
-    ends = endings(traj)
+    ends = traj.endings()
     advantage, target = gae(worth, steps.reward[1:], *ends, hp.gamma, hp.gae_lambda)
     valid = jnp.broadcast_to(traj.valid[..., None], target.shape).astype(target.dtype)
     living = valid * steps.alive[:-1]

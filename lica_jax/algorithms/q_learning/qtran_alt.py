@@ -86,7 +86,7 @@ def objective(
     }
 
 
-def smallest_available(x: Float[Array, "... A"], avail) -> Float[Array, ...]:
+def smallest_available(x: Float[Array, "... A"], avail) -> Float[Array, "..."]:
     """The smallest available entry; 0 for a row without one (padding)."""
     smallest = jnp.min(jnp.where(avail, x, jnp.inf), axis=-1)
     return jnp.where(jnp.any(avail, axis=-1), smallest, 0)

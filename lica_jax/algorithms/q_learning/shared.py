@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lica_jax.algorithms.actors import (
     Actor,
@@ -31,11 +31,9 @@ from lica_jax.core.exploration import epsilon_greedy
 from lica_jax.core.losses import critic_loss
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import RMSProp, clipped_step, init_optimiser, periodic_copy
-from lica_jax.core.returns import endings, lambda_returns
+from lica_jax.core.returns import lambda_returns
 from lica_jax.core.schedules import linear
 from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep, Trajectory
-
-PyTree = Any
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ def update(
 # --- the loss ------------------------------------------------------------------------------------
 
 
-def greedy(q: Float[Array, "... A"], avail) -> Int[Array, ...]:
+def greedy(q: Float[Array, "... A"], avail) -> Int[Array, "..."]:
     """The best available action; 0 in padding, where none is."""
     return jnp.argmax(mask_logits(q, avail), axis=-1)
 
@@ -225,7 +223,7 @@ def td_targets(
 ) -> Float[Array, "T B K"]:
     """``r_t + gamma (1 - d_t) value_{t+1}`` at lambda 0; the team's reward for each of K values."""
     reward = traj.steps.reward[1:]
-    return lambda_returns(value, reward, *endings(traj), hp.gamma, hp.td_lambda)
+    return lambda_returns(value, reward, *traj.endings(), hp.gamma, hp.td_lambda)
 
 
 def td_objective(

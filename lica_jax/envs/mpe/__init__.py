@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lica_jax.envs.mpe import jaxmarl, particles
+from lica_jax.envs.names import Family
 from lica_jax.types import Task
 
 _SOURCES = (particles, jaxmarl)
-NAMES = tuple(name for source in _SOURCES for name in source.NAMES)
 
 
 def _source(name: str):
@@ -24,3 +24,9 @@ def describe(name: str) -> str:
 
 def make(name: str) -> Task:
     return _source(name).make(name)
+
+
+FAMILY = Family(
+    names=tuple(name for source in _SOURCES for name in source.NAMES), make=make,
+    describe=describe, match=match,
+)  # fmt: skip

@@ -8,21 +8,17 @@ where nobody heals) or "smac" (at most 20); ``layout`` of actions, observations 
 
 from __future__ import annotations
 
+from lica_jax.envs.names import Family, name_with
 from lica_jax.envs.smax.scenarios import SCENARIOS, check_scenario
 from lica_jax.envs.smax.units import JAXMARL
 from lica_jax.errors import UserError
 
-NAMES = tuple(SCENARIOS)
 OPTIONS = {
     "backend": ("native", "jaxmarl"),
     "stats": ("jaxmarl", "sc2"),
     "reward": ("smax", "smac"),
     "layout": ("smax", "smac"),
 }
-
-
-def match(name: str) -> bool:
-    return name in SCENARIOS  # maps registered since
 
 
 def describe(name: str) -> str:
@@ -40,8 +36,6 @@ def _team(ids: tuple[int, ...]) -> str:
 
 
 def make(name: str, **options: str):
-    from lica_jax.envs import name_with
-
     full, scenario = name_with(f"smax/{name}", OPTIONS, options), SCENARIOS[name]
     check_scenario(name, scenario)
     stats, reward, layout = (options.get(k, OPTIONS[k][0]) for k in ("stats", "reward", "layout"))
@@ -64,3 +58,9 @@ def make(name: str, **options: str):
     from lica_jax.envs.smax.native import Smax
 
     return Smax(full, scenario, stats, reward)
+
+
+FAMILY = Family(
+    names=tuple(SCENARIOS), make=make, describe=describe, options=OPTIONS,
+    match=SCENARIOS.__contains__,  # maps registered since
+)  # fmt: skip

@@ -25,8 +25,8 @@ _PARITY = np.uint32(0x1BD11BDA)
 class Key(NamedTuple):
     """Two words of a key, arrays of one shape."""
 
-    high: UInt32[Array, ...]
-    low: UInt32[Array, ...]
+    high: UInt32[Array, "..."]
+    low: UInt32[Array, "..."]
 
 
 def as_key(keys: PRNGKeyArray) -> Key:
@@ -41,7 +41,7 @@ def split(key: Key, i) -> Key:
     return _held(Key(*_threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))))
 
 
-def uniform(key: Key, i, low: float, high: float) -> Float[Array, ...]:
+def uniform(key: Key, i, low: float, high: float) -> Float[Array, "..."]:
     """Entry ``i`` (C order) of ``jax.random.uniform(key, shape, minval=low, maxval=high)``."""
     a, b = _threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))
     one_to_two = ((a ^ b) >> np.uint32(9)) | np.uint32(0x3F800000)

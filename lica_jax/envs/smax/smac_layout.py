@@ -1,7 +1,7 @@
 """SMAX tasks with SMAC's actions, observations and states, so that one policy plays both games.
 
 Sizes, orders and meanings are those of the real map with SMAC's default options
-(`lica_jax/starcraft2/layout.py`, whose numbers these are to float32 rounding); the battle stays
+(`lica_jax/smac/layout.py`, whose numbers these are to float32 rounding); the battle stays
 SMAX's, except that
 
 * an attack (or a heal), offered within 6 whatever the weapon, walks towards a target that the unit

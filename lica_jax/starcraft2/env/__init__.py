@@ -1,0 +1,1 @@
+"""SMAC's environment on one running game."""

@@ -16,7 +16,7 @@ from lica_jax.errors import UserError
 from lica_jax.smac import layout, rewards
 from lica_jax.smac.maps import map_facts
 from lica_jax.smac.options import DEFAULTS, Options
-from lica_jax.smac.units import Side, roster
+from lica_jax.smac.units import Roster, Side, UnknownUnits, roster
 from lica_jax.starcraft2.env import answers, matches, orders
 from lica_jax.starcraft2.errors import GameError, GameFailed
 from lica_jax.starcraft2.game import messages
@@ -181,9 +181,9 @@ class StarCraft2Env:
         self._steps += 1
         self._games.stepped()
         self._scene = self._make_scene(np.eye(self.n_actions)[actions])
-        return self._judge(before)
+        return self._score_step(before)
 
-    def _judge(self, before: tuple[Side, Side]) -> tuple[float, bool, dict[str, Any]]:
+    def _score_step(self, before: tuple[Side, Side]) -> tuple[float, bool, dict[str, Any]]:
         options, stats = self.options, self._stats
         now = (self._allies.side, self._enemies.side)
         reward = rewards.battle_reward(options, before, now, self._fallen)
@@ -279,12 +279,19 @@ class StarCraft2Env:
             facts=self.facts,
             options=self.options,
             terrain=self._games.terrain,
-            roster=roster(self.facts, allies.types, enemies.types, self._first_type),
+            roster=self._roster(allies, enemies),
             allies=allies,
             enemies=enemies,
             last_action=last_action,
             time=self._steps / self.limit,
         )
+
+    def _roster(self, allies: Side, enemies: Side) -> Roster:
+        """What the units are; a game with others than the map's is as bad as a broken one."""
+        try:
+            return roster(self.facts, allies.types, enemies.types, self._first_type)
+        except UnknownUnits as error:
+            raise GameError(str(error)) from error
 
     # The game
 

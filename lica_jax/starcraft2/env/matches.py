@@ -24,14 +24,14 @@ RACES = {"T": "Terran", "P": "Protoss", "Z": "Zerg"}
 
 
 class Connection(Protocol):
-    """What is needed of `client.Client`: every failure is a GameError."""
+    """What is needed of `game.client.Client`: every failure is a GameError."""
 
     def call(self, request: Any, timeout: float | None = None) -> Any: ...
     def calls(self, requests: Sequence[Any], timeout: float | None = None) -> list[Any]: ...
 
 
 class Game(Protocol):
-    """What is needed of `process.Game`."""
+    """What is needed of `game.process.Game`."""
 
     client: Connection
 

@@ -1,0 +1,1 @@
+"""Many environments in lock step, each in a worker process."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lica_jax.engines.lockstep import Moment
+from lica_jax.engines.games import Moment
 from lica_jax.errors import UserError
 from lica_jax.machine import available_memory
 from lica_jax.smac import layout
@@ -71,7 +71,7 @@ class _Worker(NamedTuple):
 
 
 class Fleet:
-    """``n`` games of one map, each in a worker process of its own; `lica_jax.engines.lockstep.Games`.
+    """``n`` games of one map, each in a worker process of its own; `lica_jax.engines.games.Games`.
 
     Attributes:
       source: what the games say that they are; shown with results.
@@ -162,7 +162,7 @@ class Fleet:
         return written, next(filter(None, problems), f"{self.n - len(paths)} game(s) not running")
 
     def stats(self) -> dict[str, int]:
-        """Counters of all games together (`env.StarCraft2Env.stats`), and of dead workers."""
+        """Counters of all games together (`StarCraft2Env.stats`), and of dead workers."""
         rows = [i for i, worker in enumerate(self._workers) if worker is not None]
         total: Counter[str] = Counter(dead_workers=self._dead)
         for answer in self._ask(dict.fromkeys(rows, b"facts"), self._step_patience()).values():
@@ -172,9 +172,10 @@ class Fleet:
 
     def _shown(self, lost: np.ndarray) -> Moment:
         # Copies: the workers go on writing, and jax may alias a numpy array's memory.
-        rows = {k: self._rows[k].copy() for k in Moment._fields if k != "lost"}
+        rows = {k: v.copy() for k, v in self._rows.items() if k in Moment._fields}
         rows["reward"] = rows["reward"].astype(np.float32)
-        return Moment(**rows, lost=lost)
+        info = {k: v.copy() for k, v in shared_memory.info_of(self._rows).items()}
+        return Moment(**rows, info=info, lost=lost)
 
     def _do(self, command: bytes, rows: np.ndarray, patience: float) -> np.ndarray:
         """Which episodes were lost, bool [n]; ``patience`` in seconds."""

@@ -1,10 +1,10 @@
-"""One game in a process of its own, started by `vector.py`.
+"""One game in a process of its own, started by `fleet.py`.
 
-It inherits two descriptors, a connection and the shared slab. The first message is the
+It inherits two descriptors, a connection and the shared memory. The first message is the
 configuration (JSON), then each message is a command and gets one answer: ``ok``, ``lost`` (the
 episode broke off, and why) or ``failed`` (no game can be started, and why). Observations travel
-through the slab. The process ends, with its game, at SIGTERM and when the connection closes. It
-never imports jax.
+through the shared memory. The process ends, with its game, at SIGTERM and when the connection
+closes. It never imports jax.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lica_jax.errors import UserError
 from lica_jax.smac.options import Options
 from lica_jax.starcraft2.env.environment import StarCraft2Env
@@ -31,15 +33,16 @@ from lica_jax.starcraft2.game.process import Game, LaunchSettings
 from lica_jax.starcraft2.game.procfs import resident_bytes
 
 OK, LOST, FAILED = b"ok", b"lost", b"failed"
+Row = dict[str, np.ndarray]  # this game's part of the shared memory
 
 
-def main(connection_fd: int, slab_fd: int) -> None:
+def main(connection_fd: int, memory_fd: int) -> None:
     connection = Connection(connection_fd)
     config = json.loads(connection.recv_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_stop_when_alone, args=(connection_fd,), daemon=True).start()
-    rows = shared_memory.views(slab_fd, config["rows"], tuple(config["sizes"]))
+    rows = shared_memory.views(memory_fd, config["rows"], tuple(config["sizes"]))
     row = {name: array[config["row"], ...] for name, array in rows.items()}
     try:
         env = make_env(config, row)
@@ -67,7 +70,7 @@ def _stop_when_alone(connection_fd: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def make_env(config: dict[str, Any], row) -> StarCraft2Env:
+def make_env(config: dict[str, Any], row: Row) -> StarCraft2Env:
     install = find_install(config["sc2_path"], config["version"])
     settings = LaunchSettings(**config["settings"])
 
@@ -86,7 +89,7 @@ def make_env(config: dict[str, Any], row) -> StarCraft2Env:
     )  # fmt: skip
 
 
-def serve(connection: Connection, env: StarCraft2Env, row) -> None:
+def serve(connection: Connection, env: StarCraft2Env, row: Row) -> None:
     while True:
         try:
             command, _, argument = connection.recv_bytes().partition(b" ")
@@ -104,17 +107,17 @@ def serve(connection: Connection, env: StarCraft2Env, row) -> None:
             return
 
 
-def _do(command: bytes, argument: str, env: StarCraft2Env, row) -> bytes:
+def _do(command: bytes, argument: str, env: StarCraft2Env, row: Row) -> bytes:
     if command in (b"start", b"fresh"):
         if command == b"fresh":
             env.close()
         env.reset()
-        _show(env, row, 0.0, False, False, False)
+        _show(env, row, 0.0, False, False, {})
     elif command == b"step":
         timeouts = env.stats["timeouts"]
         reward, over, info = env.step(row["action"].tolist())
         cut = env.stats["timeouts"] > timeouts
-        _show(env, row, reward, over and not cut, cut, bool(info.get("battle_won", False)))
+        _show(env, row, reward, over and not cut, cut, info)
     elif command == b"replay":
         try:
             env.save_replay(Path(argument))
@@ -130,11 +133,14 @@ def _do(command: bytes, argument: str, env: StarCraft2Env, row) -> bytes:
     return OK
 
 
-def _show(env: StarCraft2Env, row, reward: float, over: bool, cut: bool, won: bool) -> None:
+def _show(
+    env: StarCraft2Env, row: Row, reward: float, over: bool, cut: bool, info: dict[str, Any]
+) -> None:
     row["obs"][...], row["state"][...] = env.obs(), env.state()
     row["avail"][...], row["alive"][...] = env.avail(), env.alive()
     row["reward"][...] = reward
-    row["terminated"][...], row["truncated"][...], row["won"][...] = over, cut, won
+    row["terminated"][...], row["truncated"][...] = over, cut
+    shared_memory.write_info(row, info)
 
 
 def as_json(config: dict[str, Any], options: Options, settings: LaunchSettings) -> bytes:

@@ -10,7 +10,9 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+from lica_jax.errors import UserError
 from lica_jax.starcraft2.errors import GameError, GameTimeout
+from lica_jax.starcraft2.game import messages
 
 HOST = "127.0.0.1"
 MEBIBYTE = 1024 * 1024
@@ -91,8 +93,6 @@ class Client:
 
     def quit(self, timeout: float = 1.0) -> None:
         """Asks the game to end, without waiting for an answer. Never raises."""
-        from lica_jax.starcraft2.game import messages
-
         if self._broken is None:
             try:
                 self._stream.allow(timeout, HANDSHAKE_BYTES)
@@ -110,8 +110,6 @@ class Client:
         self._stream.close()
 
     def _exchange(self, requests: Sequence, timeout: float) -> list[tuple]:
-        from lica_jax.starcraft2.game import messages
-
         sent = []
         self._stream.allow(timeout, 0)
         for request in requests:
@@ -205,8 +203,6 @@ def _connect(port: int, timeout: float) -> tuple:
     try:
         import websocket
     except ImportError:
-        from lica_jax.errors import UserError
-
         raise UserError(
             "playing StarCraft II needs websocket-client: pip install 'lica_jax[sc2]'"
         ) from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lica_jax.errors import UserError, unknown
+from lica_jax.smac.maps import MAPS
 
 DEFAULT_ROOT = "~/StarCraftII"
 MAP_DIRECTORY = Path("Maps/SMAC_Maps")
@@ -134,8 +135,6 @@ def _is_linux_x86_64(head: bytes) -> bool:
 
 def map_path(install: Install, map_name: str) -> Path:
     """The file of one of SMAC's maps. Raises ``UserError`` for unknown and missing ones."""
-    from lica_jax.smac.maps import MAPS
-
     # The name becomes a path: whatever is not a plain name of a known map goes no further.
     if map_name not in MAPS:
         raise unknown("SMAC map", map_name, MAPS)

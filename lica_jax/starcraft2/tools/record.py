@@ -22,6 +22,7 @@ from lica_jax.smac.options import DEFAULTS, Options
 from lica_jax.starcraft2.env.environment import StarCraft2Env
 from lica_jax.starcraft2.env.matches import Lifetime
 from lica_jax.starcraft2.errors import GameError, GameFailed
+from lica_jax.starcraft2.game import messages
 from lica_jax.starcraft2.game.client import check_pairing, kind_of, plain, refusal
 from lica_jax.starcraft2.game.install import find_install, map_path
 from lica_jax.starcraft2.game.process import Game, LaunchSettings
@@ -97,8 +98,6 @@ def record(
 
 def _without_map(request: bytes) -> bytes:
     """The request without the map, which is not ours to pass on; the header has its digest."""
-    from lica_jax.starcraft2.game import messages
-
     message = messages.Request.FromString(request)
     if not message.HasField("create_game"):
         return request
@@ -166,7 +165,7 @@ def replay(path: Path) -> Replayed:
 
 
 class RecordedGame:
-    """Stands in for ``process.Game``: its client answers as the recorded game did."""
+    """Stands in for `game.process.Game`: its client answers as the recorded game did."""
 
     def __init__(self, pairs: Iterator[tuple[bytes, bytes]]):
         self.client = RecordedClient(pairs)
@@ -187,7 +186,7 @@ class RecordedGame:
 
 
 class RecordedClient:
-    """The part of ``client.Client`` that the environment uses."""
+    """The part of `game.client.Client` that the environment uses."""
 
     def __init__(self, pairs: Iterator[tuple[bytes, bytes]]):
         self.pairs = pairs
@@ -200,8 +199,6 @@ class RecordedClient:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request):
-        from lica_jax.starcraft2.game import messages
-
         self.count += 1
         request.id = self.count
         where = f"request {self.count} ({kind_of(request)})"

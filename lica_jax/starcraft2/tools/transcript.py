@@ -33,7 +33,7 @@ MAX_BYTES = 2 * 1024**3
 class Header:
     """What was played, on what, and what was seen.
 
-    ``fake``: recorded from the test double, so no SMAC data. ``digest``: of ``playing.Played``.
+    ``fake``: recorded from the test double, so no SMAC data. ``digest``: of `random_play.Played`.
     ``map_sha256``: of the map's file. ``recorder``: the version of this package.
     """
 

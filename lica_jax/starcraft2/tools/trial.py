@@ -76,7 +76,7 @@ class Trial:
         self.unpipelined: Played | None = None
 
     @contextmanager
-    def playing(self, pipeline: bool) -> Iterator[tuple]:
+    def random_play(self, pipeline: bool) -> Iterator[tuple]:
         """A game in which one episode has been played: the environment's findings and the game."""
         games: list[Game] = []
 
@@ -102,7 +102,7 @@ class Trial:
 
     def first(self) -> Iterator[Check]:
         """The first game, step by step."""
-        with self.playing(pipeline=False) as (played, env, game):
+        with self.random_play(pipeline=False) as (played, env, game):
             self.unpipelined = played
             self.rss = game.rss()
             text = f"{env.game_version} was ready after {self.started:.1f} s"
@@ -141,14 +141,14 @@ class Trial:
     def pipelined(self) -> Check:
         """The same episode with three requests per round trip; it must look the same."""
         before = self.unpipelined
-        with self.playing(pipeline=True) as (played, _, _):
+        with self.random_play(pipeline=True) as (played, _, _):
             pass
         if played.digest == before.digest:
             gain = before.seconds / max(played.seconds, 1e-9)
             return ok(
                 "pipelining", f"the same episode, {gain:.2f} times as fast as one request at a time"
             )
-        with self.playing(pipeline=False) as (again, _, _):
+        with self.random_play(pipeline=False) as (again, _, _):
             pass
         if again.digest != before.digest:
             return warning(

@@ -1,0 +1,168 @@
+"""``lica-jax train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from argparse import Namespace
+from pathlib import Path
+
+from lica_jax.cli.parsing import Parser
+from lica_jax.config import TrainConfig
+from lica_jax.config.presets import Preset
+from lica_jax.errors import UserError
+
+USAGE = """\
+lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
+lica-jax train FILE.yaml [--run-dir DIR] [SETTINGS]
+lica-jax train --resume --run-dir DIR [SETTINGS]"""
+
+
+def train(argv: list[str]) -> int:
+    """Trains, resumes, or shows what would be trained; returns the exit code."""
+    from lica_jax.plugins import load_plugins
+
+    names = []
+    while argv and not argv[0].startswith("-") and len(names) < 2:
+        names.append(argv.pop(0))
+    parser = _parser()
+    args, words = parser.parse_known_args(argv)
+    load_plugins(args.plugin)
+    if args.help:
+        return _show_help(parser, args, names)
+    others = [option for action in parser._actions for option in action.option_strings]
+    config = _configured(args, names, words, others)
+    if args.dump_config:
+        return _dump(config)
+    run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
+
+    from lica_jax import api
+    from lica_jax.cli.process import use_compilation_cache
+
+    use_compilation_cache()
+    result = api.train(config, run_dir=run_dir, resume=args.resume, display=args.progress)
+    if result.interrupted is not None:
+        return 128 + result.interrupted
+    print(f"learning curve, policy and evaluations are in {run_dir}")
+    return 0
+
+
+def _parser() -> Parser:
+    from lica_jax.config import DEFAULT_PRESET, preset_names
+    from lica_jax.runs.display import STYLES
+
+    parser = Parser(prog="lica-jax train", usage=USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--preset",
+        help=f"one of {', '.join(preset_names())}, with ablations as in paper+mlp_critic; "
+        f"default {DEFAULT_PRESET}",
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, help="where to write; default runs/ALGORITHM-TASK-TIME"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the run directory's checkpoint"
+    )
+    parser.add_argument("--progress", choices=STYLES, default="auto", help="the live line")
+    parser.add_plugin()
+    parser.add_argument(
+        "--dump-config", action="store_true",
+        help="print the settings as YAML, which `lica-jax train FILE.yaml` repeats, and stop",
+    )  # fmt: skip
+    parser.add_argument("-h", "--help", action="store_true", help="show this and every setting")
+    return parser
+
+
+def _configured(
+    args: Namespace, names: list[str], words: list[str], others: list[str]
+) -> TrainConfig:
+    """The configuration that a command asks for, not yet resolved."""
+    from lica_jax.cli.settings import parse_settings
+    from lica_jax.config import merge
+
+    config, _ = resumed_config(args, names) if args.resume else named_config(args, names)
+    asked = merge(config, parse_settings(config, words, others))
+    if (asked.algorithm, asked.task) != (config.algorithm, config.task) and not args.resume:
+        raise UserError(
+            "the algorithm and the task are named before any flag, for example: "
+            f"lica-jax train {asked.algorithm} {asked.task}"
+        )
+    if asked.preset != config.preset:
+        raise UserError(f"the preset comes first: use --preset {asked.preset} with the names")
+    return asked
+
+
+def named_config(args: Namespace, names: list[str]) -> tuple[TrainConfig, Preset]:
+    """The configuration of an algorithm on a task, or of a file, and where its values come from."""
+    from lica_jax.config import DEFAULT_PRESET, is_settings_file, load_settings
+    from lica_jax.config.load import load_with_sources
+
+    plugins = {"plugins": args.plugin} if args.plugin else {}
+    if len(names) == 1 and is_settings_file(names[0]):
+        return load_settings(names[0], args.preset, plugins)
+    if len(names) != 2:
+        raise UserError(
+            "train needs an algorithm and a task, before any flag, for example: "
+            "lica-jax train lica smax/3m\n" + USAGE
+        )
+    preset = DEFAULT_PRESET if args.preset is None else args.preset
+    return load_with_sources(*names, preset, plugins)
+
+
+def resumed_config(args: Namespace, names: list[str]) -> tuple[TrainConfig, Preset]:
+    """The configuration of the run in a directory; names, where given, must be its own."""
+    from lica_jax.runs.directory import check_names, read_config
+
+    if args.run_dir is None:
+        raise UserError("--resume needs the --run-dir of the run to go on with")
+    config = read_config(args.run_dir)
+    if len(names) == 1:
+        raise UserError(f"name the task as well, or leave out {names[0]}: --resume knows both")
+    if names:
+        check_names(args.run_dir, *names)
+        config = dataclasses.replace(config, task=names[1])  # its time-outs may have changed
+    if args.preset and args.preset != config.preset:
+        raise UserError(
+            f"{args.run_dir} was made with preset {config.preset!r}, not {args.preset!r}"
+        )
+    return config, Preset()
+
+
+def _show_help(parser: Parser, args: Namespace, names: list[str]) -> int:
+    """Every setting with its value for what is named, or for LICA on 3m."""
+    from lica_jax.cli.settings import settings_help
+    from lica_jax.config import is_settings_file, resolve
+    from lica_jax.envs import make_task
+
+    if len(names) == 1 and not is_settings_file(names[0]):
+        raise UserError(
+            f"name a task as well, for example: lica-jax train {names[0]} smax/3m --help"
+        )
+    config, preset = named_config(args, names or ["lica", "smax/3m"])
+    config = resolve(config, make_task(config.task).spec)
+    parser.print_help()
+    print(
+        f"\nSETTINGS, in brackets the values of {config.algorithm} on {config.task}, preset "
+        f"{config.preset!r}, and the preset's file that says so:\n"
+    )
+    print(settings_help(config, preset.sources))
+    return 0
+
+
+def _dump(config: TrainConfig) -> int:
+    from lica_jax.config import dump_settings, resolve
+    from lica_jax.envs import make_task
+    from lica_jax.envs.registry import check_known_task
+
+    check_known_task(config.task, config.plugins)
+    print(dump_settings(resolve(config, make_task(config.task).spec)), end="")
+    return 0
+
+
+def default_run_dir(algorithm: str, task: str) -> Path:
+    """``runs/lica-smax-3m-20260101-120000-123``: the time to the millisecond."""
+    import datetime
+
+    now = datetime.datetime.now()
+    stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+    return Path("runs") / f"{algorithm}-{re.sub('[^A-Za-z0-9_.]+', '-', task)}-{stamp}"

@@ -1,0 +1,147 @@
+"""What is checked of a configuration before anything compiles, all of it told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from typing import Any
+
+import numpy as np
+
+from lica_jax.algorithms import algorithm_names, find_algorithm
+from lica_jax.config.schema import TrainConfig, iterations_per_chunk, steps_per_iteration
+from lica_jax.envs.registry import task_plugin
+from lica_jax.errors import UserError
+from lica_jax.types import TaskSpec, numbers
+
+MAX_EPISODES = 1_000_000  # of one evaluation; their figures are kept until its end
+
+
+def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
+    """Fills in what the task decides, then checks everything; raises one ``UserError``."""
+    hp, timeout = config.hp, config.timeout_is_terminal
+    if getattr(hp, "reward_scale", 0) is None:
+        hp = dataclasses.replace(hp, reward_scale=spec.reward_scale)
+    for name, facts in numbers(hp).items():
+        if facts.start and getattr(hp, name) is None:
+            hp = dataclasses.replace(hp, **{name: getattr(hp, facts.start)})
+    if timeout is None:
+        timeout = spec.timeout_is_terminal
+    foreign = [find_algorithm(config.algorithm).plugin, task_plugin(config.task)]
+    plugins = dict.fromkeys([*config.plugins, *filter(None, foreign)])
+    known = [p for p in plugins if not any(p != q and q.startswith(p + ".") for q in plugins)]
+    config = dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout, plugins=tuple(known))
+    found = problems(config, spec)
+    if found:
+        raise UserError("invalid configuration:\n" + "\n".join(f"  - {line}" for line in found))
+    return config
+
+
+def reward_scale(config: TrainConfig, spec: TaskSpec) -> float:
+    """The factor on rewards that a resolved run learns with."""
+    return getattr(config.hp, "reward_scale", spec.reward_scale)
+
+
+def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
+    """Everything wrong with a configuration, one line each with the value and what is allowed."""
+    out = _count_problems(config) + _seed_problems(config.seeds)
+    out += [] if out else _budget_problems(config, spec)
+    out += _action_problems(config, spec)
+    algo = config.algo
+    if hasattr(algo, "problems"):
+        out += algo.problems(spec, config.collect)
+    return out + hparam_problems(config.hp)
+
+
+def _count_problems(config: TrainConfig) -> list[str]:
+    out: list[str] = []
+
+    def at_least(name: str, value: float, low: float) -> None:
+        if not value >= low:
+            out.append(f"{name} must be at least {low}, got {value}")
+
+    collect = config.collect
+    if collect.mode not in ("episode", "steps"):
+        out.append(f'collect.mode must be "episode" or "steps", got {collect.mode!r}')
+    at_least("collect.envs", collect.envs, 1)
+    at_least("collect.length", collect.length, 1)
+    at_least("eval.interval", config.eval.interval, 1)
+    for name in ("episodes", "final_episodes"):
+        at_least(f"eval.{name}", count := getattr(config.eval, name), 1)
+        if count > MAX_EPISODES:
+            out.append(f"eval.{name} must be at most {MAX_EPISODES:,}, got {count}")
+    at_least("checkpoint.every_seconds", config.checkpoint.every_seconds, 0)
+    at_least("checkpoint.keep", config.checkpoint.keep, 1)
+    at_least("log_interval", config.log_interval, 1)
+    return out
+
+
+def _seed_problems(seeds: tuple[int, ...]) -> list[str]:
+    out = []
+    if not seeds:
+        out.append("seeds must name at least one seed")
+    elif len(set(seeds)) < len(seeds):
+        out.append(f"seeds must differ, got {list(seeds)}")
+    for seed in seeds:
+        if not 0 <= seed < 2**31:
+            out.append(f"a seed must be within 0 and 2^31 - 1, got {seed}")
+    return out
+
+
+def _budget_problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
+    out = []
+    one = steps_per_iteration(config.collect, spec)
+    if config.total_steps < one:
+        out.append(
+            f"total_steps must be at least one iteration, {one} env steps "
+            f"({config.collect.envs} environments), got {config.total_steps}"
+        )
+    if config.total_steps + one * iterations_per_chunk(config, spec) >= 2**32:
+        out.append(
+            f"total_steps and log_interval together must be below 2^32, got "
+            f"{config.total_steps} and {config.log_interval}"
+        )
+    return out
+
+
+def _action_problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
+    kind = "continuous" if spec.continuous else "discrete"
+    if kind in find_algorithm(config.algorithm).actions:
+        return []
+    able = [name for name in algorithm_names() if kind in find_algorithm(name).actions]
+    other = "discrete actions" if spec.continuous else "continuous actions"
+    return [
+        f"{config.algorithm} chooses among {other}; {spec.name} has {kind} ones: "
+        f"use {', '.join(able)}"
+    ]
+
+
+def hparam_problems(hp: Any) -> list[str]:
+    """Hyper-parameters that are not finite or out of range."""
+    out = []
+    facts_of, hints = numbers(hp), typing.get_type_hints(type(hp))
+    for name, facts in facts_of.items():
+        value = getattr(hp, name)
+        if value is None and type(None) in typing.get_args(hints[name]):
+            continue
+        # What the arrays of a run hold: int32 and float32.
+        largest = 2**31 - 1 if isinstance(value, int) else float(np.finfo(np.float32).max)
+        low, high = facts.low, facts.high
+        if not math.isfinite(value):
+            out.append(f"hp.{name} must be a finite number, got {value}")
+        elif abs(value) > largest:
+            out.append(f"hp.{name} must be at most {largest:.10g}, got {value}")
+        elif (low is not None and value < low) or (high is not None and value > high):
+            out.append(f"hp.{name} must be {_wanted(low, high)}, got {value}")
+    for name, facts in facts_of.items():
+        changes = facts.start and getattr(hp, name) != getattr(hp, facts.start)
+        if changes and getattr(hp, facts.steps) == 0:
+            out.append(f"hp.{name} needs hp.{facts.steps}, over which to go there")
+    return out
+
+
+def _wanted(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"at most {high:g}"
+    return f"at least {low:g}" if high is None else f"within {low} and {high}"

@@ -1,0 +1,50 @@
+"""Tasks in JAX: everything in compiled programs, nothing to open."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from jaxtyping import PRNGKeyArray, PyTree
+
+from lica_jax.engines.base import Engine, Stop, never
+from lica_jax.training.evaluation import MODES, Evaluator
+from lica_jax.training.loop import batch_runs, make_run
+from lica_jax.training.memory import training_bytes
+from lica_jax.types import Algorithm, Collect, Task, TaskSpec
+
+
+class CompiledEngine(Engine):
+    """Runs of a task in JAX. Compiles each program when it is first used."""
+
+    def __init__(
+        self, algo: Algorithm, task: Task, *, collect: Collect, n_runs: int,
+        timeout_is_terminal: bool, eval_episodes: int,
+    ):  # fmt: skip
+        self._algo, self._task, self._collect, self._n = algo, task, collect, n_runs
+        self._run = make_run(algo, task, collect, timeout_is_terminal)
+        self._init, self._chunk = batch_runs(*self._run, n_runs)
+        self._evaluate = Evaluator(algo, task, n_runs, eval_episodes)
+
+    @cached_property
+    def needs(self) -> dict[str, int]:
+        return training_bytes(self._algo, self._task, self._collect, self._run[0], self._n)
+
+    def open(self) -> TaskSpec:
+        return self._task.spec
+
+    def init(self, keys: PRNGKeyArray) -> PyTree:
+        return self._init(keys)
+
+    def chunk(
+        self, states: PyTree, hps: PyTree, iterations: int, stop: Stop = never
+    ) -> tuple[PyTree, PyTree]:
+        del stop  # a compiled call is not interrupted
+        return self._chunk(states, hps, iterations)
+
+    def evaluate(
+        self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
+        modes: tuple[str, ...] = MODES, stop: Stop = never,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        del stop
+        return self._evaluate(params, keys, hp, episodes, modes)

@@ -1,0 +1,111 @@
+"""The grammar of task names, and what a family of tasks offers. Imports no environment.
+
+``family/name``, then the options that are not the default: ``smax/2s3z:backend=jaxmarl``. A task
+that is an object of somebody's own goes by its import path: ``my_package.tasks:Switches``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lica_jax.errors import UserError, unknown
+
+
+class Free(NamedTuple):
+    """An option that takes more than a few words; ``parse`` gives a value's one spelling, or raises
+    ``ValueError``."""
+
+    default: str
+    parse: Callable[[str], str]
+
+
+Choice = tuple[str, ...] | Free
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tasks that are made in one place and share the first part of their names.
+
+    Attributes:
+      names: the tasks that `lica-jax list` shows, without the family's name.
+      make: ``make(name, **options) -> Task`` for a name of the family's and options as text, of
+        which those that are left out have their default. Raises ``UserError``.
+      describe: ``describe(name) -> str``, one line about a task.
+      match: whether the family knows a name that is not in ``names`` (tasks of any size).
+      options: the options by name: the values that there are, the default first, or `Free`.
+      options_of: the one task that takes them, where not all of them do.
+      patience: options that change nothing of what is played, so that a resumed run may change
+        them.
+      plugin: the package that registered it; "" for those of this library.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[..., Any]
+    describe: Callable[[str], str] = lambda name: ""
+    match: Callable[[str], bool] = lambda name: False
+    options: Mapping[str, Choice] = field(default_factory=dict)
+    options_of: str = "*"
+    patience: tuple[str, ...] = ()
+    plugin: str = ""
+
+    def knows(self, name: str) -> bool:
+        """Whether it has a task of that name."""
+        return name in self.names or self.match(name)
+
+
+def plain_name(name: str) -> str:
+    """A task's name without its options."""
+    return name.partition(":")[0]
+
+
+def name_with(name: str, known: Mapping[str, Choice], options: Mapping[str, str]) -> str:
+    """A task's name with those of its options that are not the default, in the family's order."""
+    changed = {k: options[k] for k, v in known.items() if options.get(k, v[0]) != v[0]}
+    return name + (":" + ",".join(f"{k}={v}" for k, v in changed.items()) if changed else "")
+
+
+def parsed_options(name: str) -> dict[str, str]:
+    """The options that a name spells out; raises ``UserError`` where they are not ``a=x,b=y``."""
+    plain, _, text = name.partition(":")
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(key and sep and value for key, sep, value in pairs):
+        raise UserError(f"task {plain!r}: options are written as {plain}:a=x,b=y")
+    twice = [key for i, (key, *_) in enumerate(pairs) if key in (k for k, *_ in pairs[:i])]
+    if twice:
+        raise UserError(f"task {plain!r}: option {twice[0]} is given twice")
+    return {key: value for key, _, value in pairs}
+
+
+def checked_options(
+    name: str, known: Mapping[str, Choice], options: Mapping[str, str]
+) -> dict[str, str]:
+    """``options`` in their one spelling; raises ``UserError`` for those that a task lacks."""
+    out = {}
+    for key, value in options.items():
+        if key not in known:
+            raise unknown(f"option of task {name}", key, known)
+        choice = known[key]
+        if isinstance(choice, Free):
+            try:
+                out[key] = choice.parse(value)
+            except ValueError:
+                raise UserError(
+                    f"option {key} of task {name} cannot be {value!r}; its default is "
+                    f"{choice.default}"
+                ) from None
+        elif value in choice:
+            out[key] = value
+        else:
+            raise unknown(f"value of option {key} of task {name}", value, choice)
+    return out
+
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a task's name is where an object is found (``module:Name``), not a registered name."""
+    return _IMPORT_PATH.fullmatch(name) is not None

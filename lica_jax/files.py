@@ -1,0 +1,49 @@
+"""Plain files: JSON that is whole or not there, and folders to write into."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lica_jax.errors import UserError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON through a temporary file, so that a reader never sees half of it."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    scratch.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """Arrays and numpy numbers as Python ones; non-finite numbers as None (JSON has no NaN)."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic)) or _is_jax_array(value):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _is_jax_array(value: Any) -> bool:
+    jax = sys.modules.get("jax")  # whoever holds one has imported it
+    return jax is not None and isinstance(value, jax.Array)
+
+
+def make_folder(folder: Path, name: str) -> None:
+    """Creates a folder to write into; ``UserError``, which calls it ``name``, where that cannot
+    be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{name} cannot be written: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{name} cannot be written")

@@ -1,0 +1,199 @@
+"""What is going to be trained: every decision made, and everything refused that can be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from lica_jax.algorithms import make_algorithm
+from lica_jax.config import (
+    TrainConfig,
+    iterations_per_chunk,
+    merge,
+    resolve,
+    steps_per_iteration,
+)
+from lica_jax.engines.base import Engine
+from lica_jax.engines.games import HostTask, is_host_task
+from lica_jax.engines.make import make_engine
+from lica_jax.envs.checks import task_problems
+from lica_jax.envs.registry import check_known_task, make_task
+from lica_jax.errors import UserError
+from lica_jax.runs import directory
+from lica_jax.training.loop import stack_hparams
+from lica_jax.training.memory import check_fits
+from lica_jax.types import Algorithm, Task
+
+
+class Run(NamedTuple):
+    """One of the runs that are trained together: they share every static choice."""
+
+    seed: int
+    hp: Any  # the algorithm's ``HParams``
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a session does.
+
+    Attributes:
+      config: resolved; its ``hp`` and ``seeds`` are those of ``runs`` where nothing else is asked.
+      task, algo: what is played and learned.
+      engine: how; nothing is opened or compiled yet.
+      runs: what is trained side by side, at least one.
+      run_dir: where to write; None for nowhere.
+      resume: go on from what is there.
+    """
+
+    config: TrainConfig
+    task: Task | HostTask
+    algo: Algorithm
+    engine: Engine
+    runs: tuple[Run, ...]
+    run_dir: Path | None = None
+    resume: bool = False
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.seed for run in self.runs]
+
+    @cached_property
+    def swept(self) -> list[str]:
+        """The hyper-parameters in which the runs differ."""
+        names = [f.name for f in dataclasses.fields(self.config.hp)]
+        return [k for k in names if len({getattr(run.hp, k) for run in self.runs}) > 1]
+
+    @cached_property
+    def labels(self) -> list[dict[str, Any]]:
+        """What tells the runs apart, in rows and results: their seeds, and where hyper-parameters
+        differ the number of the run and those as well."""
+        if not self.swept:
+            return [{"seed": run.seed} for run in self.runs]
+        return [
+            {"run": i, "seed": run.seed} | {f"hp.{k}": getattr(run.hp, k) for k in self.swept}
+            for i, run in enumerate(self.runs)
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """A word for each run: ``seed3``, or ``run2`` where hyper-parameters differ."""
+        if self.swept:
+            return [f"run{i}" for i in range(len(self.runs))]
+        return [f"seed{seed}" for seed in self.seeds]
+
+    @property
+    def hparams(self) -> PyTree:
+        """The numbers of all runs ``[R]``."""
+        return stack_hparams([run.hp for run in self.runs])
+
+    @property
+    def keys(self) -> PRNGKeyArray:
+        """Every run's key ``[R]``."""
+        return jax.vmap(jax.random.key)(jnp.array(self.seeds, jnp.uint32))
+
+    @property
+    def iterations(self) -> int:
+        """Of one compiled call."""
+        return iterations_per_chunk(self.config, self.task.spec)
+
+    @property
+    def chunk_steps(self) -> int:
+        """The most env steps of a run that one compiled call can take."""
+        return self.iterations * steps_per_iteration(self.config.collect, self.task.spec)
+
+
+def make_plan(
+    config: TrainConfig, run_dir: Path | None = None, *, resume: bool = False,
+    task: Task | HostTask | None = None, runs: Sequence[Run] | None = None,
+) -> Plan:  # fmt: skip
+    """Makes all decisions about a session and refuses what cannot be done; compiles nothing.
+
+    Args:
+      config: what to train; need not be resolved.
+      run_dir: where to write; created where it is not there, nothing is written into it.
+      resume: go on from what is there.
+      task: the task itself, where ``config.task`` is only its reference.
+      runs: what to train side by side; by default a run for each of ``config.seeds`` with
+        ``config.hp``.
+
+    Raises:
+      UserError: bad input, a directory that cannot be used, or too little memory.
+    """
+    if resume and run_dir is None:
+        raise UserError("resume needs a run directory")
+    if resume:
+        directory.check_names(run_dir, config.algorithm, config.task)
+    if task is None:
+        check_known_task(config.task, config.plugins)
+        task = make_task(config.task)
+    if not is_host_task(task) and not type(task).__module__.startswith("lica_jax."):
+        _check_shapes(task)
+    config = resolve(config, task.spec)
+    if resume and runs is None:
+        runs = _runs_of(directory.read_runs(run_dir), config)
+    runs = tuple(runs or (Run(seed, config.hp) for seed in config.seeds))
+    runs = tuple(Run(run.seed, resolve_hp(config, run.hp, task)) for run in runs)
+    if len(set(runs)) < len(runs):
+        raise UserError("two runs have the same seed and hyper-parameters")
+    if config.eval.save_replay and not is_host_task(task):
+        raise UserError(f"eval.save_replay: only smac/ tasks have replays, not {config.task}")
+    if config.eval.save_replay and run_dir is None:
+        raise UserError("eval.save_replay needs a run directory to write to")
+    algo = make_algorithm(config.algorithm, task.spec, config.algo)
+    # A resumed run's games are others than those played before.
+    starts = directory.starts(run_dir) if resume else 0
+    seeds = tuple(run.seed for run in runs)
+    engine = make_engine(
+        algo, task, collect=config.collect, n_runs=len(runs),
+        timeout_is_terminal=config.timeout_is_terminal, eval_episodes=config.eval.episodes,
+        seed=f"{seeds}/{starts}",
+    )  # fmt: skip
+    check_fits(engine.needs)
+    plan = Plan(config, task, algo, engine, runs, run_dir, resume)
+    if run_dir is not None and resume:
+        directory.check_same(run_dir, config, stored_runs(plan))
+    elif run_dir is not None:
+        directory.check_new(run_dir)
+    return plan
+
+
+def _check_shapes(task: Task) -> None:
+    """Refuses somebody's task whose arrays are not what its spec says."""
+    if found := task_problems(task):
+        name = getattr(task.spec, "name", type(task).__name__)
+        raise UserError(
+            f"task {name} cannot be trained (lica_jax.testing.check_task looks for more):\n"
+            + "\n".join(f"  - {line}" for line in found)
+        )
+
+
+def resolve_hp(config: TrainConfig, hp: Any, task: Task | HostTask) -> Any:
+    """A run's numbers as `resolve` leaves them; raises ``UserError`` for those out of range."""
+    if hp is config.hp:
+        return hp
+    return resolve(dataclasses.replace(config, hp=hp), task.spec).hp
+
+
+def stored_runs(plan: Plan) -> list[dict[str, Any]] | None:
+    """What a run directory keeps of the runs beside the configuration; None where that says it."""
+    if not plan.swept:
+        return None
+    return [{"seed": run.seed, "hp": dataclasses.asdict(run.hp)} for run in plan.runs]
+
+
+def _runs_of(stored: Sequence[Mapping[str, Any]] | None, config: TrainConfig) -> list[Run] | None:
+    """The inverse of `stored_runs`."""
+    if stored is None:
+        return None
+    try:
+        return [Run(int(row["seed"]), merge(config.hp, row["hp"], "hp")) for row in stored]
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(f"the stored runs are damaged: {error}") from None

@@ -1,0 +1,63 @@
+"""When checkpoints are written, and what is in one."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from flax import struct
+from jaxtyping import PyTree
+
+from lica_jax.config import CheckpointConfig
+from lica_jax.runs import directory
+from lica_jax.runs.best import Best
+from lica_jax.runs.checkpoint import Checkpointer
+from lica_jax.runs.state import HostState
+
+
+@struct.dataclass
+class Arrays:
+    """The arrays of a checkpoint."""
+
+    state: PyTree  # `RunState` of all runs
+    best: Best
+
+
+class Saver:
+    """Writes checkpoints, at most as often as is asked; none without a directory."""
+
+    def __init__(self, run_dir: Path | None, config: CheckpointConfig):
+        self._every = config.every_seconds
+        self._files = None
+        if run_dir is not None:
+            self._files = Checkpointer(run_dir / directory.CHECKPOINTS, config.keep)
+        self._last, self._took = time.monotonic(), 0.0
+
+    def restore(self, run_dir: Path, like: Arrays) -> tuple[Arrays, HostState] | None:
+        """The latest checkpoint; None of a run that was killed before its first, and has nothing to
+        lose. ``like`` gives shapes. Raises ``UserError`` where there should be one."""
+        if self._files.latest() is None and directory.never_started(run_dir):
+            return None
+        arrays, stored = self._files.restore(like)
+        return arrays, HostState.of(stored)
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        # A large replay takes seconds to write: a tenth of the time at most.
+        shortest = max(self._every, 10 * self._took) if self._every else 0
+        return self._files is not None and time.monotonic() - self._last >= shortest
+
+    def save(self, update: int, arrays: Arrays, host: HostState, score: float | None) -> None:
+        """Starts writing; ``score`` of an update that has just been evaluated."""
+        if self._files is None:
+            return
+        started = time.monotonic()
+        self._files.save(update, arrays, dataclasses.asdict(host), score)
+        self._last = time.monotonic()
+        self._took = self._last - started
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        if self._files is not None:
+            self._files.close()

@@ -1,0 +1,56 @@
+"""What a session came to, as ``result.json`` holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lica_jax.config import reward_scale
+from lica_jax.runs.best import Best
+from lica_jax.runs.plan import Plan
+from lica_jax.runs.state import Counters
+from lica_jax.training.evaluation import score
+from lica_jax.types import TaskSpec
+
+Summary = dict[str, dict[str, Any]]  # {"greedy": figures, "sampled": figures}, of one run
+
+
+def describe(
+    plan: Plan, spec: TaskSpec, counters: Counters, best: Best, random: Any, *,
+    interrupted: bool, genuine: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """What is known without a last evaluation; lists have an entry for every run."""
+    config = plan.config
+    return {
+        "algorithm": config.algorithm, "task": config.task, "task_source": spec.source,
+        "seeds": plan.seeds, **({"runs": plan.labels} if plan.swept else {}),
+        "env_steps": counters.env_steps, "updates": counters.updates,
+        "failed_at_update": [int(u) if u >= 0 else None for u in counters.failed_at],
+        "reward_scale": reward_scale(config, spec), "random": random, "interrupted": interrupted,
+        **({} if genuine else {"test_double": True}),
+        **_best(plan, np.asarray(best.score)),
+    }  # fmt: skip
+
+
+def final_figures(
+    plan: Plan, spec: TaskSpec, best: Best, last: list[Summary], absolute: list[Summary]
+) -> dict[str, Any]:
+    """The last policies and the best ones (the absolute metric), on fresh episodes."""
+    steps = np.asarray(best.env_steps)
+    ranking = [score(figures["greedy"], spec) for figures in absolute]
+    return _best(plan, ranking) | {
+        "final": last,
+        "best": [dict(figures, env_steps=int(steps[i])) for i, figures in enumerate(absolute)],
+    }
+
+
+def _best(plan: Plan, scores: Any) -> dict[str, int]:
+    """Which run has the best policy."""
+    i = int(np.argmax(scores))
+    return {"best_seed": plan.seeds[i], **({"best_run": i} if plan.swept else {})}
+
+
+def best_run(plan: Plan, summary: dict[str, Any]) -> int:
+    """The number of the run that a summary calls the best."""
+    return summary["best_run"] if plan.swept else plan.seeds.index(summary["best_seed"])

@@ -1,0 +1,263 @@
+"""What every algorithm must do, in words where it does not."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from lica_jax.algorithms.registry import (
+    algorithm_module,
+    algorithm_names,
+    find_algorithm,
+    make_algorithm,
+    register_algorithm,
+)
+from lica_jax.api import Result, train
+from lica_jax.config import TrainConfig, load_config, resolve
+from lica_jax.envs import make_task
+from lica_jax.errors import UserError
+from lica_jax.policy import load_policy
+from lica_jax.training.evaluation import random_hparams, random_params
+from lica_jax.training.loop import make_run, stack_hparams
+from lica_jax.types import Algorithm, Progress, Task
+
+ENVS = 5
+DRAWS = 3000  # of the uniformly random policy, on a game of nine joint actions
+SMALL = {
+    "total_steps": 512, "seeds": (3, 5), "collect": {"mode": "steps", "envs": 4, "length": 4},
+    "log_interval": 32, "eval": {"interval": 256, "episodes": 8, "final_episodes": 16},
+}  # fmt: skip
+
+
+def check_algorithm(
+    algorithm: str | ModuleType, task: str = "probe/match", *, trained: bool = True,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Trains an algorithm for a moment and looks for whatever the library could not cope with.
+
+    Shapes and types of what it acts and learns with; that unavailable actions are never chosen,
+    greedy play does not depend on the key, and play at all-zero parameters is uniform (the random
+    policy of reports). With ``trained``: half a run, resumed, equals a whole one bitwise; seeds
+    differ; figures are finite; and an exported policy plays as the trained one does.
+
+    Args:
+      algorithm: a registered name, or a module, which is registered under the last part of its
+        name where it is not registered yet.
+      task: one that the algorithm can play, with discrete actions and short episodes.
+      trained: whether to train too, which takes some ten seconds.
+      settings: as for ``train``, for example a small ``algo={"hidden": 8}``.
+
+    Raises:
+      UserError: everything that is wrong, a line each.
+    """
+    name = _registered(algorithm)
+    algorithm_module(name)
+    config = load_config(name, task, **(SMALL | settings))
+    world = make_task(task)
+    config = resolve(config, world.spec)
+    algo = make_algorithm(name, world.spec, config.algo)
+    found = _interface_problems(algo, world, config)
+    if not found:
+        found += _acting_problems(algo, world) + _uniform_problems(name, config)
+    if trained and not found:
+        with tempfile.TemporaryDirectory() as folder:
+            found += _training_problems(config, Path(folder) / "run")
+    if found:
+        lines = "\n".join(f"  - {line}" for line in found)
+        raise UserError(f"algorithm {name} does not conform:\n{lines}")
+
+
+def _registered(algorithm: str | ModuleType) -> str:
+    """The algorithm's registered name."""
+    if not isinstance(algorithm, ModuleType):
+        return algorithm
+    for name in algorithm_names():
+        if find_algorithm(name).module == algorithm.__name__:
+            return name
+    name = algorithm.__name__.rpartition(".")[2]
+    register_algorithm(name, algorithm)
+    return name
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def _interface_problems(algo: Algorithm, task: Task, config: TrainConfig) -> list[str]:
+    """What is wrong with an algorithm's functions, from shapes alone."""
+    if not isinstance(algo, Algorithm):
+        return [f"make must return a lica_jax.types.Algorithm, got {type(algo).__name__}"]
+    out: list[str] = []
+    key = jax.random.key(0)
+    learner = _shapes(out, "init(key)", algo.init, key)
+    carry = _shapes(out, "initial_carry(batch)", partial(algo.initial_carry, ENVS))
+    if out:
+        return out
+    params = _shapes(out, "policy(learner)", algo.policy, learner)
+    if not jax.tree.leaves(params):
+        out.append("policy(learner) must be the parameters that act needs; there are none")
+    if any(x.shape[:1] != (ENVS,) for x in jax.tree.leaves(carry)):
+        out.append("initial_carry(batch) must have a leading axis of that size in every leaf")
+    if jax.tree.structure(algo.hparams) != jax.tree.structure(type(algo.hparams)()):
+        out.append("hparams must be an HParams with values where its defaults have some")
+    ts = jax.eval_shape(lambda key: jax.vmap(task.reset)(jax.random.split(key, ENVS))[1], key)
+    act = partial(
+        algo.act, hp=config.hp, progress=Progress.finished(), explore=jnp.ones(ENVS, bool)
+    )
+    acted = _shapes(out, "act(params, carry, ts, key, ...)", act, params, carry, ts, key)
+    if acted is None:
+        return out
+    out += _acted_problems(acted, carry, task)
+    return out or _update_problems(algo, task, config, learner)
+
+
+def _shapes(out: list[str], what: str, call: Callable[..., Any], *args: Any) -> PyTree:
+    """The shapes of what a call returns; None, and a line in ``out``, where it fails."""
+    try:
+        return jax.eval_shape(call, *args)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        out.append(f"{what} fails: {type(error).__name__}: {lines[0]}")
+        return None
+
+
+def _acted_problems(acted: Any, carry: PyTree, task: Task) -> list[str]:
+    if not (isinstance(acted, tuple) and len(acted) == 3):
+        return ["act must return (carry, action, extras)"]
+    out = []
+    after, action, extras = acted
+    if jax.tree.map(_kind, after) != jax.tree.map(_kind, carry):
+        out.append("act must return a carry like the one it was given")
+    spec = task.spec
+    wanted = (ENVS, spec.n_agents, *((spec.n_actions,) if spec.continuous else ()))
+    if action.shape != wanted:
+        out.append(f"act must choose actions {list(wanted)} for {ENVS} environments, got "
+                   f"{list(action.shape)}")  # fmt: skip
+    if jnp.issubdtype(action.dtype, jnp.integer) == spec.continuous:
+        out.append(f"actions of {spec.name} cannot be {action.dtype}")
+    if not isinstance(extras, dict) or any(x.shape[:1] != (ENVS,) for x in extras.values()):
+        out.append("act's extras must be a dictionary of arrays with an entry per environment")
+    return out
+
+
+def _kind(x: Any) -> tuple[Any, ...]:
+    return x.shape, x.dtype
+
+
+def _update_problems(
+    algo: Algorithm, task: Task, config: TrainConfig, learner: PyTree
+) -> list[str]:
+    """What an update changes that it must not, and what its metrics lack."""
+    out: list[str] = []
+    seen: list[Any] = []
+
+    def update(learner, traj, key, **rest):
+        after = algo.update(learner, traj, key, **rest)
+        seen.append(after)
+        return after
+
+    init, chunk = make_run(
+        algo._replace(update=update), task, config.collect, config.timeout_is_terminal
+    )
+    state = _shapes(out, "init", init, jax.random.key(0))
+    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp]))
+    if state is not None:
+        _shapes(out, "an iteration of the loop", partial(chunk, iterations=1), state, hp)
+    if not seen or not (isinstance(seen[0], tuple) and len(seen[0]) == 2):
+        return out or ["update must return (learner, metrics)"]
+    after, metrics = seen[0]
+    if jax.tree.structure(after) != jax.tree.structure(learner) or jax.tree.map(
+        _kind, after
+    ) != jax.tree.map(_kind, learner):
+        out.insert(0, "update must return a learner like the one it was given")
+    if not isinstance(metrics, dict) or "loss" not in metrics:
+        return [*out, 'update\'s metrics must have "loss", which is not finite when it went wrong']
+    out += [f"metric {k!r} must be a scalar" for k, x in metrics.items() if jnp.shape(x) != ()]
+    missing = [name for name in algo.metrics if name not in metrics]
+    return out + ([f"metrics names {missing}, which update does not return"] if missing else [])
+
+
+# --- acting --------------------------------------------------------------------------------------
+
+
+def _acting_problems(algo: Algorithm, task: Task) -> list[str]:
+    """Whether actions are available, and depend on the key where they should."""
+    params = algo.policy(jax.jit(algo.init)(jax.random.key(0)))
+    _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), ENVS))
+    if task.spec.continuous:
+        return []
+    ts = ts.replace(avail=ts.avail.at[:, 0, 0].set(False))
+    explore = jnp.arange(ENVS) > 0  # the first environment plays greedily
+    progress = Progress(jnp.zeros(()), jnp.int32(0))
+    carry = algo.initial_carry(ENVS)
+    act = jax.jit(partial(algo.act, params, carry, hp=algo.hparams, progress=progress))
+    played = np.stack(
+        [np.asarray(act(ts, jax.random.key(i), explore=explore)[1]) for i in range(20)]
+    )
+    out = []
+    if np.any(played[:, :, 0] == 0):
+        out.append("an unavailable action was chosen")
+    if np.any(played[:, 0] != played[0, 0]):
+        out.append("greedy play (explore False) must not depend on the key")
+    if np.all(played[:, 1:] == played[0, 1:]):
+        out.append("exploring play (explore True) must depend on the key")
+    return out
+
+
+def _uniform_problems(name: str, config: TrainConfig) -> list[str]:
+    """Zero parameters, and every epsilon at 1: what the random policy of a report is."""
+    task = make_task("game/nonmonotonic")
+    algo = make_algorithm(name, task.spec, config.algo)
+    params = random_params(algo.policy(jax.eval_shape(algo.init, jax.random.key(0))))
+    _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), DRAWS))
+    act = partial(
+        algo.act, hp=random_hparams(algo.hparams), progress=Progress.finished(),
+        explore=jnp.ones(DRAWS, bool),
+    )  # fmt: skip
+    action = jax.jit(act)(params, algo.initial_carry(DRAWS), ts, jax.random.key(2))[1]
+    joint = np.bincount(np.asarray(action @ jnp.array([3, 1])), minlength=9)
+    # Four standard deviations are 69.
+    if np.all(np.abs(joint - DRAWS / 9) < 75):
+        return []
+    return [f"play at all-zero parameters must be uniform; {DRAWS} draws of nine: {joint.tolist()}"]
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def _training_problems(config: TrainConfig, run_dir: Path) -> list[str]:
+    """What goes wrong when it is trained, resumed and exported."""
+    import dataclasses
+
+    half = dataclasses.replace(config, total_steps=config.total_steps // 2)
+    train(half, run_dir=run_dir, display="none")
+    resumed = train(config, run_dir=run_dir, resume=True, display="none")
+    straight = train(config, display="none")
+    out = []
+    if _losses(resumed) != _losses(straight):
+        out.append("half a run, resumed, must equal a whole one: losses differ")
+    if resumed.summary["final"] != straight.summary["final"]:
+        out.append("half a run, resumed, must equal a whole one: final figures differ")
+    if not all(row["loss"] is not None for row in straight.metrics):
+        out.append("a loss is not finite")
+    leaves = jax.tree.leaves(straight.params)
+    if all(np.array_equal(x[0], x[1]) for x in leaves):
+        out.append("two seeds must differ")
+    exported, own = load_policy(run_dir), resumed.policy()
+    spec = straight.spec
+    obs = np.random.default_rng(0).normal(size=(6, spec.n_agents, spec.obs_size))
+    if not np.array_equal(exported.act(obs)[0], own.act(obs)[0]):
+        out.append("an exported policy must play as the trained one does")
+    return out
+
+
+def _losses(result: Result) -> list[tuple[Any, ...]]:
+    return [(row["seed"], row["update"], row["loss"]) for row in result.metrics]
