@@ -119,7 +119,8 @@ class Ours:
         nets, key = lica.make_networks(config, spec), jax.random.key(0)
         trajectory = as_trajectory(data, nets.actor.initial_carry(EPISODES))
         self.inputs = trajectory, jax.tree.map(jnp.asarray, HP)
-        self.learner, self.figures = lica.init(nets, key), {}
+        # Copies, as in the loop: no buffer can be donated twice.
+        self.learner, self.figures = jax.tree.map(jnp.copy, lica.init(nets, key)), {}
         batch = partial(lica.critic_batch, nets)
         functions = {
             "whole": lambda x, t, hp: lica.update(nets, x, t, key, hp=hp, progress=None),

@@ -166,13 +166,7 @@ def evaluate(
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
     policy = policy if isinstance(policy, Policy) else load_policy(policy)
     target = task if is_task(task) else make_task(_known_task(task or policy.about["task"], policy))
-    for name in ("n_agents", "n_actions", "continuous", "obs_size"):
-        have, need = getattr(policy.spec, name), getattr(target.spec, name)
-        if have != need:
-            raise UserError(
-                f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
-                f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
-            )
+    _check_sizes(policy, target)
     _check_state(policy, target)
     games = is_host_task(target)
     if save_replay is not None and not games:
@@ -208,6 +202,17 @@ def _replay_folder(folder: Path) -> Path:
     if any(folder.iterdir()):
         raise UserError(f"{folder} is not empty: choose another folder for the replays")
     return folder
+
+
+def _check_sizes(policy: Policy, target: Task | HostTask) -> None:
+    """What the policy's networks were made for is what the task has."""
+    for name in ("n_agents", "n_actions", "continuous", "obs_size"):
+        have, need = getattr(policy.spec, name), getattr(target.spec, name)
+        if have != need:
+            raise UserError(
+                f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
+                f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
+            )
 
 
 def _check_state(policy: Policy, target: Task | HostTask) -> None:

@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, PyTree
 
 from lica_jax.algorithms.heads import Head, make_head
+from lica_jax.algorithms.settings import AgentSettings
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
 from lica_jax.types import TaskSpec, Trajectory
 
@@ -43,28 +44,25 @@ class Actor(NamedTuple):
     head: Head
 
 
-def make_actor(
-    spec: TaskSpec, *, network: str, hidden: int, share_params: bool, agent_id: bool,
-    last_action: bool,
-) -> Actor:  # fmt: skip
+def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
     """Builds the actor of PyMARL's agents: input ``[obs, one-hot last action, one-hot id]``.
 
     Continuous actions enter as they are.
 
-    With ``share_params`` one network serves all agents; otherwise every leaf of the parameters has
+    With shared parameters one network serves all agents; otherwise every leaf of the parameters has
     a leading axis N.
     """
     n, head = spec.n_agents, make_head(spec)
-    recurrent = network == "gru"
+    recurrent, hidden = config.network == "gru", config.hidden
     module = (RecurrentAgent if recurrent else FeedForwardAgent)(head.n_outputs, hidden)
     # A feed-forward agent has no memory; width 1, since checkpoints hold no arrays of size zero.
     hidden_size = hidden if recurrent else 1
 
     def inputs(obs, previous):
         parts = [obs]
-        if last_action:
+        if config.last_action:
             parts.append(head.encode(previous, obs.dtype))
-        if agent_id:
+        if config.agent_id:
             parts.append(jnp.broadcast_to(jnp.eye(n, dtype=obs.dtype), (*obs.shape[:-1], n)))
         return jnp.concatenate(parts, axis=-1)
 
@@ -77,7 +75,9 @@ def make_actor(
         def init_one(key):
             return module.init(key, x, h, first)
 
-        return init_one(key) if share_params else jax.vmap(init_one)(jax.random.split(key, n))
+        return (
+            init_one(key) if config.share_params else jax.vmap(init_one)(jax.random.split(key, n))
+        )
 
     def initial_carry(batch):
         return ActorCarry(
@@ -87,7 +87,7 @@ def make_actor(
 
     def features(params, obs, previous, first, h):
         x = inputs(obs, previous)
-        if share_params:
+        if config.share_params:
             return module.apply(params, x, h, jnp.broadcast_to(first[..., None], x.shape[:-1]))
         per_agent = jax.vmap(module.apply, in_axes=(0, 2, 1, None), out_axes=(1, 2, 2))
         return per_agent(params, x, h, first)

@@ -137,7 +137,10 @@ def find_algorithm(name: str) -> Entry:
     """What is known of an algorithm; raises ``UserError`` with the nearest names."""
     if name not in _OURS and name not in _REGISTERED and name in entry_points(ALGORITHMS):
         point = entry_points(ALGORITHMS)[name]
-        load_entry_point(point)  # which may say more by registering it itself
+        try:
+            load_entry_point(point)  # which may say more by registering it itself
+        except UserError as error:  # told to those who use it, and no harm to those who do not
+            return Entry(point.module, str(error), plugin=note_package(point.module))
         if name not in _REGISTERED:
             register_algorithm(name, point.module)
     entry = _OURS.get(name) or _REGISTERED.get(name)

@@ -1,4 +1,4 @@
-"""What the settings of every algorithm share: checks, and the replay's."""
+"""What the settings of algorithms share: checks, the agents' networks and the replay."""
 
 from __future__ import annotations
 
@@ -34,6 +34,31 @@ class Settings:
                 said = " or ".join(f'"{w}"' for w in special)
                 out.append(f"algo.{name} must be {said} or at least 1, got {value!r}")
         return out
+
+
+@dataclass(frozen=True)
+class AgentSettings(Settings):
+    """Settings of an algorithm whose agents act on what they observe themselves, for `make_actor`.
+
+    Whether the network is recurrent is a field of the algorithm's own: ``actor``, or whatever
+    ``network`` answers.
+
+    Attributes:
+      hidden: width of the agents' layers and of the GRU.
+      share_params: one network for all agents, or one each.
+      agent_id: append the agent's one-hot index to its input.
+      last_action: append the agent's own previous action to its input.
+    """
+
+    hidden: int = 64
+    share_params: bool = True
+    agent_id: bool = True
+    last_action: bool = True
+
+    @property
+    def network(self) -> str:
+        """The kind of the agents' network, "gru" or "mlp"."""
+        return self.actor
 
 
 @dataclass(frozen=True)

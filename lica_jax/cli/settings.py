@@ -166,7 +166,10 @@ def _attributes(kind: type) -> dict[str, str]:
     import docstring_parser
 
     text = kind.__dict__.get("__doc__") or ""
-    parsed = docstring_parser.parse(text, style=docstring_parser.DocstringStyle.GOOGLE)
+    try:
+        parsed = docstring_parser.parse(text, style=docstring_parser.DocstringStyle.GOOGLE)
+    except docstring_parser.ParseError:  # somebody's, in another style
+        return {}
     return {
         p.arg_name: " ".join((p.description or "").replace("``", "").split()) for p in parsed.params
     }

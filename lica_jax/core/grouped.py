@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 from jaxtyping import Array, Bool, Float, Int
 
+from lica_jax.core.barriers import held
+
 # Rows per block: large enough for matrix products at full speed, small enough that groups of few
 # rows are not mostly padding.
 BLOCK = 128
@@ -222,23 +224,8 @@ def needed_products(
     def run(z, weight, needed):
         n_rows, n_agents, n_actions = needed.shape
         embed = weight.shape[0] // (n_agents * n_actions)
-        width, first = _bundles(n_actions, embed)
+        plan = _plan_needed(needed, embed)
         size = _block_size(n_rows)
-        n_blocks = -(-n_rows // size)
-        wanted = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
-        # Rows that need nothing come first; the last block is filled up with the last row.
-        order = jax.vmap(_by_pattern, in_axes=1)(wanted)  # [N, R]
-        order = jax.vmap(partial(_filled_up, size=size))(order)
-        by_agent = jnp.take_along_axis(wanted.swapaxes(0, 1), order[..., None], axis=1)
-        wanted = jnp.any(by_agent.reshape(n_agents, n_blocks, size, -1), axis=2)
-        begin = jnp.argmax(jnp.any(wanted, axis=-1), axis=1).astype(jnp.int32)
-        end = n_blocks * jnp.any(wanted, axis=(1, 2)).astype(jnp.int32)
-        todo = jnp.argsort(~wanted, axis=-1, stable=True)
-        count = jnp.sum(wanted, axis=-1, dtype=jnp.int32)
-        whole = (count == first.shape[0]).astype(jnp.int32)
-        # An agent whose rows need everything: one product of all of them, in their own order.
-        plain = jnp.min(whole, axis=1)
-        order = jnp.where(plain[:, None] == 1, _filled_up(jnp.arange(n_rows), size), order)
 
         # Loops of no or one step stand for conditionals, which would copy `out`.
         def agent(i, out):
@@ -249,37 +236,79 @@ def needed_products(
                 return jax.lax.dynamic_update_slice_in_dim(out, value[None], i, 0)
 
             def block(b, out):
-                rows = jax.lax.dynamic_slice(order, (i, b * size), (1, size))[0]
-                zb = z.at[rows].get(mode="promise_in_bounds")
+                return _block_products(plan, i, b, z, mine, out)
 
-                def bundle(t, out):
-                    at = (first[todo[i, b, t]] * embed).astype(jnp.int32)
-                    part = jax.lax.dynamic_slice_in_dim(mine, at, width * embed)
-                    return jax.lax.dynamic_update_slice(out, (zb @ part.T)[None], (i, b * size, at))
+            out = jax.lax.fori_loop(0, plan.plain[i], all_rows, out)
+            return jax.lax.fori_loop(plan.begin[i], (1 - plan.plain[i]) * plan.end[i], block, out)
 
-                def everything(t, out):
-                    value = _within(t, zb) @ mine.T
-                    return jax.lax.dynamic_update_slice(
-                        out, value[None], (i, b * size, jnp.int32(0))
-                    )
-
-                out = jax.lax.fori_loop(0, whole[i, b], everything, out)
-                return jax.lax.fori_loop(0, (1 - whole[i, b]) * count[i, b], bundle, out)
-
-            out = jax.lax.fori_loop(0, plain[i], all_rows, out)
-            return jax.lax.fori_loop(begin[i], (1 - plain[i]) * end[i], block, out)
-
-        out = jnp.zeros((n_agents, n_blocks * size, n_actions * embed), z.dtype)
+        out = jnp.zeros((n_agents, plan.order.shape[1], n_actions * embed), z.dtype)
         out = jax.lax.fori_loop(jnp.int32(0), jnp.int32(n_agents), agent, out)[:, :n_rows]
-        return NeededProducts(order[:, :n_rows], out.reshape(n_agents, n_rows, n_actions, embed))
+        products = out.reshape(n_agents, n_rows, n_actions, embed)
+        return NeededProducts(plan.order[:, :n_rows], products)
 
     return run(*map(jax.lax.stop_gradient, (z, weight)), needed)
+
+
+class _Plan(NamedTuple):
+    """Which products `needed_products` computes; R' is R up to a whole number of blocks."""
+
+    order: Int[Array, "N R'"]  # rows by agent, those with equal needs side by side
+    first: Int[Array, " K"]  # the first action of every bundle
+    width: int  # actions in a bundle
+    embed: int  # outputs of an action
+    todo: Int[Array, "N blocks K"]  # bundles of a block, those that are needed first
+    count: Int[Array, "N blocks"]  # how many of them are needed
+    whole: Int[Array, "N blocks"]  # 1 where all are
+    plain: Int[Array, " N"]  # 1 where all are in every block: one product, rows in their own order
+    begin: Int[Array, " N"]  # the first block that needs anything
+    end: Int[Array, " N"]
+
+
+def _plan_needed(needed: Bool[Array, "R N A"], embed: int) -> _Plan:
+    n_rows, n_agents, n_actions = needed.shape
+    width, first = _bundles(n_actions, embed)
+    size = _block_size(n_rows)
+    n_blocks = -(-n_rows // size)
+    wanted = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
+    # Rows that need nothing come first; the last block is filled up with the last row.
+    order = jax.vmap(_by_pattern, in_axes=1)(wanted)  # [N, R]
+    order = jax.vmap(partial(_filled_up, size=size))(order)
+    by_agent = jnp.take_along_axis(wanted.swapaxes(0, 1), order[..., None], axis=1)
+    wanted = jnp.any(by_agent.reshape(n_agents, n_blocks, size, -1), axis=2)
+    begin = jnp.argmax(jnp.any(wanted, axis=-1), axis=1).astype(jnp.int32)
+    end = n_blocks * jnp.any(wanted, axis=(1, 2)).astype(jnp.int32)
+    todo = jnp.argsort(~wanted, axis=-1, stable=True)
+    count = jnp.sum(wanted, axis=-1, dtype=jnp.int32)
+    whole = (count == first.shape[0]).astype(jnp.int32)
+    plain = jnp.min(whole, axis=1)
+    order = jnp.where(plain[:, None] == 1, _filled_up(jnp.arange(n_rows), size), order)
+    return _Plan(order, first, width, embed, todo, count, whole, plain, begin, end)
+
+
+def _block_products(plan: _Plan, i, b, z, mine, out):
+    """``out`` with what block b of agent i needs of ``z mine^T``."""
+    embed, size = plan.embed, _block_size(z.shape[0])
+    rows = jax.lax.dynamic_slice(plan.order, (i, b * size), (1, size))[0]
+    zb = z.at[rows].get(mode="promise_in_bounds")
+
+    def bundle(t, out):
+        at = (plan.first[plan.todo[i, b, t]] * embed).astype(jnp.int32)
+        part = jax.lax.dynamic_slice_in_dim(mine, at, plan.width * embed)
+        return jax.lax.dynamic_update_slice(out, (zb @ part.T)[None], (i, b * size, at))
+
+    def everything(t, out):
+        value = _within(t, zb) @ mine.T
+        return jax.lax.dynamic_update_slice(out, value[None], (i, b * size, jnp.int32(0)))
+
+    whole = plan.whole[i, b]
+    out = jax.lax.fori_loop(0, whole, everything, out)
+    return jax.lax.fori_loop(0, (1 - whole) * plan.count[i, b], bundle, out)
 
 
 def _within(t, x):
     """``x``, tied to a loop's counter: else the compiler moves its products out of the loop, where
     they are computed whether the loop takes a step or not."""
-    return jax.lax.optimization_barrier((t, x))[1]
+    return held((t, x))[1]
 
 
 def _filled_up(x, size):

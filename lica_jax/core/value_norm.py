@@ -27,7 +27,6 @@ class ValueNorm(NamedTuple):
 
 def new_value_norm() -> ValueNorm:
     """Statistics of nothing: mean 0 and standard deviation 1 until the first update."""
-    # Three arrays: the loop donates its buffers, and one buffer cannot be donated twice.
     return ValueNorm(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
 
 

@@ -107,5 +107,5 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z
 
 
 def is_import_path(name: str) -> bool:
-    """Whether a task's name is where an object is found (``module:Name``), not a registered name."""
+    """Whether a task's name is where an object is found: ``module:Name``."""
     return _IMPORT_PATH.fullmatch(name) is not None

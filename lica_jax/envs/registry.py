@@ -89,15 +89,23 @@ def family_of(name: str) -> Family | None:
     return _REGISTERED.get(first)
 
 
+def families() -> dict[str, Family]:
+    """All families by name, but those of installed packages that cannot be imported."""
+    out = {}
+    for first in family_names():
+        with contextlib.suppress(UserError):  # told to those who name it
+            out[first] = family_of(first)
+    return out
+
+
 def task_names() -> list[str]:
     """All registered task names; imports no environment library."""
-    return [f"{first}/{name}" for first in family_names() for name in family_of(first).names]
+    return [f"{first}/{name}" for first, family in families().items() for name in family.names]
 
 
 def task_options() -> dict[str, dict[str, Choice]]:
     """Options by the tasks that take them; of each option the values, the default first."""
-    families = {first: family_of(first) for first in family_names()}
-    return {f"{k}/{f.options_of}": dict(f.options) for k, f in families.items() if f.options}
+    return {f"{k}/{f.options_of}": dict(f.options) for k, f in families().items() if f.options}
 
 
 def describe_task(name: str) -> str:

@@ -107,10 +107,7 @@ class Evaluator:
         # One wave at a time: what all of them hold together has no bound.
         parts = [jax.device_get(self._evaluate(params, fold(keys, i), hp)) for i in waves]
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
-        return [
-            {m: summarise(result[m], run=i) for m in modes}
-            for i in range(self._n)
-        ]
+        return [{m: summarise(result[m], run=i) for m in modes} for i in range(self._n)]
 
 
 def _one_run(evaluate):

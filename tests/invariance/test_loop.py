@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lica_jax import train
-from lica_jax.algorithms import algorithm_names, make_algorithm
+from lica_jax.algorithms import make_algorithm
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.runs.checkpoint import keys_to_data
@@ -169,34 +169,3 @@ def test_a_run_compiles_its_chunk_once(tiny, monkeypatch):
     train("lica", TASK, display="none", **tiny)
     # Once for the memory check's shapes at most, once for the program itself.
     assert len(traces) == 1
-
-
-@pytest.mark.parametrize("name", sorted(algorithm_names()))
-def test_the_interface_of_every_algorithm(name):
-    """What the loop, evaluation, checkpoints and export rely on."""
-    task = make_task("probe/match")
-    algo = make_algorithm(name, task.spec)
-    learner = jax.eval_shape(algo.init, jax.random.key(0))
-    assert all(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(learner))
-    carry = algo.initial_carry(5)
-    assert all(x.shape[0] == 5 for x in jax.tree.leaves(carry))
-    params = algo.policy(jax.jit(algo.init)(jax.random.key(0)))
-    assert jax.tree.leaves(params)
-    _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), 5))
-    from lica_jax.algorithms import algorithm_module
-    from lica_jax.types import Progress
-
-    hp = algorithm_module(name).HParams(reward_scale=1.0)
-    progress = Progress(jnp.zeros(()), jnp.int32(0))
-    call = jax.jit(partial(algo.act, params, carry, hp=hp, progress=progress))
-    ts = ts.replace(avail=ts.avail.at[:, 0, 0].set(False))
-    actions = set()
-    for i in range(20):
-        new_carry, action, _ = call(ts, jax.random.key(i), explore=jnp.arange(5) > 0)
-        assert action.shape == (5, 2) and jnp.issubdtype(action.dtype, jnp.integer)
-        assert jax.tree.structure(new_carry) == jax.tree.structure(carry)
-        assert np.all(action[:, 0] == 1), "an unavailable action was chosen"
-        actions.add(tuple(np.asarray(action[:, 1])))
-    assert len({a[0] for a in actions}) == 1, "greedy play must not depend on the key"
-    assert len(actions) > 1, "exploring play must"
-    assert all(size > 0 for size in algo.scratch_bytes(10).values())

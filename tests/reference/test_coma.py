@@ -67,9 +67,9 @@ def check_critic(g, nets, learner, traj, hp, s):
     valid = np.asarray(traj.valid)
     inputs = counterfactual.inputs_over(nets, traj)
     close(inputs, ours(g, s + "critic_inputs"))
-    judged = nets.critic.apply(learner.target_critic, inputs)
-    close(judged, ours(g, s + "target_critic_q"))
-    close(take_action(judged, traj.action), ours(g, s + "target_q_taken"))
+    target_q = nets.critic.apply(learner.target_critic, inputs)
+    close(target_q, ours(g, s + "target_critic_q"))
+    close(take_action(target_q, traj.action), ours(g, s + "target_q_taken"))
     rows = coma.regression(nets, learner.target_critic, traj, hp)
     close(rows.target[valid], ours(g, s + "targets")[valid])
 

@@ -36,7 +36,7 @@ def test_two_updates(golden):
 
 
 def one_update(g, nets, learner, traj, hp, s):
-    judged, rows = check_judged(g, nets, learner, traj, hp, s)
+    estimates, rows = check_estimates(g, nets, learner, traj, hp, s)
     _, (outputs, taken, shown) = counterfactual.sweep_critic(
         nets, learner.critic.value, learner.critic_opt, rows, hp
     )
@@ -56,7 +56,7 @@ def one_update(g, nets, learner, traj, hp, s):
 
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
     new, metrics = liir.update(nets, learner, traj, jax.random.key(0), hp=hp, progress=progress)
-    check_meta(g, nets, learner, new.actor, judged, traj, hp, s)
+    check_meta(g, nets, learner, new.actor, estimates, traj, hp, s)
     for mine, theirs in STATS.items():
         close(metrics[mine], g[s + theirs], RTOL_STEP)
     close(new.actor, recurrent_agent(g.under(s + "after_agent.")), RTOL_STEP)
@@ -77,23 +77,23 @@ STATS = {
 }  # fmt: skip
 
 
-def check_judged(g, nets, learner, traj, hp, s):
+def check_estimates(g, nets, learner, traj, hp, s):
     """Values, rewards and returns before the update."""
-    judged = liir.judge(nets, learner, traj, hp)
-    rows = liir.regression(judged, traj)
-    close(judged.v_mix, ours(g, s + "target_v_mix"))
-    features = nets.critic.apply(learner.critic.value, judged.inputs, features=True)[1]
+    estimates = liir.estimate(nets, learner, traj, hp)
+    rows = liir.regression(estimates, traj)
+    close(estimates.v_mix, ours(g, s + "target_v_mix"))
+    features = nets.critic.apply(learner.critic.value, estimates.inputs, features=True)[1]
     r_in, v_ex = liir.heads(nets).apply(learner.critic.heads, features)
     close(take_action(r_in, traj.action), ours(g, s + "r_in"))
     close(v_ex[:-1], ours(g, s + "v_ex")[..., 0])
     valid = np.asarray(traj.valid)
-    close(judged.mixed[valid], ours(g, s + "targets_mix")[valid])
-    close(judged.extrinsic[valid], ours(g, s + "targets_ex")[valid][..., 0])
-    close(judged.advantage, ours(g, s + "adv_ex")[..., 0])
-    return judged, rows
+    close(estimates.mixed[valid], ours(g, s + "targets_mix")[valid])
+    close(estimates.extrinsic[valid], ours(g, s + "targets_ex")[valid][..., 0])
+    close(estimates.advantage, ours(g, s + "adv_ex")[..., 0])
+    return estimates, rows
 
 
-def check_meta(g, nets, learner, new_actor, judged, traj, hp, s):
+def check_meta(g, nets, learner, new_actor, estimates, traj, hp, s):
     """Both policy gradients, their product, and the gradient of the heads."""
     floor = g.cfg("epsilon")
 
@@ -105,13 +105,13 @@ def check_meta(g, nets, learner, new_actor, judged, traj, hp, s):
     close(grads, recurrent_agent(g.under(s + "pg1_grad.")))
     behaviour = liir.alive_log_taken(counterfactual.policy(nets, learner.actor, traj, floor), traj)
     value, grads = jax.value_and_grad(liir.extrinsic_objective)(
-        new_actor, nets, behaviour, judged.advantage, traj, floor
+        new_actor, nets, behaviour, estimates.advantage, traj, floor
     )
     close(value, g[s + "pg_loss2"], RTOL_STEP)
     close(grads, recurrent_agent(g.under(s + "pg2_grad.")), RTOL_STEP)
-    weight = liir.credit(nets, learner.actor, new_actor, judged.advantage, traj, floor)
+    weight = liir.credit(nets, learner.actor, new_actor, estimates.advantage, traj, floor)
     close(-weight, np.full(weight.shape, g[s + "grad_total"]), RTOL_STEP)
     grads = jax.grad(liir.intrinsic_objective, has_aux=True)(
-        learner.critic.heads, nets, judged, weight, traj, hp
+        learner.critic.heads, nets, estimates, weight, traj, hp
     )[0]
     close(grads, intrinsic_heads(g.under(s + "intrinsic_grad.")), RTOL_STEP)

@@ -69,7 +69,7 @@ def rows_of(batch, nets):
     return jax.tree.map(jnp.asarray, rows)
 
 
-def chance(phase, nets, term):
+def noise_of(phase, nets, term):
     """The permutations of one term; nothing else is random in a pass."""
     if not isinstance(nets.config, sqddpg.Config):
         return ()
@@ -87,19 +87,24 @@ def critic_targets(g, nets, learner, rows, phase, hp):
     else:
         following = per_agent.next_actions(nets, learner.target.actor, rows.next_obs, ANY_KEY)
         close(following, phase["target_next_actions"])
-    of = chance(phase, nets, "target")
-    return per_agent.td_targets(nets, learner.target.critic, rows, following, of, hp)
+    noise = noise_of(phase, nets, "target")
+    return per_agent.td_targets(nets, learner.target.critic, rows, following, noise, hp)
 
 
 def check_losses(g, nets, learner, rows, phase, hp):
     """Both losses of every agent; the reference evaluates them before and after the critic step."""
     y = critic_targets(g, nets, learner, rows, phase, hp)
     value, value_grads, _ = per_agent.own_gradients(
-        per_agent.critic_losses, nets, learner.params.critic, rows, y, chance(phase, nets, "value")
+        per_agent.critic_losses,
+        nets,
+        learner.params.critic,
+        rows,
+        y,
+        noise_of(phase, nets, "value"),
     )
     _, policy_grads, aux = per_agent.own_gradients(
         per_agent.actor_losses, nets, learner.params.actor, learner.params.critic, rows,
-        chance(phase, nets, "policy"), hp,
+        noise_of(phase, nets, "policy"), hp,
     )  # fmt: skip
     close(value, phase["value_loss_per_agent"])
     close(aux["policy_losses"], phase["action_loss_per_agent"])
@@ -130,8 +135,8 @@ def one_update(g, nets, learner, rows, hp, s):
     phase = g.under(f"{s}value.")
     y, grads, _ = check_losses(g, nets, learner, rows, phase, hp)
     close(grads, stacked(phase.under("grad_preclip.")))
-    of = chance(phase, nets, "value")
-    learner, metrics = per_agent.critic_step(nets, learner, rows, y, of, hp)
+    noise = noise_of(phase, nets, "value")
+    learner, metrics = per_agent.critic_step(nets, learner, rows, y, noise, hp)
     close(metrics["value_loss"], phase["stat.value_loss"])
     after = params_of(g, nets, f"{s}after_value.policy.", f"{s}after_value.value.")
     close(learner.params, after, RTOL_STEP)
@@ -140,8 +145,8 @@ def one_update(g, nets, learner, rows, hp, s):
     _, _, grads = check_losses(g, nets, learner, rows, phase, hp)
     close(grads, stacked(phase.under("grad_preclip.")))
     logits = nets.actor.apply(learner.params.actor, rows.obs)
-    of = chance(phase, nets, "policy")
-    learner, metrics = per_agent.actor_step(nets, learner, rows, of, hp)
+    noise = noise_of(phase, nets, "policy")
+    learner, metrics = per_agent.actor_step(nets, learner, rows, noise, hp)
     close(metrics["policy_loss"], phase["stat.action_loss"])
     # The reference notes the last agent's entropy only, summed over rows.
     entropy = categorical_entropy(logits[:, -1], jnp.ones(logits[:, -1].shape, bool))

@@ -54,10 +54,10 @@ def one_update(g, nets, learner, traj, hp, s, episodes):
         return np.moveaxis(g[s + key], 1, 0)
 
     valid = np.asarray(traj.valid)
-    seen = qtran.look(learner.params, nets, learner.target, traj)
+    unrolled = qtran.unroll_agents(learner.params, nets, learner.target, traj)
     slots = np.concatenate([valid, np.zeros_like(valid[:1])])
-    close(seen.q[slots], theirs("q_values")[slots])
-    close(seen.features[slots], theirs("hidden")[slots])
+    close(unrolled.q[slots], theirs("q_values")[slots])
+    close(unrolled.features[slots], theirs("hidden")[slots])
     (loss, _), grads = jax.value_and_grad(nets.objective, has_aux=True)(
         learner.params, nets, learner.target, traj, hp
     )

@@ -111,7 +111,7 @@ def test_the_critic_learns_from_the_action_and_from_the_policy():
 
     def value(outputs):
         avail = jnp.ones((1, 1, 2, 3), bool)
-        return lica._judge_points(nets, critic, batch, outputs, avail, None)[0].sum()
+        return lica._point_terms(nets, critic, batch, outputs, avail, None)[0].sum()
 
     assert np.all(jax.grad(value)(outputs) != 0)
     action = jnp.zeros((2, 1, 2, 3))

@@ -91,9 +91,9 @@ def test_advantages_are_standardised_over_what_counts():
 # --- the meta gradient ---------------------------------------------------------------------------
 
 
-def inner_step(nets, learner, judged, traj, floor, lr, params):
+def inner_step(nets, learner, estimates, traj, floor, lr, params):
     """theta' as a function of the heads: a plain step along E[log pi G_mix]."""
-    mixed, _ = liir.mixed_returns(params, nets, judged.features, judged.v_mix, traj, HP)
+    mixed, _ = liir.mixed_returns(params, nets, estimates.features, estimates.v_mix, traj, HP)
 
     def objective(actor):
         probs = counterfactual.policy(nets, actor, traj, floor)
@@ -108,7 +108,7 @@ def inner_step(nets, learner, judged, traj, floor, lr, params):
 def meta_case(n_agents=2, length=5, envs=3, floor=0.3, **config):
     """``(J_ex of theta'(heads), gradient of the meta objective at theta', heads)``."""
     nets, learner, traj = setting(n_agents, length, envs, **config)
-    judged = jax.jit(partial(liir.judge, nets))(learner, traj, HP)
+    estimates = jax.jit(partial(liir.estimate, nets))(learner, traj, HP)
     advantage = jax.random.normal(jax.random.key(9), traj.valid.shape)
 
     @jax.jit
@@ -116,7 +116,7 @@ def meta_case(n_agents=2, length=5, envs=3, floor=0.3, **config):
         return liir.alive_log_taken(counterfactual.policy(nets, actor, traj, floor), traj)
 
     behaviour = log_taken(learner.actor)
-    step = partial(inner_step, nets, learner, judged, traj, floor, 0.1)
+    step = partial(inner_step, nets, learner, estimates, traj, floor, 0.1)
 
     def team_objective(params):
         return liir.extrinsic_objective(step(params), nets, behaviour, advantage, traj, floor)
@@ -127,7 +127,7 @@ def meta_case(n_agents=2, length=5, envs=3, floor=0.3, **config):
     )
 
     def meta(params):
-        _, shown = liir.intrinsic_objective(params, nets, judged, weight, traj, HP)
+        _, shown = liir.intrinsic_objective(params, nets, estimates, weight, traj, HP)
         return shown["meta_objective"]
 
     return jax.jit(team_objective), jax.jit(jax.grad(meta))(params), params

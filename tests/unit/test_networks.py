@@ -1,11 +1,14 @@
 """Networks against NumPy written from their equations."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lica_jax.algorithms.actors import make_actor
+from lica_jax.algorithms.settings import AgentSettings
 from lica_jax.networks.agents import RecurrentAgent
 from lica_jax.networks.critics import MixingCritic
 from lica_jax.networks.layers import GRU, MLP, Linear
@@ -101,6 +104,11 @@ SPEC = TaskSpec("x", n_agents=3, n_actions=4, obs_size=5, state_size=2, episode_
 INPUTS = {"agent_id": True, "last_action": True}
 
 
+@dataclass(frozen=True)
+class Agents(AgentSettings):
+    actor: str = "gru"
+
+
 def unroll_inputs():
     obs = jax.random.normal(jax.random.key(0), (6, 2, 3, 5))
     previous = jax.random.randint(jax.random.key(1), (6, 2, 3), -1, 4)
@@ -110,7 +118,7 @@ def unroll_inputs():
 @pytest.mark.parametrize("network", ["gru", "mlp"])
 def test_agents_of_their_own_equal_single_networks(network):
     """With `share_params=False` agent i's output depends on its own parameters and input only."""
-    actor = make_actor(SPEC, network=network, hidden=8, share_params=False, **INPUTS)
+    actor = make_actor(SPEC, Agents(actor=network, hidden=8, share_params=False, **INPUTS))
     params = actor.init(jax.random.key(3))
     obs, previous, first = unroll_inputs()
     h = actor.initial_carry(2).hidden
@@ -128,9 +136,7 @@ def test_shared_agents_are_told_apart_by_their_id_alone():
     previous, first = jnp.full((1, 1, 3), -1), jnp.zeros((1, 1), bool)
     outputs = {}
     for agent_id in (False, True):
-        actor = make_actor(
-            SPEC, network="gru", hidden=8, share_params=True, agent_id=agent_id, last_action=True
-        )
+        actor = make_actor(SPEC, Agents(actor="gru", hidden=8, agent_id=agent_id))
         params = actor.init(jax.random.key(0))
         _, outputs[agent_id] = actor.unroll(
             params, obs, previous, first, actor.initial_carry(1).hidden
@@ -140,7 +146,7 @@ def test_shared_agents_are_told_apart_by_their_id_alone():
 
 
 def test_no_previous_action_is_an_input_of_zeros():
-    actor = make_actor(SPEC, network="mlp", hidden=8, share_params=True, **INPUTS)
+    actor = make_actor(SPEC, Agents(actor="mlp", hidden=8, **INPUTS))
     params = actor.init(jax.random.key(0))
     obs, _, first = unroll_inputs()
     h = actor.initial_carry(2).hidden

@@ -76,9 +76,9 @@ def test_targets_stop_at_terminal_states_only(name):
     batch = rows()
     batch = batch.replace(terminal=batch.terminal.at[0].set(True))
     hp = ddpg.HParams(gamma=0.5)
-    chance = nets.method.draw(jax.random.key(1), K)
-    y = per_agent.td_targets(nets, critic, batch, batch.action, chance, hp)
-    following = nets.method.values(nets, critic, batch.next_obs, batch.action, chance)
+    noise = nets.method.draw(jax.random.key(1), K)
+    y = per_agent.td_targets(nets, critic, batch, batch.action, noise, hp)
+    following = nets.method.values(nets, critic, batch.next_obs, batch.action, noise)
     np.testing.assert_allclose(y[0], np.full(3, batch.reward[0]), rtol=1e-6)
     wanted = batch.reward[1:, None] + 0.5 * following[1:]
     np.testing.assert_allclose(y[1:], wanted, rtol=1e-5)
@@ -95,11 +95,11 @@ def test_each_agent_gets_the_gradient_of_its_own_loss(name, x64):
         (nets.actor.init(jax.random.key(0)), nets.critic.init(jax.random.key(1))),
     )
     batch = jax.tree.map(lambda x: x.astype(float) if x.dtype == jnp.float32 else x, rows())
-    chance, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams()
+    noise, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams()
     target = jnp.ones((K, 3))
     for losses, own, args in (
-        (per_agent.critic_losses, params[1], (batch, target, chance)),
-        (per_agent.actor_losses, params[0], (params[1], batch, chance, hp)),
+        (per_agent.critic_losses, params[1], (batch, target, noise)),
+        (per_agent.actor_losses, params[0], (params[1], batch, noise, hp)),
     ):
         values, grads, _ = jax.jit(partial(per_agent.own_gradients, losses, nets))(own, *args)
         assert values.shape == (3,)
@@ -124,15 +124,15 @@ def test_rows_that_do_not_count_have_no_influence(name):
         nets.actor.init(jax.random.key(0)), nets.critic.init(jax.random.key(1))
     )
     learner = per_agent.new_learner(nets, params, params)
-    chance, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams(actor_lr=1e-2)
+    noise, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams(actor_lr=1e-2)
     few = rows(n_valid=4)
     wild = few.replace(obs=few.obs.at[4:].set(1e3), reward=few.reward.at[4:].set(1e6))
 
     @jax.jit
     def both_steps(batch):
-        y = per_agent.td_targets(nets, params.critic, batch, batch.action, chance, hp)
-        after, _ = per_agent.critic_step(nets, learner, batch, y, chance, hp)
-        return per_agent.actor_step(nets, after, batch, chance, hp)[0].params
+        y = per_agent.td_targets(nets, params.critic, batch, batch.action, noise, hp)
+        after, _ = per_agent.critic_step(nets, learner, batch, y, noise, hp)
+        return per_agent.actor_step(nets, after, batch, noise, hp)[0].params
 
     results = [both_steps(few), both_steps(wild)]
     jax.tree.map(np.testing.assert_array_equal, *results)

@@ -146,7 +146,7 @@ def test_evaluation_plays_each_environment_once():
     assert np.all(episodes.finished)
     two = np.asarray(episodes.length) == 2
     assert 0 < two.sum() < 64
-    np.testing.assert_array_equal(episodes.won, two)
+    np.testing.assert_array_equal(episodes.info["won"], two)
     np.testing.assert_array_equal(episodes.returns, np.where(two, 3, 6))
 
 
@@ -154,10 +154,10 @@ def test_figures_count_finished_episodes_only():
     episodes = play_episodes(Counting(), act, jnp.int32(0), jax.random.key(3), 8)
     episodes = jax.tree.map(lambda x: np.asarray(x)[None], episodes)
     episodes = episodes.replace(finished=np.arange(8)[None] < 3)
-    figures = summarise(episodes, has_win=True, run=0)
+    figures = summarise(episodes, run=0)
     assert figures["episodes"] == 3
     assert figures["return_mean"] == pytest.approx(episodes.returns[0, :3].mean())
-    none = summarise(episodes.replace(finished=np.zeros((1, 8), bool)), has_win=True, run=0)
+    none = summarise(episodes.replace(finished=np.zeros((1, 8), bool)), run=0)
     assert none["win_rate"] is None and none["episodes"] == 0
 
 

@@ -62,7 +62,10 @@ LAYERS = """
 FLOORS = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
-HOST = ("config", "engines", "runs", "cli", "smac", "starcraft2", "testing", "envs.registry")
+HOST = (
+    "api", "cli", "config", "engines", "envs.registry", "plugins", "policy", "runs", "smac",
+    "starcraft2", "testing",
+)  # fmt: skip
 
 
 def module_of(path: Path) -> str:

@@ -8,9 +8,8 @@ import pytest
 from lica_jax.envs import describe_task, make_task, task_names
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.errors import UserError
-from lica_jax.training.rollout import reset_batch, step_batch
+from lica_jax.testing import check_task
 
-ENVS = 3
 VARIANTS = (
     "mpe/simple_spread_n5",
     "smax/2s3z:backend=jaxmarl",
@@ -27,97 +26,11 @@ NAMES = [
 ] + list(VARIANTS)
 
 
-def play_out(task):
-    """Legal random play of ENVS episodes to their limit, through the functions training uses:
-    ``key -> (start, actions, steps)`` with leaves [ENVS, ...] and [T, ENVS, ...]."""
-
-    def step(carry, key):
-        env, ts = carry
-        act_key, step_key = jax.random.split(key)
-        if task.spec.continuous:
-            action = jax.random.uniform(act_key, ts.avail.shape, minval=-1.0)
-        else:
-            action = jax.random.categorical(act_key, jnp.where(ts.avail, 0.0, -jnp.inf))
-        env, ts = step_batch(task, step_key, env, action)
-        return (env, ts), (action, ts)
-
-    def run(key):
-        env, ts = reset_batch(task, key, ENVS)
-        keys = jax.random.split(key, task.spec.episode_limit)
-        _, (actions, steps) = jax.lax.scan(step, (env, ts), keys)
-        return ts, actions, steps
-
-    return jax.jit(run)
-
-
-def first_keys(key, env, limit):
-    """The reset key and the first step's key of an environment in `play_out`."""
-    step_key = jax.random.split(jax.random.split(key, limit)[0])[1]
-    return jax.random.split(key, ENVS)[env], jax.random.split(step_key, ENVS)[env]
-
-
-def close(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_conformance(name):
     task = make_task(name)
-    spec = task.spec
-    assert spec.name == name
-    run = play_out(task)
-    key = jax.random.key(0)
-    start, actions, steps = run(key)
-
-    # Shapes and types.
-    expected = {
-        "obs": ((spec.n_agents, spec.obs_size), jnp.float32),
-        "state": ((spec.state_size,), jnp.float32),
-        "avail": ((spec.n_agents, spec.n_actions), jnp.bool_),
-        "reward": ((), jnp.float32),
-        "terminated": ((), jnp.bool_),
-        "truncated": ((), jnp.bool_),
-        "first": ((), jnp.bool_),
-        "alive": ((spec.n_agents,), jnp.bool_),
-    }
-    for field, (shape, dtype) in expected.items():
-        for ts, lead in ((start, (ENVS,)), (steps, (spec.episode_limit, ENVS))):
-            x = getattr(ts, field)
-            assert (x.shape, x.dtype) == ((*lead, *shape), dtype), field
-    assert set(start.info) == set(steps.info) == ({"won"} if spec.has_win else set())
-
-    # Values: finite, always something to do, starts and endings where they belong.
-    for x in (steps.obs, steps.state, steps.reward):
-        assert np.all(np.isfinite(x))
-    assert np.all(np.any(steps.avail, axis=-1))
-    assert np.all(start.first) and not np.any(steps.first)
-    assert not np.any(start.reward) and not np.any(start.terminated | start.truncated)
-    over = np.asarray(steps.terminated | steps.truncated)
-    assert not np.any(steps.terminated & steps.truncated)
-    assert np.all(over.any(0)), "an episode outlived its limit"
-    assert not np.any(np.asarray(steps.truncated)[: spec.episode_limit - 1])
-    if not spec.continuous:
-        picked = np.take_along_axis(
-            np.concatenate([np.asarray(start.avail)[None], np.asarray(steps.avail)[:-1]]),
-            np.asarray(actions)[..., None], axis=-1,
-        )  # fmt: skip
-        assert np.all(picked), "the test itself played an unavailable action"
-    if spec.max_return is not None:
-        ends = over.argmax(0)
-        for env in range(ENVS):
-            total = float(np.asarray(steps.reward)[: ends[env] + 1, env].sum())
-            assert total <= spec.max_return + 1e-4
-
-    # Determinism; and an environment alone does what it does in a batch.
-    jax.tree.map(np.testing.assert_array_equal, (start, actions, steps), run(key))
-    reset_key, step_key = first_keys(key, 1, spec.episode_limit)
-    state, alone = task.reset(reset_key)
-    close(alone, jax.tree.map(lambda x: x[1], start))
-    _, alone = task.step(step_key, state, actions[0, 1])
-    close(alone, jax.tree.map(lambda x: x[0, 1], steps))
-    # Each environment has its own episode.
-    if np.ptp(np.asarray(start.obs), axis=0).max() > 0:
-        assert not np.array_equal(steps.state[0, 0], steps.state[0, 1])
+    assert task.spec.name == name
+    check_task(task)
 
 
 def test_every_smax_scenario_of_jaxmarl_is_registered():

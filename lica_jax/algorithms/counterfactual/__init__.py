@@ -1,0 +1,1 @@
+"""COMA and LIIR: policy gradients with advantages of every agent."""

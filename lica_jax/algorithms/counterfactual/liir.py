@@ -28,7 +28,7 @@ from lica_jax.core.returns import (
     standardised,
 )
 from lica_jax.networks.counterfactual import IntrinsicHeads
-from lica_jax.types import Algorithm, TaskSpec, Trajectory
+from lica_jax.types import Algorithm, TaskSpec, Trajectory, number
 
 __all__ = ["Config", "HParams", "make"]
 
@@ -58,9 +58,9 @@ class HParams(settings.HParams):
       value_coef: weight of the extrinsic value's regression in the loss of the heads.
     """
 
-    epsilon_steps: float = 50_000.0
-    intrinsic_weight: float = 0.01
-    value_coef: float = 1.0
+    epsilon_steps: float = number(50_000.0, low=0)
+    intrinsic_weight: float = number(0.01, low=0)
+    value_coef: float = number(1.0, low=0)
 
 
 @struct.dataclass
@@ -116,8 +116,8 @@ def update(
     All of them judge by the critic as it was before (the reference's order).
     """
     del key
-    judged = judge(nets, learner, traj, hp)
-    rows = regression(judged, traj)
+    estimates = estimate(nets, learner, traj, hp)
+    rows = regression(estimates, traj)
     (value, critic_opt), outputs, n_steps, metrics = shared.fit_critic(
         nets, learner.critic.value, learner.critic_opt, rows, hp
     )
@@ -127,8 +127,8 @@ def update(
     learner, shown, losses = shared.update_actor(
         nets, learner, lambda params: actor_objective(params, nets, advantage, traj, floor), hp
     )
-    weight = credit(nets, old_actor, learner.actor, judged.advantage, traj, floor)
-    head_params, intrinsic_opt, intrinsic = update_heads(nets, learner, judged, weight, traj, hp)
+    weight = credit(nets, old_actor, learner.actor, estimates.advantage, traj, floor)
+    head_params, intrinsic_opt, intrinsic = update_heads(nets, learner, estimates, weight, traj, hp)
     learner = learner.replace(
         critic=Critic(value, head_params), critic_opt=critic_opt, intrinsic_opt=intrinsic_opt
     )
@@ -139,7 +139,7 @@ def update(
 # --- values and returns --------------------------------------------------------------------------
 
 
-class Judged(NamedTuple):
+class Estimates(NamedTuple):
     """What the critics make of a trajectory before an update."""
 
     inputs: Float[Array, "T+1 B N F"]
@@ -150,7 +150,7 @@ class Judged(NamedTuple):
     advantage: Float[Array, "T B"]  # G_ex - v_ex, standardised
 
 
-def judge(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Judged:
+def estimate(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Estimates:
     """Features, values and returns; what the target critic has a part in is constant."""
     inputs = shared.inputs_over(nets, traj)
     features = nets.critic.apply(learner.critic.value, inputs[:-1], features=True)[1]
@@ -160,7 +160,7 @@ def judge(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Ju
     extrinsic = lambda_returns(target_v_ex, *parts, hp.gamma, hp.td_lambda)
     mixed, v_ex = mixed_returns(learner.critic.heads, nets, features, v_mix[..., 0], traj, hp)
     advantage = standard(nets, extrinsic - v_ex, traj)
-    return Judged(inputs, features, v_mix[..., 0], mixed, extrinsic, advantage)
+    return Estimates(inputs, features, v_mix[..., 0], mixed, extrinsic, advantage)
 
 
 def mixed_returns(
@@ -177,10 +177,10 @@ def mixed_returns(
     return differentiable_lambda_returns(v_mix, *parts, hp.gamma, hp.td_lambda), v_ex
 
 
-def regression(judged: Judged, traj: Trajectory) -> Regression:
+def regression(estimates: Estimates, traj: Trajectory) -> Regression:
     """v_mix of every agent is fitted to G_mix."""
     action = traj.action[:-1]
-    return Regression(judged.inputs[:-1], jnp.zeros_like(action), judged.mixed, traj.valid)
+    return Regression(estimates.inputs[:-1], jnp.zeros_like(action), estimates.mixed, traj.valid)
 
 
 def standard(nets: Networks, x: Float[Array, "T B ..."], traj: Trajectory) -> Array:
@@ -269,24 +269,29 @@ def credit(
 def intrinsic_objective(
     params: PyTree,
     nets: Networks,
-    judged: Judged,
+    estimates: Estimates,
     weight: Float[Array, "T B N"],
     traj: Trajectory,
     hp: HParams,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """``-E[w G_mix] + value_coef E[(v_ex - G_ex)^2]``; ``params`` are those of the heads alone."""
-    mixed, v_ex = mixed_returns(params, nets, judged.features, judged.v_mix, traj, hp)
+    mixed, v_ex = mixed_returns(params, nets, estimates.features, estimates.v_mix, traj, hp)
     meta = -masked_mean(weight * mixed, traj.valid)
-    value = critic_loss(v_ex, judged.extrinsic, traj.valid)
+    value = critic_loss(v_ex, estimates.extrinsic, traj.valid)
     return meta + hp.value_coef * value, {"meta_objective": meta, "v_ex_error": value}
 
 
 def update_heads(
-    nets: Networks, learner: Learner, judged: Judged, weight: Array, traj: Trajectory, hp: HParams
+    nets: Networks,
+    learner: Learner,
+    estimates: Estimates,
+    weight: Array,
+    traj: Trajectory,
+    hp: HParams,
 ) -> tuple[PyTree, PyTree, dict[str, Array]]:
     """One step of the heads at the critic's step size, not clipped (the reference's)."""
     gradient = jax.value_and_grad(intrinsic_objective, has_aux=True)
-    (loss, shown), grads = gradient(learner.critic.heads, nets, judged, weight, traj, hp)
+    (loss, shown), grads = gradient(learner.critic.heads, nets, estimates, weight, traj, hp)
     params, opt = optimiser_step(
         nets.config.optimiser, learner.critic.heads, grads, learner.intrinsic_opt, hp.critic_lr,
         hp.rms,

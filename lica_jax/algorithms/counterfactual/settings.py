@@ -7,20 +7,17 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import Settings
+from lica_jax.algorithms.settings import AgentSettings
 from lica_jax.core.optim import RMSProp
+from lica_jax.types import number
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(AgentSettings):
     """Static choices; changing one recompiles. Defaults are PyMARL's.
 
     Attributes:
       actor: recurrent or feed-forward agents.
-      hidden: width of the agents' layers and of the GRU.
-      share_params: one network for all agents, or one each.
-      agent_id: append the agent's one-hot index to its input.
-      last_action: append the agent's own previous action to its input.
       critic_hidden: width of the critic's two hidden layers.
       critic_mode: one gradient step per time step, from the last to the first ("sequential",
         PyMARL's), or one for all of them together ("joint": faster, and not the published method).
@@ -31,10 +28,6 @@ class Config(Settings):
     """
 
     actor: Literal["gru", "mlp"] = "gru"
-    hidden: int = 64
-    share_params: bool = True
-    agent_id: bool = True
-    last_action: bool = True
     critic_hidden: int = 128
     critic_mode: Literal["sequential", "joint"] = "sequential"
     critic_steps: int = 1
@@ -61,18 +54,18 @@ class HParams:
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
 
-    actor_lr: float = 5e-4
-    critic_lr: float = 5e-4
-    gamma: float = 0.99
-    td_lambda: float = 0.8
-    grad_norm_clip: float = 10.0
-    target_interval: int = 200
-    epsilon_start: float = 0.5
-    epsilon_finish: float = 0.01
-    epsilon_steps: float = 100_000.0
-    rms_decay: float = 0.99
-    rms_eps: float = 1e-5
-    reward_scale: float | None = None
+    actor_lr: float = number(5e-4, low=0)
+    critic_lr: float = number(5e-4, low=0)
+    gamma: float = number(0.99, 0, 1)
+    td_lambda: float = number(0.8, 0, 1)
+    grad_norm_clip: float = number(10.0, low=1e-12)
+    target_interval: int = number(200, low=1)
+    epsilon_start: float = number(0.5, 0, 1, epsilon=True)
+    epsilon_finish: float = number(0.01, 0, 1, epsilon=True)
+    epsilon_steps: float = number(100_000.0, low=0)
+    rms_decay: float = number(0.99, 0, 1)
+    rms_eps: float = number(1e-5, low=0)
+    reward_scale: float | None = number(None, low=1e-12)
 
     @property
     def rms(self) -> RMSProp:

@@ -28,7 +28,7 @@ from lica_jax.algorithms.actors import (
 from lica_jax.algorithms.counterfactual.settings import Config, HParams
 from lica_jax.algorithms.heads import sample_index
 from lica_jax.core.exploration import epsilon_floor
-from lica_jax.core.losses import critic_loss
+from lica_jax.core.losses import critic_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
 from lica_jax.core.schedules import linear
@@ -61,10 +61,7 @@ class Networks(NamedTuple):
 
 def make_networks(config: Config, spec: TaskSpec, n_values: int) -> Networks:
     """The actor, and a critic of ``n_values`` outputs; initialises nothing."""
-    actor = make_actor(
-        spec, network=config.actor, hidden=config.hidden, share_params=config.share_params,
-        agent_id=config.agent_id, last_action=config.last_action,
-    )  # fmt: skip
+    actor = make_actor(spec, config)
     critic = MLP((config.critic_hidden, config.critic_hidden, n_values))
     return Networks(actor, critic, config, spec)
 
@@ -268,10 +265,9 @@ def finish(
         learner.critic, learner.target_critic, steps, learner.last_copy, hp.target_interval
     )
     learner = learner.replace(target_critic=target, critic_steps=steps, last_copy=last_copy)
-    # Norms too: an infinite gradient may hide behind a finite loss.
     loss = sum(value for name, value in metrics.items() if name.endswith("_loss"))
-    guard = sum(value for name, value in metrics.items() if name.endswith("_grad_norm"))
-    return learner, metrics | {"loss": jnp.where(jnp.isfinite(guard), loss, jnp.nan)}
+    norms = [value for name, value in metrics.items() if name.endswith("_grad_norm")]
+    return learner, metrics | {"loss": watched(loss, *norms)}
 
 
 def start(
@@ -281,8 +277,7 @@ def start(
     return {
         "actor": actor,
         "critic": critic,
-        # A copy: the loop donates its buffers, and one buffer cannot be donated twice.
-        "target_critic": jax.tree.map(jnp.copy, target_critic),
+        "target_critic": target_critic,
         "actor_opt": init_optimiser(nets.config.optimiser, actor),
         "critic_opt": init_optimiser(nets.config.optimiser, fitted),
         "critic_steps": jnp.zeros((), jnp.int32),

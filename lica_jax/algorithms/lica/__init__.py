@@ -1,0 +1,1 @@
+"""LICA: the method that the library is named after."""

@@ -30,7 +30,7 @@ from lica_jax.algorithms.settings import for_task
 from lica_jax.core import gaussian
 from lica_jax.core.entropy import categorical_entropy, entropy_bonus
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
-from lica_jax.core.losses import critic_loss, policy_value_loss
+from lica_jax.core.losses import critic_loss, policy_value_loss, watched
 from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
@@ -85,10 +85,7 @@ class Networks(NamedTuple):
 def make_networks(config: Config, spec: TaskSpec) -> Networks:
     """Builds the actor and the critic; initialises nothing."""
     config = for_task(config, spec)
-    actor = make_actor(
-        spec, network=config.actor, hidden=config.hidden, share_params=config.share_params,
-        agent_id=config.agent_id, last_action=config.last_action,
-    )  # fmt: skip
+    actor = make_actor(spec, config)
     # A policy enters the critic as its parameters: A probabilities, or D means and D log-stds.
     joint = spec.n_agents * spec.n_actions * (2 if spec.continuous else 1)
     state_size = joint_state_size(actor, spec, config.state_last_action)
@@ -160,8 +157,7 @@ def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner
     return Learner(
         actor=actor,
         critic=critic,
-        # A copy: the loop donates its buffers, and one buffer cannot be donated twice.
-        target_critic=jax.tree.map(jnp.copy, target_critic),
+        target_critic=target_critic,
         actor_opt=ADAM.init(actor),
         critic_opt=ADAM.init(critic),
         critic_steps=jnp.zeros((), jnp.int32),
@@ -192,10 +188,9 @@ def update(
     relaxation = draw_relaxation(nets, traj, key, hp, progress)
     learner, actor_metrics = update_actor(nets, learner, batch, traj, hp, relaxation)
     metrics |= actor_metrics
-    # Norms too: an infinite gradient may hide behind a finite loss.
     loss = metrics["critic_loss"] + metrics["actor_loss"]
-    guard = metrics["critic_grad_norm"] + metrics["actor_grad_norm"]
-    return learner, metrics | {"loss": jnp.where(jnp.isfinite(guard), loss, jnp.nan)}
+    norms = metrics["critic_grad_norm"], metrics["actor_grad_norm"]
+    return learner, metrics | {"loss": watched(loss, *norms)}
 
 
 # --- critic --------------------------------------------------------------------------------------
@@ -263,8 +258,8 @@ def update_critic(
 ) -> tuple[Learner, dict[str, Array]]:
     """`critic_steps` Adam steps towards one set of targets, then a target copy if due."""
     has_target = nets.config.keeps_target
-    judge = learner.target_critic if has_target else learner.critic
-    target = critic_targets(nets, judge, batch, traj, hp)
+    bootstrap = learner.target_critic if has_target else learner.critic
+    target = critic_targets(nets, bootstrap, batch, traj, hp)
     gradient = jax.value_and_grad(critic_objective, has_aux=True)
 
     def step(carry, _):
@@ -334,8 +329,8 @@ def actor_objective(
     steps = jax.tree.map(lambda x: x[:-1], traj.steps)
     previous = previous_actions(nets.actor.head, traj)[:-1]
     _, outputs = nets.actor.unroll(params, steps.obs, previous, steps.first, traj.carry.hidden)
-    judge = _judge_points if nets.spec.continuous else _judge_choices
-    q, entropy, choices, scale, metrics = judge(
+    actor_terms = _point_terms if nets.spec.continuous else _choice_terms
+    q, entropy, choices, scale, metrics = actor_terms(
         nets, critic, batch, outputs, steps.avail, relaxation
     )
     mode = nets.config.entropy_mode
@@ -348,7 +343,7 @@ def actor_objective(
     return policy_value_loss(q, bonus, batch.mask), metrics
 
 
-def _judge_choices(nets, critic, batch, logits, avail, relaxation):
+def _choice_terms(nets, critic, batch, logits, avail, relaxation):
     """Discrete policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
     probs = masked_softmax(logits, avail)
     choices = jnp.sum(avail, axis=-1)
@@ -364,7 +359,7 @@ def _judge_choices(nets, critic, batch, logits, avail, relaxation):
     return q, categorical_entropy(logits, avail), choices, lambda h: h, metrics
 
 
-def _judge_points(nets, critic, batch, outputs, avail, relaxation):
+def _point_terms(nets, critic, batch, outputs, avail, relaxation):
     """Continuous policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
     del relaxation
     mean, log_std = gaussian.split_outputs(outputs)

@@ -7,20 +7,16 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import Settings
-from lica_jax.types import Collect, TaskSpec
+from lica_jax.algorithms.settings import AgentSettings
+from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(AgentSettings):
     """Static choices; changing one recompiles. Defaults are the official code's.
 
     Attributes:
       actor: recurrent or feed-forward agents.
-      hidden: width of the agents' layers and of the GRU.
-      share_params: one network for all agents, or one each.
-      agent_id: append the agent's one-hot index to its input.
-      last_action: append the agent's own previous action to its input.
       state_last_action: append all agents' previous actions to the critic's state, where it
         does not hold them already.
       critic: the mixing critic with its hypernetwork, or the ablation C_MLP (section 4.3.2).
@@ -39,10 +35,6 @@ class Config(Settings):
     """
 
     actor: Literal["gru", "mlp"] = "gru"
-    hidden: int = 64
-    share_params: bool = True
-    agent_id: bool = True
-    last_action: bool = True
     state_last_action: bool = True
     critic: Literal["mixing", "mlp"] = "mixing"
     mixing_embed: int = 64
@@ -110,14 +102,16 @@ class HParams:
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
 
-    actor_lr: float = 2.5e-3
-    critic_lr: float = 5e-4
-    gamma: float = 0.99
-    td_lambda: float = 0.8
-    entropy_coef: float = 0.06
-    grad_norm_clip: float = 10.0
-    target_interval: int = 200
-    temperature: float = 1.0
-    temperature_final: float | None = None
-    temperature_steps: float = 0.0
-    reward_scale: float | None = None
+    actor_lr: float = number(2.5e-3, low=0)
+    critic_lr: float = number(5e-4, low=0)
+    gamma: float = number(0.99, 0, 1)
+    td_lambda: float = number(0.8, 0, 1)
+    entropy_coef: float = number(0.06, low=0)
+    grad_norm_clip: float = number(10.0, low=1e-12)
+    target_interval: int = number(200, low=1)
+    temperature: float = number(1.0, low=1e-3)
+    temperature_final: float | None = number(
+        None, low=1e-3, start="temperature", steps="temperature_steps"
+    )
+    temperature_steps: float = number(0.0, low=0)
+    reward_scale: float | None = number(None, low=1e-12)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from lica_jax.algorithms.heads import make_head, sample_index
 from lica_jax.algorithms.per_agent import shared
 from lica_jax.algorithms.per_agent.shared import Config, Method, Networks, Rows
-from lica_jax.types import Algorithm, TaskSpec, TimeStep
+from lica_jax.types import Algorithm, TaskSpec, TimeStep, number
 
 __all__ = ["Config", "HParams", "make"]
 
@@ -25,8 +25,8 @@ __all__ = ["Config", "HParams", "make"]
 class HParams(shared.HParams):
     """The family's numbers, with the step sizes of this algorithm in the SQDDPG repository."""
 
-    actor_lr: float = 1e-3
-    critic_lr: float = 1e-4
+    actor_lr: float = number(1e-3, low=0)
+    critic_lr: float = number(1e-4, low=0)
 
 
 def action_values(
@@ -39,9 +39,9 @@ def action_values(
     return nets.critic.apply(critic, everything, obs, action[:, others].reshape(k, n, -1))
 
 
-def values(nets, critic, obs, action, chance) -> Float[Array, "K N"]:
+def values(nets, critic, obs, action, noise) -> Float[Array, "K N"]:
     """``Q_i`` at the agents' own actions."""
-    del chance
+    del noise
     return jnp.sum(action_values(nets, critic, obs, action) * action, axis=-1)
 
 
@@ -51,10 +51,10 @@ def next_action(logits: Float[Array, "K N A"], key: Array) -> Float[Array, "K N 
 
 
 def policy_losses(
-    nets: Networks, critic: PyTree, logits: Float[Array, "K N A"], rows: Rows, chance: PyTree
+    nets: Networks, critic: PyTree, logits: Float[Array, "K N A"], rows: Rows, noise: PyTree
 ) -> Float[Array, "K N"]:
     """``-A_i log pi_i(u_i)``, ``A_i = Q_i(u_i) - sum_a pi_i(a) Q_i(a)`` held constant."""
-    del chance
+    del noise
     q = action_values(nets, critic, rows.obs, rows.action)
     advantage = jnp.sum(q * (rows.action - jax.nn.softmax(logits)), axis=-1)
     log_prob = jnp.sum(rows.action * jax.nn.log_softmax(logits), axis=-1)

@@ -23,9 +23,9 @@ from lica_jax.algorithms.per_agent import shared
 from lica_jax.algorithms.per_agent.shared import Method, Networks, Rows, own_view, view_of_each
 from lica_jax.algorithms.settings import ReplaySettings
 from lica_jax.core.gumbel import gumbel_softmax
-from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep
+from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep, number
 
-# ``(obs [K, N, O], action [K, N, N, A], chance)`` to the parts of what critics 1..N read, [K, M, N,
+# ``(obs [K, N, O], action [K, N, N, A], noise)`` to the parts of what critics 1..N read, [K, M, N,
 # I] (or 1 for M): M inputs per row, whose answers are averaged. ``action[k, i, j]`` is agent j's
 # as critic i reads it.
 Read = Callable[..., tuple[Array, ...]]
@@ -65,7 +65,7 @@ class HParams(shared.HParams):
       temperature: of the Gumbel-softmax vectors that are played; indices do not depend on it.
     """
 
-    temperature: float = 0.1
+    temperature: float = number(0.1, low=1e-3)
 
 
 def make_networks(
@@ -76,7 +76,7 @@ def make_networks(
 
     Args:
       read: what critics read.
-      draw: ``(key, n_rows) -> chance`` that ``read`` takes.
+      draw: ``(key, n_rows) -> noise`` that ``read`` takes.
       team: the TD regression fits the sum over agents instead of each critic alone.
     """
     method = Method(
@@ -94,23 +94,23 @@ def algorithm(nets: Networks) -> Algorithm:
 # --- losses --------------------------------------------------------------------------------------
 
 
-def judge(
+def critic_values(
     read: Read, nets: Networks, critic: PyTree, obs: Float[Array, "K N O"],
-    action: Float[Array, "K N N A"], chance: PyTree,
+    action: Float[Array, "K N N A"], noise: PyTree,
 ) -> Float[Array, "K N"]:  # fmt: skip
     """Every critic's answer, averaged over the M inputs that it reads per row."""
-    return jnp.mean(nets.critic.apply(critic, *read(obs, action, chance))[..., 0], axis=1)
+    return jnp.mean(nets.critic.apply(critic, *read(obs, action, noise))[..., 0], axis=1)
 
 
 def values(
     read: Read, team: bool, nets: Networks, critic: PyTree, obs: Float[Array, "K N O"],
-    action: Float[Array, "K N A"], chance: PyTree,
+    action: Float[Array, "K N A"], noise: PyTree,
 ) -> Float[Array, "K N"]:  # fmt: skip
     """What TD learning fits: Q_i, or for a ``team`` the sum of all critics, N times.
 
     In the i-th of these sums all but agent i's own term are constants, unless networks are shared.
     """
-    q = judge(read, nets, critic, obs, view_of_each(action), chance)
+    q = critic_values(read, nets, critic, obs, view_of_each(action), noise)
     if not team:
         return q
     total = jnp.broadcast_to(jnp.sum(q, axis=-1, keepdims=True), q.shape)
@@ -127,11 +127,11 @@ def next_action(logits: Float[Array, "K N A"], key: Array) -> Float[Array, "K N 
 
 def policy_losses(
     read: Read, nets: Networks, critic: PyTree, logits: Float[Array, "K N A"], rows: Rows,
-    chance: PyTree,
+    noise: PyTree,
 ) -> Float[Array, "K N"]:  # fmt: skip
     """``-Q_i(o, pi_1 .. pi_N)``: all agents at their current policies, none as replayed."""
     seen = own_view(nets, jax.nn.softmax(logits))
-    return -judge(read, nets, critic, rows.obs, seen, chance)
+    return -critic_values(read, nets, critic, rows.obs, seen, noise)
 
 
 # --- behaviour -----------------------------------------------------------------------------------

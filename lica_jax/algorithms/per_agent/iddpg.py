@@ -17,9 +17,9 @@ from lica_jax.types import Algorithm, TaskSpec
 __all__ = ["Config", "HParams", "make"]
 
 
-def read(obs: Float[Array, "K N O"], action: Float[Array, "K N N A"], chance: None):
+def read(obs: Float[Array, "K N O"], action: Float[Array, "K N N A"], noise: None):
     """``Q_i(o_i, u_i)``."""
-    del chance
+    del noise
     own = jnp.moveaxis(jnp.diagonal(action, axis1=1, axis2=2), -1, 1)
     return obs[:, None], own[:, None]
 

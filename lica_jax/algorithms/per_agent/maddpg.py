@@ -16,9 +16,9 @@ from lica_jax.types import Algorithm, TaskSpec
 __all__ = ["Config", "HParams", "make"]
 
 
-def read(obs: Float[Array, "K N O"], action: Float[Array, "K N N A"], chance: None):
+def read(obs: Float[Array, "K N O"], action: Float[Array, "K N N A"], noise: None):
     """``Q_i(o_1 .. o_N, u_1 .. u_N)``."""
-    del chance
+    del noise
     k, n = obs.shape[:2]
     everything = jnp.broadcast_to(obs.reshape(k, 1, 1, -1), (k, 1, n, obs[0].size))
     return everything, action.reshape(k, 1, n, -1)

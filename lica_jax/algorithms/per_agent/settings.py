@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flax import struct
 
 from lica_jax.algorithms.settings import Settings
-from lica_jax.types import Collect, TaskSpec
+from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class HParams:
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
 
-    actor_lr: float = 1e-4
-    critic_lr: float = 5e-4
-    gamma: float = 0.99
-    entropy_coef: float = 1e-3
-    grad_clamp: float = 1.0
-    target_interval: int = 2
-    target_rate: float = 0.1
-    reward_scale: float | None = None
+    actor_lr: float = number(1e-4, low=0)
+    critic_lr: float = number(5e-4, low=0)
+    gamma: float = number(0.99, 0, 1)
+    entropy_coef: float = number(1e-3, low=0)
+    grad_clamp: float = number(1.0, low=1e-12)
+    target_interval: int = number(2, low=1)
+    target_rate: float = number(0.1, 0, 1)
+    reward_scale: float | None = number(None, low=1e-12)

@@ -21,8 +21,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lica_jax.algorithms.per_agent.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
+from lica_jax.core.losses import watched
 from lica_jax.core.masking import masked_mean
-from lica_jax.core.optim import ADAM, periodic_copy, soft_copy
+from lica_jax.core.optim import ADAM, periodic_copy
 from lica_jax.networks.per_agent import AgentNetwork, agent_network
 from lica_jax.types import Algorithm, Replay, TaskSpec, Trajectory
 
@@ -67,11 +68,11 @@ class Method(NamedTuple):
     Attributes:
       n_inputs: length of what one critic reads.
       n_outputs: how many numbers it answers.
-      values: ``(nets, critic, obs [K, N, O], action [K, N, A], chance) -> [K, N]``, what the TD
+      values: ``(nets, critic, obs [K, N, O], action [K, N, A], noise) -> [K, N]``, what the TD
         regression fits.
       next_action: ``(logits [K, N, A], key) -> [K, N, A]``, what targets take agents to do next.
-      policy_losses: ``(nets, critic, logits [K, N, A], rows, chance) -> [K, N]``, without entropy.
-      draw: ``(key, n_rows) -> chance``, leaves [K, ...], what one pass of the critics depends on
+      policy_losses: ``(nets, critic, logits [K, N, A], rows, noise) -> [K, N]``, without entropy.
+      draw: ``(key, n_rows) -> noise``, leaves [K, ...], what one pass of the critics depends on
         beside its arguments.
       replay: None when on-policy.
     """
@@ -144,8 +145,7 @@ def new_learner(nets: Networks, params: Params, target: Params) -> Learner:
 
     return Learner(
         params=params,
-        # A copy: the loop donates its buffers, and one buffer cannot be donated twice.
-        target=jax.tree.map(jnp.copy, target),
+        target=target,
         actor_opt=moments(params.actor),
         critic_opt=moments(params.critic),
         updates=jnp.zeros((), jnp.int32),
@@ -187,8 +187,8 @@ def update(
     next_key, target_key, value_key, policy_key = jax.random.split(key, 4)
     next_action = next_actions(nets, learner.target.actor, first.next_obs, next_key)
     # Targets stand still within an update: those of all steps at once.
-    chance = method.draw(target_key, steps * size)
-    y = td_targets(nets, learner.target.critic, first, next_action, chance, hp)
+    noise = method.draw(target_key, steps * size)
+    y = td_targets(nets, learner.target.critic, first, next_action, noise, hp)
     batches = first, y, method.draw(value_key, steps * size)
     batches = jax.tree.map(lambda x: x.reshape(steps, size, *x.shape[1:]), batches)
     learner, metrics = jax.lax.scan(
@@ -198,10 +198,9 @@ def update(
     learner, shown = actor_step(nets, learner, last, method.draw(policy_key, size), hp)
     metrics |= shown
     learner = copy_if_due(nets, learner.replace(updates=learner.updates + 1), hp)
-    # Norms too: an infinite gradient may hide behind a finite loss, and is cut to a finite one.
-    guard = metrics["value_grad_norm"] + metrics["policy_grad_norm"]
     loss = metrics["value_loss"] + metrics["policy_loss"]
-    return learner, metrics | {"loss": jnp.where(jnp.isfinite(guard), loss, jnp.nan)}
+    norms = metrics["value_grad_norm"], metrics["policy_grad_norm"]
+    return learner, metrics | {"loss": watched(loss, *norms)}
 
 
 def _cut(at: int) -> tuple[slice, slice]:
@@ -223,20 +222,20 @@ def td_targets(
     target_critic: PyTree,
     rows: Rows,
     next_action: Float[Array, "K N A"],
-    chance: PyTree,
+    noise: PyTree,
     hp: HParams,
 ) -> Float[Array, "K N"]:
     """``y_i = r + gamma (1 - d) Q'_i(o', u')``, d only where an episode ended terminally."""
-    following = nets.method.values(nets, target_critic, rows.next_obs, next_action, chance)
+    following = nets.method.values(nets, target_critic, rows.next_obs, next_action, noise)
     going_on = 1 - rows.terminal.astype(following.dtype)
     return rows.reward[:, None] + hp.gamma * going_on[:, None] * following
 
 
 def critic_losses(
-    critic: PyTree, nets: Networks, rows: Rows, target: Float[Array, "K N"], chance: PyTree
+    critic: PyTree, nets: Networks, rows: Rows, target: Float[Array, "K N"], noise: PyTree
 ) -> tuple[Losses, dict[str, Array]]:
     """Every agent's mean squared TD error ``mean_k (y_i - Q_i(o, u))^2``."""
-    values = nets.method.values(nets, critic, rows.obs, rows.action, chance)
+    values = nets.method.values(nets, critic, rows.obs, rows.action, noise)
     shown = {"q_taken_mean": masked_mean(values, rows.mask)}
     return agent_means(jnp.square(target - values), rows.mask), shown
 
@@ -246,12 +245,12 @@ def critic_step(
     learner: Learner,
     rows: Rows,
     target: Float[Array, "K N"],
-    chance: PyTree,
+    noise: PyTree,
     hp: HParams,
 ) -> tuple[Learner, dict[str, Array]]:
     """One Adam step of all critics towards ``target``."""
     losses, grads, shown = own_gradients(
-        critic_losses, nets, learner.params.critic, rows, target, chance
+        critic_losses, nets, learner.params.critic, rows, target, noise
     )
     critic, opt, norm = agents_step(
         nets, learner.params.critic, grads, learner.critic_opt, hp.critic_lr, hp.grad_clamp
@@ -264,7 +263,7 @@ def critic_step(
 
 
 def actor_losses(
-    actor: PyTree, nets: Networks, critic: PyTree, rows: Rows, chance: PyTree, hp: HParams
+    actor: PyTree, nets: Networks, critic: PyTree, rows: Rows, noise: PyTree, hp: HParams
 ) -> tuple[Losses, dict[str, Array]]:
     """Every agent's policy loss, less ``entropy_coef`` times the sum of its entropies.
 
@@ -272,7 +271,7 @@ def actor_losses(
     entropy in nats.
     """
     logits = nets.actor.apply(actor, rows.obs)
-    losses = agent_means(nets.method.policy_losses(nets, critic, logits, rows, chance), rows.mask)
+    losses = agent_means(nets.method.policy_losses(nets, critic, logits, rows, noise), rows.mask)
     entropy = categorical_entropy(logits, jnp.ones(logits.shape, bool))
     bonus = jnp.sum(entropy * rows.mask[:, None], axis=0)
     aux = {"policy_losses": losses, "entropy": masked_mean(entropy, rows.mask)}
@@ -280,11 +279,11 @@ def actor_losses(
 
 
 def actor_step(
-    nets: Networks, learner: Learner, rows: Rows, chance: PyTree, hp: HParams
+    nets: Networks, learner: Learner, rows: Rows, noise: PyTree, hp: HParams
 ) -> tuple[Learner, dict[str, Array]]:
     """One Adam step of all actors under the current critics."""
     losses, grads, aux = own_gradients(
-        actor_losses, nets, learner.params.actor, learner.params.critic, rows, chance, hp
+        actor_losses, nets, learner.params.actor, learner.params.critic, rows, noise, hp
     )
     actor, opt, norm = agents_step(
         nets, learner.params.actor, grads, learner.actor_opt, hp.actor_lr, hp.grad_clamp
@@ -369,7 +368,7 @@ def copy_if_due(nets: Networks, learner: Learner, hp: HParams) -> Learner:
     times = nets.spec.n_agents if nets.config.share_params else 1
     rate = 1 - (1 - hp.target_rate) ** times
     target, last_copy, _ = periodic_copy(
-        soft_copy(learner.params, learner.target, rate), learner.target,
+        optax.incremental_update(learner.params, learner.target, rate), learner.target,
         learner.updates, learner.last_copy, hp.target_interval,
     )  # fmt: skip
     return learner.replace(target=target, last_copy=last_copy)

@@ -1,0 +1,1 @@
+"""IPPO and MAPPO: clipped policy steps with learned values."""

@@ -7,20 +7,18 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import Settings
-from lica_jax.types import Collect, TaskSpec
+from lica_jax.algorithms.settings import AgentSettings
+from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(AgentSettings):
     """Static choices; changing one recompiles. Defaults are those of MAPPO's paper on SMAC.
 
     Attributes:
       actor: recurrent or feed-forward policies.
       critic: recurrent or feed-forward values; a network of its own, one for all agents.
-      hidden: width of the policies' layers and of their GRU.
-      critic_hidden: the same of the critic.
-      share_params: one policy network for all agents, or one each.
+      critic_hidden: width of the critic's layers and of its GRU.
       agent_id: append the agent's one-hot index to the inputs of its policy and its value.
       last_action: append the agent's own previous action to its policy's input.
       death_masking: a dead agent's value is one of zeros and its index alone.
@@ -32,10 +30,7 @@ class Config(Settings):
 
     actor: Literal["gru", "mlp"] = "gru"
     critic: Literal["gru", "mlp"] = "gru"
-    hidden: int = 64
     critic_hidden: int = 64
-    share_params: bool = True
-    agent_id: bool = True
     last_action: bool = False
     death_masking: bool = True
     epochs: int = 15
@@ -77,15 +72,15 @@ class HParams:
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
 
-    actor_lr: float = 5e-4
-    critic_lr: float = 5e-4
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    clip: float = 0.2
-    value_clip: float = 0.2
-    entropy_coef: float = 0.01
-    entropy_final: float | None = None
-    entropy_steps: float = 0.0
-    grad_norm_clip: float = 10.0
-    value_norm_decay: float = 0.99999
-    reward_scale: float | None = None
+    actor_lr: float = number(5e-4, low=0)
+    critic_lr: float = number(5e-4, low=0)
+    gamma: float = number(0.99, 0, 1)
+    gae_lambda: float = number(0.95, 0, 1)
+    clip: float = number(0.2, low=1e-12)
+    value_clip: float = number(0.2, low=1e-12)
+    entropy_coef: float = number(0.01, low=0)
+    entropy_final: float | None = number(None, low=0, start="entropy_coef", steps="entropy_steps")
+    entropy_steps: float = number(0.0, low=0)
+    grad_norm_clip: float = number(10.0, low=1e-12)
+    value_norm_decay: float = number(0.99999, 0, 0.999999)
+    reward_scale: float | None = number(None, low=1e-12)

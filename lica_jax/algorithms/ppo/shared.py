@@ -25,7 +25,7 @@ from lica_jax.algorithms.actors import (
 )
 from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
-from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss
+from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import gae, standardised
@@ -93,10 +93,7 @@ class Networks(NamedTuple):
 
 def make_networks(config: Config, spec: TaskSpec, view: View) -> Networks:
     """The networks of PPO whose critic sees ``view(obs, state)``; initialises nothing."""
-    actor = make_actor(
-        spec, network=config.actor, hidden=config.hidden, share_params=config.share_params,
-        agent_id=config.agent_id, last_action=config.last_action,
-    )  # fmt: skip
+    actor = make_actor(spec, config)
     module = RecurrentAgent if config.critic == "gru" else FeedForwardAgent
     return Networks(actor, module(1, config.critic_hidden), view, config, spec)
 
@@ -179,8 +176,8 @@ def update(
     # Means over the steps, of norms too: one that is not finite stays so.
     metrics = jax.tree.map(jnp.mean, metrics)
     loss = metrics["actor_loss"] + metrics["critic_loss"]
-    guard = metrics["actor_grad_norm"] + metrics["critic_grad_norm"]
-    shown |= {"entropy_coef": coef, "loss": jnp.where(jnp.isfinite(guard), loss, jnp.nan)}
+    norms = metrics["actor_grad_norm"], metrics["critic_grad_norm"]
+    shown |= {"entropy_coef": coef, "loss": watched(loss, *norms)}
     return learner, metrics | shown
 
 

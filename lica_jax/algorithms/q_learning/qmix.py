@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lica_jax.algorithms.q_learning import shared
-from lica_jax.algorithms.q_learning.shared import HParams
+from lica_jax.algorithms.q_learning import settings, shared
+from lica_jax.algorithms.q_learning.settings import HParams
 from lica_jax.algorithms.settings import state_problems
 from lica_jax.networks.mixers import MonotonicMixer
 from lica_jax.types import Algorithm, Collect, TaskSpec
@@ -15,7 +15,7 @@ __all__ = ["Config", "HParams", "make"]
 
 
 @dataclass(frozen=True)
-class Config(shared.Config):
+class Config(settings.Config):
     """Q-learning's choices, and the mixer's.
 
     Attributes:

@@ -16,17 +16,17 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from lica_jax.algorithms.actors import features_over, joint_state, joint_state_size
-from lica_jax.algorithms.q_learning import shared
+from lica_jax.algorithms.actors import features_over, joint_state, joint_state_size, make_actor
+from lica_jax.algorithms.q_learning import settings, shared
 from lica_jax.algorithms.q_learning.shared import Networks, Params, greedy, td_targets
 from lica_jax.algorithms.settings import for_task, state_problems
 from lica_jax.core.masking import masked_mean, take_action
 from lica_jax.networks.qtran import JointValue
-from lica_jax.types import Algorithm, Collect, TaskSpec, Trajectory
+from lica_jax.types import Algorithm, Collect, TaskSpec, Trajectory, number
 
 
 @dataclass(frozen=True)
-class SharedConfig(shared.Config):
+class SharedConfig(settings.Config):
     """Choices of both QTRANs.
 
     Attributes:
@@ -54,7 +54,7 @@ class Config(SharedConfig):
 
 
 @struct.dataclass
-class HParams(shared.HParams):
+class HParams(settings.HParams):
     """Q-learning's numbers, and the weights of the three losses (the TD loss has weight 1).
 
     Attributes:
@@ -62,8 +62,8 @@ class HParams(shared.HParams):
       nopt_weight: of the loss at other joint actions; PyMARL's 0.1, the paper's 1.
     """
 
-    opt_weight: float = 1.0
-    nopt_weight: float = 0.1
+    opt_weight: float = number(1.0, low=0)
+    nopt_weight: float = number(0.1, low=0)
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
@@ -85,7 +85,7 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
 def networks(config: SharedConfig, spec: TaskSpec, joint, objective) -> Networks:
     """Agents and a joint network with the methods ``q`` and ``v``."""
     config = for_task(config, spec)
-    agent = shared.make_agent(config, spec)
+    agent = make_actor(spec, config)
     size = joint_state_size(agent, spec, config.state_last_action)
     n = spec.n_agents
     zeros = jnp.zeros(size), jnp.zeros((n, config.hidden)), jnp.zeros((n, spec.n_actions))
@@ -93,7 +93,7 @@ def networks(config: SharedConfig, spec: TaskSpec, joint, objective) -> Networks
     return Networks(agent, joint, objective, init, config, spec, size)
 
 
-class Seen(NamedTuple):
+class Unrolled(NamedTuple):
     """What both objectives are made of; slots 0..T."""
 
     q: Float[Array, "T+1 B N A"]  # utilities
@@ -104,14 +104,14 @@ class Seen(NamedTuple):
     following: Int[Array, "T+1 B N"]  # the joint action that targets look up
 
 
-def look(params: Params, nets: Networks, target: Params, traj: Trajectory) -> Seen:
+def unroll_agents(params: Params, nets: Networks, target: Params, traj: Trajectory) -> Unrolled:
     """Unrolls online and target agents."""
     q, features = features_over(nets.agent, params.agent, traj)
     target_q, target_features = features_over(nets.agent, target.agent, traj)
     state = joint_state(nets.agent, traj, nets.config.state_last_action)
     best = greedy(jax.lax.stop_gradient(q), traj.steps.avail)
     following = best if nets.config.double_q else greedy(target_q, traj.steps.avail)
-    return Seen(q, features, target_features, state, best, following)
+    return Unrolled(q, features, target_features, state, best, following)
 
 
 def one_hot(action: Int[Array, "*B N"], nets: Networks, dtype) -> Float[Array, "*B N A"]:
@@ -138,20 +138,21 @@ def objective(
     ``L_nopt = min(0, sum_i Q_i(u_i) - Q_jt(u) + V)^2``.
     Q_jt is a constant in the latter two. Its gradient reaches the agents through their features.
     """
-    seen = look(params, nets, target, traj)
-    dtype = seen.q.dtype
+    unrolled = unroll_agents(params, nets, target, traj)
+    dtype = unrolled.q.dtype
 
     def joint(params, features, action):
         actions = one_hot(action, nets, dtype)
-        return nets.mixer.apply(params.mixer, seen.state, features, actions, method="q")
+        return nets.mixer.apply(params.mixer, unrolled.state, features, actions, method="q")
 
     constant = jax.lax.stop_gradient
-    taken = joint(params, seen.features, traj.action)[:-1]
-    best = constant(joint(params, seen.features, seen.best))[:-1]
-    y = td_targets(joint(target, seen.target_features, seen.following)[..., None], traj, hp)[..., 0]
-    v = nets.mixer.apply(params.mixer, seen.state, method="v")[:-1]
-    at_best = jnp.sum(take_action(seen.q, seen.best), axis=-1)[:-1]
-    at_taken = jnp.sum(take_action(seen.q, traj.action), axis=-1)[:-1]
+    taken = joint(params, unrolled.features, traj.action)[:-1]
+    best = constant(joint(params, unrolled.features, unrolled.best))[:-1]
+    following = joint(target, unrolled.target_features, unrolled.following)
+    y = td_targets(following[..., None], traj, hp)[..., 0]
+    v = nets.mixer.apply(params.mixer, unrolled.state, method="v")[:-1]
+    at_best = jnp.sum(take_action(unrolled.q, unrolled.best), axis=-1)[:-1]
+    at_taken = jnp.sum(take_action(unrolled.q, traj.action), axis=-1)[:-1]
 
     opt = at_best - best + v
     nopt = jnp.minimum(at_taken - constant(taken) + v, 0)

@@ -18,7 +18,7 @@ from lica_jax.algorithms.q_learning import qtran, shared
 from lica_jax.algorithms.q_learning.shared import Networks, Params, td_targets
 from lica_jax.core.masking import masked_mean, take_action
 from lica_jax.networks.qtran import CounterfactualJointValue
-from lica_jax.types import Algorithm, TaskSpec, Trajectory
+from lica_jax.types import Algorithm, TaskSpec, Trajectory, number
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class HParams(qtran.HParams):
       nopt_weight: of the loss at every agent's worst alternative.
     """
 
-    nopt_weight: float = 1.0
+    nopt_weight: float = number(1.0, low=0)
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
@@ -57,21 +57,22 @@ def objective(
     square of ``min_v [Q_i(v) + sum_{j != i} Q_j(u_j) - Q_jt,i(v, u_-i) + V]`` over the available
     actions v, not clipped at 0.
     """
-    seen = qtran.look(params, nets, target, traj)
+    unrolled = qtran.unroll_agents(params, nets, target, traj)
     constant = jax.lax.stop_gradient
 
     def joint(params, features, action):
-        actions = qtran.one_hot(action, nets, seen.q.dtype)
-        return nets.mixer.apply(params.mixer, seen.state, features, actions, method="q")
+        actions = qtran.one_hot(action, nets, unrolled.q.dtype)
+        return nets.mixer.apply(params.mixer, unrolled.state, features, actions, method="q")
 
-    alternatives = joint(params, seen.features, traj.action)[:-1]  # [T, B, N, A]
+    alternatives = joint(params, unrolled.features, traj.action)[:-1]  # [T, B, N, A]
     taken = take_action(alternatives, traj.action[:-1])
-    best = constant(take_action(joint(params, seen.features, seen.best), seen.best))[:-1]
-    following = joint(target, seen.target_features, seen.following)
-    y = td_targets(take_action(following, seen.following), traj, hp)
-    v = nets.mixer.apply(params.mixer, seen.state, seen.features, method="v")[:-1, :, None]
-    q = seen.q[:-1]
-    at_best = jnp.sum(take_action(q, seen.best[:-1]), axis=-1, keepdims=True)
+    at_greedy = joint(params, unrolled.features, unrolled.best)
+    best = constant(take_action(at_greedy, unrolled.best))[:-1]
+    following = joint(target, unrolled.target_features, unrolled.following)
+    y = td_targets(take_action(following, unrolled.following), traj, hp)
+    v = nets.mixer.apply(params.mixer, unrolled.state, unrolled.features, method="v")[:-1, :, None]
+    q = unrolled.q[:-1]
+    at_best = jnp.sum(take_action(q, unrolled.best[:-1]), axis=-1, keepdims=True)
     mine = take_action(q, traj.action[:-1])
     others = jnp.sum(mine, axis=-1, keepdims=True) - mine
 

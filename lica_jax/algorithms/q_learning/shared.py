@@ -8,9 +8,8 @@ one clipped optimiser step per minibatch and copy everything into a target once 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,74 +25,15 @@ from lica_jax.algorithms.actors import (
     make_actor,
     unroll_over,
 )
-from lica_jax.algorithms.settings import ReplaySettings, for_task
+from lica_jax.algorithms.q_learning.settings import Config, HParams
+from lica_jax.algorithms.settings import for_task
 from lica_jax.core.exploration import epsilon_greedy
-from lica_jax.core.losses import critic_loss
+from lica_jax.core.losses import critic_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import RMSProp, clipped_step, init_optimiser, periodic_copy
 from lica_jax.core.returns import lambda_returns
 from lica_jax.core.schedules import linear
-from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep, Trajectory
-
-
-@dataclass(frozen=True)
-class Config(ReplaySettings):
-    """Static choices; changing one recompiles. Defaults are PyMARL's.
-
-    Attributes:
-      agent: recurrent or feed-forward agents.
-      hidden: width of the agents' layers and of the GRU.
-      share_params: one network for all agents, or one each.
-      agent_id: append the agent's one-hot index to its input.
-      last_action: append the agent's own previous action to its input.
-      state_last_action: append all agents' previous actions to the mixer's state, where it
-        does not hold them already.
-      double_q: choose the next actions with the online networks, judge them with the target's.
-      optimiser: "rmsprop" (PyTorch's) or "adam".
-    """
-
-    agent: Literal["gru", "mlp"] = "gru"
-    hidden: int = 64
-    share_params: bool = True
-    agent_id: bool = True
-    last_action: bool = True
-    state_last_action: bool = True
-    double_q: bool = True
-    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
-
-    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        return super().problems(spec, collect) + self.replay_problems("segment", collect)
-
-
-@struct.dataclass
-class HParams:
-    """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
-
-    Attributes:
-      lr: step size.
-      gamma: discount.
-      td_lambda: lambda of the targets; 0 is one-step Q-learning, more is Peng's Q(lambda).
-      grad_norm_clip: largest gradient norm.
-      target_interval: *episodes* that finish between two copies into the target networks.
-      epsilon_start: probability of a random action at the beginning.
-      epsilon_finish: the same from ``epsilon_steps`` on, and in sampled evaluation.
-      epsilon_steps: env steps over which it falls in a straight line.
-      rms_decay: RMSprop's decay of squared gradients (torch's alpha).
-      rms_eps: RMSprop's epsilon, outside the root.
-      reward_scale: factor on rewards before learning; None takes the task's own.
-    """
-
-    lr: float = 5e-4
-    gamma: float = 0.99
-    td_lambda: float = 0.0
-    grad_norm_clip: float = 10.0
-    target_interval: int = 200
-    epsilon_start: float = 1.0
-    epsilon_finish: float = 0.05
-    epsilon_steps: float = 50_000.0
-    rms_decay: float = 0.99
-    rms_eps: float = 1e-5
-    reward_scale: float | None = None
+from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 
 @struct.dataclass
@@ -134,19 +74,12 @@ def make(config: Config, spec: TaskSpec, mixer: Any) -> Algorithm:
 def make_networks(config: Config, spec: TaskSpec, mixer: Any) -> Networks:
     """The networks of Q-learning with a mixer; initialises nothing."""
     config = for_task(config, spec)
-    agent = make_agent(config, spec)
+    agent = make_actor(spec, config)
     size = joint_state_size(agent, spec, config.state_last_action)
     zeros = jnp.zeros(spec.n_agents), jnp.zeros(size)
     return Networks(
         agent, mixer, td_objective, lambda key: mixer.init(key, *zeros), config, spec, size
     )
-
-
-def make_agent(config: Config, spec: TaskSpec) -> Actor:
-    return make_actor(
-        spec, network=config.agent, hidden=config.hidden, share_params=config.share_params,
-        agent_id=config.agent_id, last_action=config.last_action,
-    )  # fmt: skip
 
 
 def algorithm(nets: Networks, hparams: Any = None) -> Algorithm:
@@ -174,8 +107,7 @@ def init(nets: Networks, key: Array) -> Learner:
 def new_learner(nets: Networks, params: Params, target: Params) -> Learner:
     """A learner with the given parameters before its first update."""
     opt = init_optimiser(nets.config.optimiser, params)
-    # A copy: the loop donates its buffers, and one buffer cannot be donated twice.
-    return Learner(params, jax.tree.map(jnp.copy, target), opt, jnp.zeros((), jnp.int32))
+    return Learner(params, target, opt, jnp.zeros((), jnp.int32))
 
 
 def epsilon(hp: HParams, progress: Any) -> Float[Array, ""]:
@@ -185,8 +117,8 @@ def epsilon(hp: HParams, progress: Any) -> Float[Array, ""]:
 def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, progress, explore):
     """Epsilon-greedily where ``explore``, else the best available action."""
     hidden, q = actor_step(nets.agent, params, carry, ts.obs, ts.first)
-    chance = jnp.where(explore, epsilon(hp, progress), 0)[:, None]
-    action = epsilon_greedy(q, ts.avail, chance, key)
+    rate = jnp.where(explore, epsilon(hp, progress), 0)[:, None]
+    action = epsilon_greedy(q, ts.avail, rate, key)
     return ActorCarry(hidden=hidden, last_action=action), action, {}
 
 
@@ -205,8 +137,7 @@ def update(
         params, learner.target, progress.episodes, learner.last_copy, hp.target_interval
     )
     metrics |= {"grad_norm": norm, "epsilon": epsilon(hp, progress)}
-    # An infinite gradient may hide behind a finite loss.
-    metrics["loss"] = jnp.where(jnp.isfinite(norm), loss, jnp.nan)
+    metrics["loss"] = watched(loss, norm)
     return Learner(params, target, opt, last_copy), metrics
 
 

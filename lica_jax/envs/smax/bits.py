@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from lica_jax.core.barriers import held
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 
@@ -38,7 +40,7 @@ def as_key(keys: PRNGKeyArray) -> Key:
 
 def split(key: Key, i) -> Key:
     """Entry ``i`` of ``jax.random.split(key, n)``, for any n > i; i broadcasts against the key."""
-    return _held(Key(*_threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))))
+    return held(Key(*_threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))))
 
 
 def uniform(key: Key, i, low: float, high: float) -> Float[Array, "..."]:
@@ -47,7 +49,7 @@ def uniform(key: Key, i, low: float, high: float) -> Float[Array, "..."]:
     one_to_two = ((a ^ b) >> np.uint32(9)) | np.uint32(0x3F800000)
     unit = jax.lax.bitcast_convert_type(one_to_two, jnp.float32) - np.float32(1)
     low, high = np.float32(low), np.float32(high)
-    return _held(jnp.maximum(low, unit * (high - low) + low))
+    return held(jnp.maximum(low, unit * (high - low) + low))
 
 
 def _threefry(key: Key, x0, x1):
@@ -60,8 +62,3 @@ def _threefry(key: Key, x0, x1):
             x1 = x0 ^ x1
         x0, x1 = x0 + words[(i + 1) % 3], x1 + words[(i + 2) % 3] + np.uint32(i + 1)
     return x0, x1
-
-
-def _held(x):
-    """Computed once: the CPU compiler would repeat the rounds in every use it can fuse."""
-    return jax.lax.optimization_barrier(x)

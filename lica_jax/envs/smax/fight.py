@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, Battle, State, Units
 
 HEAL_RATE, ENERGY_RATE = 12.6, 0.7875  # per second
 HEALTH_PER_ENERGY, ENERGY_TO_START = 3.0, 5.0
 START_ENERGY, MAX_ENERGY = 50.0, 200.0
-held = jax.lax.optimization_barrier
 
 
 class Aims(NamedTuple):

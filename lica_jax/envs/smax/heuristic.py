@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.battle import (
     ENEMIES,
@@ -33,7 +33,6 @@ from lica_jax.envs.smax.scenarios import SIZE
 
 HEAL_SIGHT = 9.0
 FOLLOW = 3.0  # how near a healer without a patient stays to the others
-held = jax.lax.optimization_barrier
 
 
 class Others(NamedTuple):

@@ -11,7 +11,6 @@ from lica_jax.envs.smax.battle import Battle, Units
 from lica_jax.envs.smax.scenarios import SIZE
 
 UNROLLED = 24  # above so many units, loops over them are loops of the program
-held = jax.lax.optimization_barrier
 Positions = tuple[Float[Array, "U B"], Float[Array, "U B"]]
 
 

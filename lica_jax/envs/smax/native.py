@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.frames import NONE, Frame, Scene
 from lica_jax.envs.smax import bits, simulation
 from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, Battle, State, outcome
@@ -121,7 +122,7 @@ class Smax:
 
     def _timestep(self, state: State, reward, *, first) -> TimeStep:
         battle = self.battle
-        state = jax.lax.optimization_barrier(state)
+        state = held(state)
         units = battle.units(state.kind)
         obs, avail = self._observe(units, state)
         won, over = outcome(battle, state.alive)

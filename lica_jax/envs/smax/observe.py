@@ -8,15 +8,13 @@ cooldown, type one-hot]``. Health and cooldown are shares of the type's; all is 
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.smax.battle import ALLIES, MOVES, STOP, Battle, State, Units
 from lica_jax.envs.smax.scenarios import SIZE
-
-held = jax.lax.optimization_barrier
 
 
 def observe(

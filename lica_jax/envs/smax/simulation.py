@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.battle import (
     DIRECTIONS,
@@ -23,7 +24,6 @@ from lica_jax.envs.smax.fight import Aims, aims, chase, fight
 from lica_jax.envs.smax.heuristic import heuristic
 from lica_jax.envs.smax.moves import at_wall, keep_out, push_apart, walk
 
-held = jax.lax.optimization_barrier
 KILL_REWARD, WIN_REWARD, SMAC_SCALE = 10.0, 200.0, 20.0
 
 

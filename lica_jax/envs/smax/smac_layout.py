@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.smax.battle import ALLIES, DIRECTIONS, MOVES, STOP, Battle, State, Units
 from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.scenarios import SIZE, Scenario
@@ -41,7 +42,6 @@ LOOK = 1.0  # a move is available where the map goes on this far: half of SMAC's
 FIRST_TYPE = 1  # the maps' own types are numbered from here, below the game's
 # Enemies of several types, in the order in which SMAC's maps make them.
 _MADE = {"MMM": ("marine", "marauder", "medivac"), "bane": ("zergling", "baneling")}
-held = jax.lax.optimization_barrier
 
 
 def facts_of(name: str, scenario: Scenario) -> MapFacts:

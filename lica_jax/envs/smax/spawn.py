@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from lica_jax.core.barriers import held
 from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.battle import ALLIES, ENEMIES, Battle, State
 from lica_jax.envs.smax.fight import START_ENERGY
@@ -30,7 +31,7 @@ def start(battle: Battle, keys: PRNGKeyArray) -> State:
         x, y = (jnp.concatenate(v) for v in zip(*teams, strict=True))
     units = battle.units(kind)
     alive = jnp.ones(x.shape, bool)
-    x, y = push_apart(battle, units, *jax.lax.optimization_barrier((x, y)), alive)
+    x, y = push_apart(battle, units, *held((x, y)), alive)
     zeros, no = jnp.zeros_like(x), jnp.zeros(x.shape, jnp.int32)
     energy = zeros + START_ENERGY * battle.healer[:, None].astype(np.float32)
     return State(

@@ -1,0 +1,67 @@
+"""What the settings of IQL, VDN, QMIX and QTRAN share: static choices and traced numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flax import struct
+
+from lica_jax.algorithms.settings import AgentSettings, ReplaySettings
+from lica_jax.types import Collect, TaskSpec, number
+
+
+@dataclass(frozen=True)
+class Config(AgentSettings, ReplaySettings):
+    """Static choices; changing one recompiles. Defaults are PyMARL's.
+
+    Attributes:
+      agent: recurrent or feed-forward agents.
+      state_last_action: append all agents' previous actions to the mixer's state, where it
+        does not hold them already.
+      double_q: choose the next actions with the online networks, judge them with the target's.
+      optimiser: "rmsprop" (PyTorch's) or "adam".
+    """
+
+    agent: Literal["gru", "mlp"] = "gru"
+    state_last_action: bool = True
+    double_q: bool = True
+    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+
+    @property
+    def network(self) -> str:
+        return self.agent
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        return super().problems(spec, collect) + self.replay_problems("segment", collect)
+
+
+@struct.dataclass
+class HParams:
+    """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
+
+    Attributes:
+      lr: step size.
+      gamma: discount.
+      td_lambda: lambda of the targets; 0 is one-step Q-learning, more is Peng's Q(lambda).
+      grad_norm_clip: largest gradient norm.
+      target_interval: *episodes* that finish between two copies into the target networks.
+      epsilon_start: probability of a random action at the beginning.
+      epsilon_finish: the same from ``epsilon_steps`` on, and in sampled evaluation.
+      epsilon_steps: env steps over which it falls in a straight line.
+      rms_decay: RMSprop's decay of squared gradients (torch's alpha).
+      rms_eps: RMSprop's epsilon, outside the root.
+      reward_scale: factor on rewards before learning; None takes the task's own.
+    """
+
+    lr: float = number(5e-4, low=0)
+    gamma: float = number(0.99, 0, 1)
+    td_lambda: float = number(0.0, 0, 1)
+    grad_norm_clip: float = number(10.0, low=1e-12)
+    target_interval: int = number(200, low=1)
+    epsilon_start: float = number(1.0, 0, 1, epsilon=True)
+    epsilon_finish: float = number(0.05, 0, 1, epsilon=True)
+    epsilon_steps: float = number(50_000.0, low=0)
+    rms_decay: float = number(0.99, 0, 1)
+    rms_eps: float = number(1e-5, low=0)
+    reward_scale: float | None = number(None, low=1e-12)
