@@ -35,7 +35,7 @@ import yaml
 
 from lica_jax.algorithms.lica import lica
 from lica_jax.errors import UserError
-from lica_jax.runs.directory import versions
+from lica_jax.runs.versions import versions
 from lica_jax.training.memory import available_bytes
 from lica_jax.types import TaskSpec, TimeStep, Trajectory
 

@@ -29,7 +29,7 @@ from lica_jax.envs.smax import bits, simulation
 from lica_jax.envs.smax.observe import critic_state, observe
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.errors import UserError
-from lica_jax.runs.directory import versions
+from lica_jax.runs.versions import versions
 
 MAPS = ("2s3z", "5m_vs_6m", "3s5z_vs_3s6z")
 

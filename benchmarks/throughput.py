@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from lica_jax.algorithms import make_algorithm
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
-from lica_jax.runs.directory import versions
+from lica_jax.runs.versions import versions
 from lica_jax.runs.session import batched_hparams
 from lica_jax.training.loop import batch_runs, bound_act, make_run
 from lica_jax.training.rollout import start_stream, unroll

@@ -108,8 +108,8 @@ def train(
     session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
     return Result(
-        config=session.plan.config, summary=session.summary, evaluations=session.evals.rows,
-        metrics=session.metrics.rows, run_dir=path, interrupted=session.interrupted,
+        config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
+        metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,
         params=jax.device_get(session.best.params), spec=session.spec,
     )  # fmt: skip
 

@@ -250,9 +250,9 @@ def needed_products(
 
 
 class _Plan(NamedTuple):
-    """Which products `needed_products` computes; R' is R up to a whole number of blocks."""
+    """Which products `needed_products` computes; P is R, up to a whole number of blocks."""
 
-    order: Int[Array, "N R'"]  # rows by agent, those with equal needs side by side
+    order: Int[Array, "N P"]  # rows by agent, those with equal needs side by side
     first: Int[Array, " K"]  # the first action of every bundle
     width: int  # actions in a bundle
     embed: int  # outputs of an action

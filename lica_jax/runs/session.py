@@ -22,8 +22,8 @@ from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
 from lica_jax.runs.display import Display
 from lica_jax.runs.export import export_runs
+from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import Plan, stored_runs
-from lica_jax.runs.rows import RowFile, chunk_row, eval_row
 from lica_jax.runs.saver import Arrays, Saver
 from lica_jax.runs.signals import StopRequest, stop_on_signal
 from lica_jax.runs.state import Counters, HostState
@@ -42,8 +42,8 @@ from lica_jax.training.evaluation import (
 class Session:
     """One go at a plan: starts or restores when built, trains when ``run`` is called.
 
-    After ``run``: ``summary`` (what ``result.json`` holds), ``evals.rows``, ``metrics.rows``,
-    ``best`` and ``interrupted`` (the signal that ended it early).
+    After ``run``: ``summary`` (what ``result.json`` holds), the rows of ``logs``, ``best`` and
+    ``interrupted`` (the signal that ended it early).
     """
 
     def __init__(self, plan: Plan, display: str = "auto"):
@@ -71,16 +71,15 @@ class Session:
             self.state, self.best = arrays.state, arrays.best
             self.counters = Counters.of(self.state)
             upto = self.counters.update if restored else None
-            self.metrics = RowFile(self._file(directory.METRICS), upto)
-            self.evals = RowFile(self._file(directory.EVALS), upto)
-            self.evaluated_at = max((row["update"] for row in self.evals.rows), default=None)
+            self.logs = Logs(plan, self.display, self.engine, self._seconds, upto)
+            rows = self.logs.evals.rows
+            self.evaluated_at = max((row["update"] for row in rows), default=None)
             self.score = float("nan")  # of the last evaluation, mean over runs
             self.done_before = self.counters.slowest if restored else 0
             self.summary: dict[str, Any] = {}
             self.interrupted: int | None = None
             self.stop = StopRequest()
             self._started = time.monotonic()
-            self._complained = -1e9
             self._opened = opened.pop_all()
 
     def _fresh(self) -> Arrays:
@@ -177,34 +176,9 @@ class Session:
         return self.stop.number is not None and not self._spent()
 
     def _consume(self, metrics: PyTree) -> None:
-        """Waits for a chunk, moves the counters, and writes a row for every run."""
+        """Waits for a chunk, writes its rows, and moves the counters."""
         metrics = jax.device_get(metrics)
-        self._complain(every=60)
-        before, self.counters = self.counters, Counters.after(metrics)
-        now, rows = self.counters, []
-        rate = self.display.tick(now.slowest)
-        for i in np.flatnonzero(before.alive):
-            if not now.alive[i]:
-                self.display.warn(messages.failed(self.plan.labels[i], now, i))
-                continue
-            rows.append(chunk_row(metrics, i))
-            self.metrics.append(self._stamp(i) | {"env_steps_per_second": rate} | rows[-1])
-        self.display.show(now.slowest, rows, self.algo.metrics)
-
-    def _complain(self, every: float) -> None:
-        """Tells of lost episodes, at most once in ``every`` seconds."""
-        now = time.monotonic()
-        if now - self._complained >= every and (text := self.engine.complaint()):
-            self._complained = now
-            self.display.warn(f"  {text}")
-
-    def _stamp(self, i: int) -> dict[str, Any]:
-        """The first entries of every row of a run."""
-        return self.plan.labels[i] | {
-            "env_steps": int(self.counters.env_steps[i]),
-            "update": int(self.counters.updates[i]),
-            "seconds": round(self._seconds(), 3),
-        }
+        self.counters = self.logs.chunk(metrics, self.counters, self.algo.metrics)
 
     # --- evaluation ------------------------------------------------------------------------------
 
@@ -218,24 +192,16 @@ class Session:
         params, update = self.algo.policy(self.state.learner), self.counters.update
         figures = self.evaluate(params, self.plan.config.eval.episodes, PERIODIC, update)
         self.evaluated_at = update
-        self._complain(every=60)
-        stats = {f"games/{name}": count for name, count in self.engine.stats().items()}
-        for i in np.flatnonzero(self.counters.alive):
-            row = eval_row(self._stamp(i), figures[i], self.engine.genuine)
-            self.evals.append(row | stats)
         self.best, better = self.best.updated(
             params, self.state.env_steps, figures, self.spec, self.counters.alive
         )
         self.score = float(jnp.mean(greedy_scores(figures, self.spec)))
         interval = self.plan.config.eval.interval
         self.host.next_eval = (self.counters.slowest // interval + 1) * interval
-        self.display.say(messages.evaluated(self.counters.slowest, figures, self.spec))
+        self.logs.evaluation(figures, self.counters, self.spec)
         return bool(better.any())
 
     # --- files -----------------------------------------------------------------------------------
-
-    def _file(self, name: str) -> Path | None:
-        return None if self.plan.run_dir is None else self.plan.run_dir / name
 
     def _seconds(self) -> float:
         return self.host.seconds + time.monotonic() - self._started
@@ -268,12 +234,12 @@ class Session:
         else:
             text = messages.stopped(self.interrupted, self.counters.slowest, plan.run_dir)
             self.display.say(text)
-        self._complain(every=0)
+        self.logs.complain(every=0)
         self.summary["seconds"] = round(self._seconds(), 1)
         if plan.run_dir is not None:
-            export_runs(plan, spec, self.summary, self.evals.rows, self.best)
+            export_runs(plan, spec, self.summary, self.logs.evals.rows, self.best)
         if plan.config.eval.save_replay and self.interrupted is None:  # last: it may fail
-            self._save_replays(self._file(directory.REPLAYS))
+            self._save_replays(plan.run_dir / directory.REPLAYS)
 
     def _save_replays(self, folder: Path) -> None:
         paths, problem = self.engine.save_replays(folder)

@@ -124,7 +124,7 @@ def test_resuming_is_bitwise(tiny, tmp_path):
     equal(again.state, straight.state)
     # And the logs are those of one run: no row twice, none missing.
     rows = [(r["update"], r["critic_loss"]) for r in resumed.metrics]
-    assert rows == [(r["update"], r["critic_loss"]) for r in straight.metrics.rows]
+    assert rows == [(r["update"], r["critic_loss"]) for r in straight.logs.metrics.rows]
     again.close()
 
 
@@ -135,7 +135,7 @@ def test_evaluating_more_often_changes_nothing(tiny, tmp_path):
         session = new_session(load_config("lica", TASK, **copy.deepcopy(tiny)))
         session.run()
         results.append(session)
-    assert len(results[1].evals.rows) > len(results[0].evals.rows)
+    assert len(results[1].logs.evals.rows) > len(results[0].logs.evals.rows)
     equal(results[0].state, results[1].state)
 
 

@@ -95,13 +95,9 @@ def check_losses(g, nets, learner, rows, phase, hp):
     """Both losses of every agent; the reference evaluates them before and after the critic step."""
     y = critic_targets(g, nets, learner, rows, phase, hp)
     value, value_grads, _ = per_agent.own_gradients(
-        per_agent.critic_losses,
-        nets,
-        learner.params.critic,
-        rows,
-        y,
+        per_agent.critic_losses, nets, learner.params.critic, rows, y,
         noise_of(phase, nets, "value"),
-    )
+    )  # fmt: skip
     _, policy_grads, aux = per_agent.own_gradients(
         per_agent.actor_losses, nets, learner.params.actor, learner.params.critic, rows,
         noise_of(phase, nets, "policy"), hp,

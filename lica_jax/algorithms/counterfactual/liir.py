@@ -285,7 +285,7 @@ def update_heads(
     nets: Networks,
     learner: Learner,
     estimates: Estimates,
-    weight: Array,
+    weight: Float[Array, "T B N"],
     traj: Trajectory,
     hp: HParams,
 ) -> tuple[PyTree, PyTree, dict[str, Array]]:
