@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if argv[:1] == ["--version"]:
-        from lica_jax import __version__
+        from lica_jax.version import __version__
 
         print(__version__)
         return 0

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lica_jax import __version__
 from lica_jax.errors import UserError
 from lica_jax.smac.options import DEFAULTS, Options
 from lica_jax.starcraft2.env.environment import StarCraft2Env
@@ -29,6 +28,7 @@ from lica_jax.starcraft2.game.process import Game, LaunchSettings
 from lica_jax.starcraft2.game.temp import temp_root
 from lica_jax.starcraft2.tools import transcript
 from lica_jax.starcraft2.tools.random_play import Played, play
+from lica_jax.version import __version__
 
 # A transcript is of one game, from its start.
 ONE_GAME = Lifetime(attempts=1, steps=transcript.MAX_PAIRS, growth=1 << 62)

@@ -18,7 +18,7 @@ PACKAGE = Path(lica_jax.__file__).parent
 # same entry; the longest entry that fits a module is its own. Imports inside functions count. What
 # registries name as text (families of tasks, algorithms) does not: plugins are found that way too.
 LAYERS = """
-    errors
+    errors version
     machine files plugins
     types
     core
