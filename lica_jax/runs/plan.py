@@ -184,7 +184,8 @@ def resolve_hp(config: TrainConfig, hp: Any, task: Task | HostTask) -> Any:
 
 def stored_runs(plan: Plan) -> list[dict[str, Any]] | None:
     """What a run directory keeps of the runs beside the configuration; None where that says it."""
-    if not plan.swept:
+    usual = tuple(Run(seed, plan.config.hp) for seed in plan.config.seeds)
+    if plan.runs == usual:
         return None
     return [{"seed": run.seed, "hp": dataclasses.asdict(run.hp)} for run in plan.runs]
 

@@ -35,8 +35,8 @@ def played(algorithm, task, steps, **overrides):
 
 def q_values(session, cue, time, previous):
     """Q ``[seed, agent, action]`` while both agents play action 0."""
-    algo = session.config.algo
-    nets = coma.make_networks(algo, make_task(session.config.task).spec)
+    algo = session.plan.config.algo
+    nets = coma.make_networks(algo, make_task(session.plan.config.task).spec)
     state = jnp.array([cue, time], float)
     action = jnp.zeros(2, jnp.int32)
     inputs = critic_inputs(
@@ -115,7 +115,7 @@ def test_liir_rewards_the_helpful_action_for_itself():
     """In `match` playing the cue is what helps."""
     gaps = []
     session = trained("liir", "probe/match", 10_000)
-    nets = liir.make_networks(session.config.algo, make_task("probe/match").spec)
+    nets = liir.make_networks(session.plan.config.algo, make_task("probe/match").spec)
     for cue in (0, 1):
         state = jnp.array([2.0 * cue - 1, 0.0])
         one_hot = jax.nn.one_hot(jnp.array([cue, cue]), 2)

@@ -27,7 +27,7 @@ def trained(task, steps, **overrides):
 
 def critic_values(session, state, action):
     """Q of every seed at one state and joint action (no previous action)."""
-    algo = session.config.algo
+    algo = session.plan.config.algo
     critic = MixingCritic(4, algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
     full = jnp.concatenate([jnp.asarray(state, float), jnp.zeros(4)])
     one_hot = joint_one_hot(jnp.array(action), 2, float)
@@ -60,7 +60,7 @@ def test_two_step_discount(td_lambda):
 
 
 def critic_at_second_step(session):
-    algo = session.config.algo
+    algo = session.plan.config.algo
     critic = MixingCritic(4, algo.mixing_embed, algo.hypernet_layers, algo.hypernet_hidden)
     one_hot = joint_one_hot(jnp.array([0, 1]), 2, float)
     state = jnp.concatenate([jnp.array([1.0, 1.0]), one_hot])  # the first step's joint action
@@ -148,5 +148,5 @@ def test_a_learning_rate_of_zero_learns_nothing():
     )
     session = trained("probe/match", 10_000, hp={"actor_lr": 0.0, "critic_lr": 0.0})
     first = algo.policy(algo.init(jax.random.key(0)))
-    assert jax.tree.structure(first) == jax.tree.structure(session.best["params"])
+    assert jax.tree.structure(first) == jax.tree.structure(session.best.params)
     assert max(f["sampled"]["return_mean"] for f in session.summary["final"]) < 0.6
