@@ -83,9 +83,10 @@ def flags(*columns):
     return jnp.array(columns, bool).T
 
 
-def trajectory(reward, terminated, truncated, valid) -> SimpleNamespace:
+def trajectory(reward, terminated, truncated, valid) -> Trajectory:
+    """Only what targets are made of."""
     steps = SimpleNamespace(reward=reward, terminated=terminated, truncated=truncated)
-    return SimpleNamespace(steps=steps, valid=valid)
+    return Trajectory(steps=steps, action=None, valid=valid, carry=(), extras={})
 
 
 def test_one_step_targets():
