@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,7 @@ def train(
     run_dir: str | Path | None = None,
     resume: bool = False,
     display: str = "auto",
+    on_signal: str = "raise",
     **overrides: Any,
 ) -> Result:
     """Trains an algorithm on a task.
@@ -80,18 +82,23 @@ def train(
       run_dir: where to write; nothing is written when None.
       resume: go on from the latest checkpoint in ``run_dir``.
       display: "auto", "bar", "plain" or "none".
+      on_signal: what follows Ctrl-C and SIGTERM once the checkpoint and the files are written:
+        "raise" ``KeyboardInterrupt``, or for SIGTERM ``SystemExit`` with code 143, so that a loop
+        over ``train`` ends too; or "return" the result, whose ``interrupted`` is the signal.
       overrides: fields of ``TrainConfig`` on top of the preset, such as ``seeds=range(3)``,
         ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``; ``plugins=["my_package"]`` are
         imported first.
 
     Returns:
-      The result, also when a signal stopped the run early (``result.interrupted``).
+      The result.
 
     Raises:
       UserError: bad input; nothing was compiled or overwritten.
       TrainingFailed: the loss of every seed became non-finite.
     """
     check_style(display)
+    if on_signal not in ("raise", "return"):
+        raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
     own = task if is_task(task) else None
     name = task if own is None else task_reference(own)
     if isinstance(algorithm, TrainConfig):
@@ -107,6 +114,9 @@ def train(
     path = None if run_dir is None else Path(run_dir)
     session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
+    if session.interrupted is not None and on_signal == "raise":
+        stop = session.interrupted
+        raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
     return Result(
         config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
         metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -36,6 +36,20 @@ def plain(value: Any) -> Any:
 def _is_jax_array(value: Any) -> bool:
     jax = sys.modules.get("jax")  # whoever holds one has imported it
     return jax is not None and isinstance(value, jax.Array)
+
+
+def put(text: str, stream: TextIO | None) -> bool:
+    """Prints a line; False where it cannot be: a reader that went away, a full disk, no stream.
+
+    What a run does must not depend on who reads of it.
+    """
+    if stream is None:
+        return False
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):  # ValueError: a closed stream
+        return False
+    return True
 
 
 def make_folder(folder: Path, name: str) -> None:

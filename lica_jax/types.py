@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+MANY = 2**31 - 1  # what the arrays of a run count with
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -132,6 +134,40 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Number:
+    """What there is to know of a number beside its default; made by `number`.
+
+    Attributes:
+      low, high: the range, both ends included; None where nothing bounds it.
+      start, steps: of a value that is annealed to: the names of the one it comes from and of the
+        env steps that takes. None as its own value means that ``start`` stays.
+      epsilon: it is the probability of a random action.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    start: str = ""
+    steps: str = ""
+    epsilon: bool = False
+
+
+def number(
+    default: float | None, low: float | None = None, high: float | None = None, **facts: Any
+) -> Any:
+    """The field of a hyper-parameter or of another number that is set: its default, its range, and
+    further facts of `Number`.
+
+    For example ``gamma: float = number(0.99, 0, 1)``. A plain default is a number without bounds.
+    """
+    return struct.field(default=default, metadata={"number": Number(low, high, **facts)})
+
+
+def numbers(hp: Any) -> dict[str, Number]:
+    """The facts of every field of an instance or class, by name."""
+    return {f.name: f.metadata.get("number", Number()) for f in dataclasses.fields(hp)}
+
+
+@dataclass(frozen=True)
 class Collect:
     """How experience is gathered between two updates.
 
@@ -143,8 +179,8 @@ class Collect:
     """
 
     mode: Literal["episode", "steps"] = "steps"
-    envs: int = 64
-    length: int = 16
+    envs: int = number(64, 1, MANY)
+    length: int = number(16, 1, MANY)
 
 
 @dataclass(frozen=True)
@@ -197,39 +233,6 @@ class Algorithm(NamedTuple):
     scratch_bytes: Callable[[int], dict[str, int]] = lambda rows: {}
     metrics: tuple[str, ...] = ()
     replay: Replay | None = None
-
-
-@dataclass(frozen=True)
-class Number:
-    """What there is to know of a hyper-parameter beside its default; made by `number`.
-
-    Attributes:
-      low, high: the range, both ends included; None where nothing bounds it.
-      start, steps: of a value that is annealed to: the names of the one it comes from and of the
-        env steps that takes. None as its own value means that ``start`` stays.
-      epsilon: it is the probability of a random action.
-    """
-
-    low: float | None = None
-    high: float | None = None
-    start: str = ""
-    steps: str = ""
-    epsilon: bool = False
-
-
-def number(
-    default: float | None, low: float | None = None, high: float | None = None, **facts: Any
-) -> Any:
-    """A hyper-parameter's field: its default, its range, and further facts of `Number`.
-
-    For example ``gamma: float = number(0.99, 0, 1)``. A plain default is a number without bounds.
-    """
-    return struct.field(default=default, metadata={"number": Number(low, high, **facts)})
-
-
-def numbers(hp: Any) -> dict[str, Number]:
-    """The facts of every hyper-parameter of an instance or class, by name."""
-    return {f.name: f.metadata.get("number", Number()) for f in dataclasses.fields(hp)}
 
 
 @struct.dataclass

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
-from lica_jax.types import Collect, Replay, TaskSpec
+from lica_jax.types import MANY, Collect, Replay, TaskSpec, number, numbers
+
+MOST_UPDATES = 100_000  # in one call that is compiled
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,14 @@ class Settings:
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
         del spec, collect
-        out = []
+        out, facts = [], numbers(type(self))
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
+            most = facts[name].high or MANY
             if hint is int and value < 1:
                 out.append(f"algo.{name} must be at least 1, got {value}")
+            if isinstance(value, int) and value > most:
+                out.append(f"algo.{name} must be at most {most:,}, got {value}")
             allowed = get_args(hint)
             words = all(isinstance(a, (str, int)) for a in allowed)
             if allowed and words and value not in allowed:
@@ -73,7 +78,7 @@ class ReplaySettings(Settings):
 
     replay_capacity: int = 5000
     replay_batch: int = 32
-    updates_per_collect: int = 1
+    updates_per_collect: int = number(1, 1, MOST_UPDATES)
 
     def replay(self, unit: str, draws: int = 1) -> Replay:
         return Replay(

@@ -6,12 +6,12 @@ Bad input gives one message and exit code 2. Commands are imported when they are
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 from lica_jax.cli.parsing import dispatch
-from lica_jax.cli.process import quiet_libraries
+from lica_jax.cli.process import drop_output, quiet_libraries
 from lica_jax.errors import TrainingFailed, UserError
+from lica_jax.files import put
 
 # Name -> where its function is, and what it does.
 COMMANDS = {
@@ -33,19 +33,31 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         quiet_libraries()
-        return _dispatch(argv)
+        code = _dispatch(argv)
+        _flush()
+        return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(f"error: {error}", 2)
     except TrainingFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(f"error: {error}", 1)
     except KeyboardInterrupt:  # before training began, or a second time
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _failed("interrupted", 130)
     except BrokenPipeError:  # `lica-jax list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 0
+    except OSError as error:
+        return _failed(f"error: {error}", 1)
+
+
+def _failed(text: str, code: int) -> int:
+    put(text, sys.stderr)
+    drop_output()
+    return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -23,6 +24,18 @@ def quiet_libraries() -> None:
     # Orbax reports every save at INFO and harmless clean-ups at WARNING.
     logging.getLogger("absl").setLevel(logging.ERROR)
     sys.unraisablehook = _without_orphans(sys.unraisablehook)
+
+
+def drop_output() -> None:
+    """What is left unwritten may stay so: Python would report it once more when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):  # no stream, or a closed one
+            continue
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _without_orphans(hook):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lica_jax.cli.parsing import Parser
 from lica_jax.config import TrainConfig
 from lica_jax.config.presets import Preset
 from lica_jax.errors import UserError
+from lica_jax.files import put
 
 USAGE = """\
 lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
@@ -32,6 +34,9 @@ def train(argv: list[str]) -> int:
         return _show_help(parser, args, names)
     others = [option for action in parser._actions for option in action.option_strings]
     config = _configured(args, names, words, others)
+    if "--seeds" in words and len(config.seeds) == 1 and config.seeds[0] > 1:
+        (seed,) = config.seeds
+        put(f"one run, of seed {seed}; {seed} runs are --seeds 0:{seed}", sys.stderr)
     if args.dump_config:
         return _dump(config)
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
@@ -40,10 +45,12 @@ def train(argv: list[str]) -> int:
     from lica_jax.cli.process import use_compilation_cache
 
     use_compilation_cache()
-    result = api.train(config, run_dir=run_dir, resume=args.resume, display=args.progress)
+    result = api.train(
+        config, run_dir=run_dir, resume=args.resume, display=args.progress, on_signal="return"
+    )
     if result.interrupted is not None:
         return 128 + result.interrupted
-    print(f"learning curve, policy and evaluations are in {run_dir}")
+    put(f"learning curve, policy and evaluations are in {run_dir}", sys.stdout)
     return 0
 
 

@@ -1,6 +1,6 @@
 """What a run is: settings, presets, and the checks before anything compiles."""
 
-from lica_jax.config.checks import MAX_EPISODES, resolve, reward_scale
+from lica_jax.config.checks import resolve, reward_scale
 from lica_jax.config.load import (
     dump_settings,
     from_dict,
@@ -18,6 +18,7 @@ from lica_jax.config.presets import (
 )
 from lica_jax.config.schema import (
     DEFAULT_PRESET,
+    MAX_EPISODES,
     RESUMABLE,
     CheckpointConfig,
     EvalConfig,

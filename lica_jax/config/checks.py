@@ -13,9 +13,7 @@ from lica_jax.algorithms import algorithm_names, find_algorithm
 from lica_jax.config.schema import TrainConfig, iterations_per_chunk, steps_per_iteration
 from lica_jax.envs.registry import task_plugin
 from lica_jax.errors import UserError
-from lica_jax.types import TaskSpec, numbers
-
-MAX_EPISODES = 1_000_000  # of one evaluation; their figures are kept until its end
+from lica_jax.types import MANY, Number, TaskSpec, numbers
 
 
 def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
@@ -55,26 +53,37 @@ def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
 
 
 def _count_problems(config: TrainConfig) -> list[str]:
-    out: list[str] = []
-
-    def at_least(name: str, value: float, low: float) -> None:
-        if not value >= low:
-            out.append(f"{name} must be at least {low}, got {value}")
-
     collect = config.collect
+    out = []
     if collect.mode not in ("episode", "steps"):
         out.append(f'collect.mode must be "episode" or "steps", got {collect.mode!r}')
-    at_least("collect.envs", collect.envs, 1)
-    at_least("collect.length", collect.length, 1)
-    at_least("eval.interval", config.eval.interval, 1)
-    for name in ("episodes", "final_episodes"):
-        at_least(f"eval.{name}", count := getattr(config.eval, name), 1)
-        if count > MAX_EPISODES:
-            out.append(f"eval.{name} must be at most {MAX_EPISODES:,}, got {count}")
-    at_least("checkpoint.every_seconds", config.checkpoint.every_seconds, 0)
-    at_least("checkpoint.keep", config.checkpoint.keep, 1)
-    at_least("log_interval", config.log_interval, 1)
+    groups = {"collect.": collect, "eval.": config.eval, "checkpoint.": config.checkpoint}
+    for prefix, group in ({"": config} | groups).items():
+        out += range_problems(group, prefix)
     return out
+
+
+def range_problems(group: Any, prefix: str) -> list[str]:
+    """Numbers of a group of settings that are not finite or out of range."""
+    out = []
+    for name, facts in numbers(group).items():
+        value = getattr(group, name)
+        if type(value) in (int, float):
+            out += _out_of_range(prefix + name, value, facts)
+    return out
+
+
+def _out_of_range(name: str, value: float, facts: Number) -> list[str]:
+    # What the arrays of a run hold: int32 and float32, where nothing else is said.
+    largest = MANY if isinstance(value, int) else float(np.finfo(np.float32).max)
+    low, high = facts.low, facts.high
+    if not math.isfinite(value):
+        return [f"{name} must be a finite number, got {value}"]
+    if high is None and abs(value) > largest:
+        return [f"{name} must be at most {largest:.10g}, got {value}"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        return [f"{name} must be {_wanted(low, high, value)}, got {value}"]
+    return []
 
 
 def _seed_problems(seeds: tuple[int, ...]) -> list[str]:
@@ -123,17 +132,8 @@ def hparam_problems(hp: Any) -> list[str]:
     facts_of, hints = numbers(hp), typing.get_type_hints(type(hp))
     for name, facts in facts_of.items():
         value = getattr(hp, name)
-        if value is None and type(None) in typing.get_args(hints[name]):
-            continue
-        # What the arrays of a run hold: int32 and float32.
-        largest = 2**31 - 1 if isinstance(value, int) else float(np.finfo(np.float32).max)
-        low, high = facts.low, facts.high
-        if not math.isfinite(value):
-            out.append(f"hp.{name} must be a finite number, got {value}")
-        elif abs(value) > largest:
-            out.append(f"hp.{name} must be at most {largest:.10g}, got {value}")
-        elif (low is not None and value < low) or (high is not None and value > high):
-            out.append(f"hp.{name} must be {_wanted(low, high)}, got {value}")
+        if value is not None or type(None) not in typing.get_args(hints[name]):
+            out += _out_of_range(f"hp.{name}", value, facts)
     for name, facts in facts_of.items():
         changes = facts.start and getattr(hp, name) != getattr(hp, facts.start)
         if changes and getattr(hp, facts.steps) == 0:
@@ -141,7 +141,8 @@ def hparam_problems(hp: Any) -> list[str]:
     return out
 
 
-def _wanted(low: float | None, high: float | None) -> str:
-    if low is None:
-        return f"at most {high:g}"
-    return f"at least {low:g}" if high is None else f"within {low} and {high}"
+def _wanted(low: float | None, high: float | None, value: float) -> str:
+    """The range in words; one side of it where the other is out of sight."""
+    if low is None or (high is not None and high > 1000 and value > high):
+        return f"at most {high:,}"
+    return f"at least {low:g}" if high is None or high > 1000 else f"within {low} and {high}"

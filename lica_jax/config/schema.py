@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from lica_jax.errors import UserError, unknown
-from lica_jax.types import Collect, TaskSpec
+from lica_jax.types import Collect, TaskSpec, number
 
 AlgoConfig = TypeVar("AlgoConfig")
 HParams = TypeVar("HParams")
 
 DEFAULT_PRESET = "fast"
+MAX_EPISODES = 1_000_000  # of one evaluation; their figures are kept until its end
+MOST_STEPS = 2**32 - 1  # env steps are counted in uint32
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class EvalConfig:
       save_replay: store the game's own replay files in the run directory (``smac/`` tasks).
     """
 
-    interval: int = 50_000
-    episodes: int = 128
-    final_episodes: int = 512
+    interval: int = number(50_000, 1, MOST_STEPS)
+    episodes: int = number(128, 1, MAX_EPISODES)
+    final_episodes: int = number(512, 1, MAX_EPISODES)
     save_replay: bool = False
 
 
@@ -46,8 +48,8 @@ class CheckpointConfig:
       keep: how many of the latest to keep, beside the best.
     """
 
-    every_seconds: float = 30.0
-    keep: int = 2
+    every_seconds: float = number(30.0, 0, 1e9)
+    keep: int = number(2, 1, 10_000)
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ class TrainConfig(Generic[AlgoConfig, HParams]):
     preset: str = DEFAULT_PRESET
     plugins: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
-    total_steps: int = 1_000_000
+    total_steps: int = number(1_000_000, 1, MOST_STEPS)
     collect: Collect = field(default_factory=Collect)
     timeout_is_terminal: bool | None = None
-    log_interval: int = 10_000
+    log_interval: int = number(10_000, 1, MOST_STEPS)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
@@ -166,6 +168,8 @@ def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
     return dataclasses.replace(config, **changes)
 
 
+_RANGE = re.compile(r"(\d{1,18})([:-])(\d{1,18})")
+MAX_RANGE = 100_000
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")
 
 
@@ -191,7 +195,12 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
 
 
 def _spelled(value: Any, hint: Any) -> Any:
-    """``2e6`` as the integer it is, alone or in a sequence, unless the field takes text."""
+    """``2e6`` as the integer it is, alone or in a sequence, unless the field takes text; in a
+    sequence of integers ``0:8`` as Python's range and ``0-7`` with both ends."""
+    if hint == tuple[int, ...]:
+        words = [value] if isinstance(value, str) and _RANGE.fullmatch(value) else value
+        if isinstance(words, list | tuple):
+            return [x for word in words for x in _range_of(word)]
     if isinstance(value, list | tuple):
         return [_spelled(v, hint) for v in value]
     if isinstance(value, str) and hint is not str and _EXPONENT.fullmatch(value):
@@ -199,6 +208,17 @@ def _spelled(value: Any, hint: Any) -> Any:
         if number.is_integer():
             return int(number)
     return value
+
+
+def _range_of(word: Any) -> list[Any]:
+    """The integers that ``0:8`` or ``0-7`` stands for; anything else by itself."""
+    found = _RANGE.fullmatch(word) if isinstance(word, str) else None
+    if not found:
+        return [_spelled(word, int)]
+    first, last = int(found[1]), int(found[3]) + (found[2] == "-")
+    if last - first > MAX_RANGE:
+        raise UserError(f"{word} are {last - first:,} numbers; at most {MAX_RANGE:,} can be named")
+    return list(range(first, last))
 
 
 def _meant(value: Any, hint: Any) -> Iterator[Any]:

@@ -37,6 +37,5 @@ with _silent_stdout(), jax.ensure_compile_time_eval():
     from jaxmarl.environments.smax import HeuristicEnemySMAX  # noqa: F401
     from jaxmarl.environments.smax.distributions import (  # noqa: F401
         SurroundAndReflectPositionDistribution,
-        UniformUnitTypeDistribution,
     )
     from jaxmarl.environments.smax.smax_env import Scenario as JaxMarlScenario  # noqa: F401

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
-from lica_jax.errors import UserError
+from lica_jax.errors import TrainingFailed, UserError
 
 FORMAT = "lica_jax checkpoint 2"
 
@@ -26,6 +31,7 @@ class Checkpointer:
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
         self._ocp = ocp
+        self._damaged: list[int] = []  # newer than the one that was restored
         self._directory = directory.resolve()
         best = policies.BestN(
             n=1, get_metric_fn=lambda m: m["score"], keep_checkpoints_without_metrics=False
@@ -41,39 +47,68 @@ class Checkpointer:
         )
 
     def save(self, step: int, arrays: PyTree, host: dict[str, Any], score: float | None) -> None:
-        """Starts saving; returns once the arrays are copied. ``step`` counts updates."""
-        if step in self._manager.all_steps():
+        """Starts saving; returns once the arrays are copied. ``step`` counts updates.
+
+        Raises:
+          TrainingFailed: this one or the one before it could not be written.
+        """
+        if step in self._manager.all_steps() and step not in self._damaged:
             return
-        self._manager.save(
-            step,
-            args=self._ocp.args.Composite(
-                arrays=self._ocp.args.StandardSave(keys_to_data(arrays)),
-                host=self._ocp.args.JsonSave({"format": FORMAT, **host}),
-            ),
-            metrics=None if score is None else {"score": score},
-        )
+        data = keys_to_data(arrays)
+        host = {**host, "format": FORMAT, "prng": prng_name(), "digests": digests(data)}
+        with self._writing():
+            for bad in self._damaged:
+                self._manager.delete(bad)
+            self._damaged = []
+            self._manager.save(
+                step,
+                args=self._ocp.args.Composite(
+                    arrays=self._ocp.args.StandardSave(data),
+                    host=self._ocp.args.JsonSave({**host, "digest": json_digest(host)}),
+                ),
+                metrics=None if score is None else {"score": score},
+            )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whatever keeps a checkpoint from being written, in one line."""
+        try:
+            yield
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise TrainingFailed(
+                f"no checkpoint can be written to {self._directory}: {lines[0][:200]}"
+            ) from error
 
     def latest(self) -> int | None:
         """The newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
-    def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        """The newest checkpoint as ``(arrays, host)``; ``like`` gives shapes and types.
+    def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any], str]:
+        """The newest sound checkpoint as ``(arrays, host, what was wrong with newer ones)``;
+        ``like`` gives shapes and types.
 
         Raises:
-          UserError: there is none, it is damaged, or it belongs to another configuration.
+          UserError: there is none that is sound, or it belongs to another configuration.
         """
-        step = self.latest()
-        if step is None:
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
             raise UserError(f"no complete checkpoint in {self._directory}: nothing to resume from")
+        problems: list[Damaged] = []
+        for step in steps:
+            try:
+                arrays, host = self._restore(step, like)
+            except Damaged as error:
+                problems.append(error)
+                continue
+            self._damaged = steps[: len(problems)]
+            told = "; ".join(str(problem) for problem in problems)
+            return arrays, host, told and f"{told}; going on from checkpoint {step}"
+        raise problems[0]
+
+    def _restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         where = self._directory / str(step)
-        raw = jax.eval_shape(keys_to_data, like)
-        try:
-            host = self._manager.restore(
-                step, args=self._ocp.args.Composite(host=self._ocp.args.JsonRestore())
-            )["host"]
-        except Exception as error:
-            raise UserError(damaged(where, error)) from None
+        host = self._read(where, step, host=self._ocp.args.JsonRestore())
         if not isinstance(host, dict) or host.get("format") != FORMAT:
             name = str(host.get("format")) if isinstance(host, dict) else ""
             if name.startswith("lica_jax checkpoint"):
@@ -82,37 +117,76 @@ class Checkpointer:
                     f"reads {FORMAT!r} only. Resume it with the version that began it"
                 )
             raise UserError(f"{where} is not a lica_jax checkpoint")
-        try:
-            arrays = self._manager.restore(
-                step, args=self._ocp.args.Composite(arrays=self._ocp.args.StandardRestore(raw))
-            )["arrays"]
-        except Exception as error:
-            raise UserError(damaged(where, error)) from None
-        mismatch = [
-            f"{jax.tree_util.keystr(path)} is {got.shape} {got.dtype}, "
-            f"expected {want.shape} {want.dtype}"
-            for (path, got), want in zip(
-                jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(raw), strict=True
+        digest = host.pop("digest", None)
+        # Checkpoints of before have none of the three.
+        checked = digest is not None or "prng" in host or "digests" in host
+        if checked and digest != json_digest(host):
+            raise Damaged(f"checkpoint {where} is damaged: its counters are not what was written")
+        prng, stored = host.pop("prng", None), host.pop("digests", None)
+        del host["format"]
+        if prng not in (None, prng_name()):
+            raise UserError(
+                f"{where} was written with JAX's random numbers of kind {prng!r}, and this process "
+                f"draws {prng_name()!r}: set JAX_DEFAULT_PRNG_IMPL={prng} to go on"
             )
-            if got.shape != want.shape or got.dtype != want.dtype
-        ]
-        if mismatch:
-            raise UserError(f"{where} belongs to another configuration: {mismatch[0]}")
+        raw = jax.eval_shape(keys_to_data, like)
+        arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(raw))
+        leaves = jax.tree_util.tree_leaves_with_path(arrays)
+        for (path, got), want in zip(leaves, jax.tree.leaves(raw), strict=True):
+            if got.shape != want.shape or got.dtype != want.dtype:
+                raise UserError(
+                    f"{where} belongs to another configuration: {jax.tree_util.keystr(path)} is "
+                    f"{got.shape} {got.dtype}, expected {want.shape} {want.dtype}"
+                )
+        if stored is not None and stored != digests(arrays):
+            raise Damaged(f"checkpoint {where} is damaged: an array is not what was written")
         return data_to_keys(arrays, like), host
 
+    def _read(self, where: Path, step: int, **item: Any) -> Any:
+        """One part of a checkpoint; raises `Damaged`."""
+        try:
+            return self._manager.restore(step, args=self._ocp.args.Composite(**item))[
+                next(iter(item))
+            ]
+        except Exception as error:
+            raise Damaged(damaged(where, error)) from None
+
     def wait(self) -> None:
-        self._manager.wait_until_finished()
+        """Waits for what is being written; raises ``TrainingFailed`` where it cannot be."""
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
+
+
+class Damaged(UserError):
+    """A checkpoint that cannot be read, or is not what was written."""
+
+
+def digests(tree: PyTree) -> dict[str, int]:
+    """A checksum of every array, by its path; keys as data."""
+    # Of the bytes, shape and type apart: those are compared with what is wanted.
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(jax.device_get(x)).tobytes())
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def json_digest(value: Any) -> int:
+    """A checksum of what JSON makes of a value."""
+    return zlib.crc32(json.dumps(json.loads(json.dumps(value)), sort_keys=True).encode())
+
+
+def prng_name() -> str:
+    """The kind of random numbers that this process draws: ``threefry2x32``, ``rbg``, ..."""
+    return str(jax.random.key_impl(jax.random.key(0)))
 
 
 def damaged(where: Path, error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        f"checkpoint {where} is damaged or of another configuration ({lines[0][:160]}); "
-        "remove that folder to go on from the one before it"
-    )
+    return f"checkpoint {where} is damaged or of another configuration ({lines[0][:160]})"
 
 
 def is_key(x: Any) -> bool:

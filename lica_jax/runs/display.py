@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from lica_jax.errors import unknown
+from lica_jax.files import put
 
 STYLES = ("auto", "bar", "plain", "none")
 
@@ -46,22 +47,26 @@ class Display:
         if self._style == "bar":
             self._bar.console.print(text, highlight=False, markup=False)
         elif self._style == "plain":
-            print(text, file=sys.stderr, flush=True)
+            self._put(text)
+
+    def _put(self, text: str) -> None:
+        if not put(text, sys.stderr):  # nobody reads it: the run goes on in silence
+            self._style = "none"
 
     def warn(self, text: str) -> None:
         """A line nobody should miss: shown in every style."""
         if self._bar is not None:
             self.say(text)
         else:
-            print(text, file=sys.stderr, flush=True)
+            put(text, sys.stderr)
 
     def notice(self, text: str) -> None:
         """A line about something that takes its time; not shown where nothing is."""
         if self._style != "none":
             self.warn(text)
 
-    def tick(self, steps: int) -> float:
-        """Env steps per second of all runs together since the first tick.
+    def tick(self, steps: int) -> float | None:
+        """Env steps per second of one run since the first tick; None at the first.
 
         The clock starts at the first call, so that compilation is left out.
         """
@@ -69,8 +74,9 @@ class Display:
         if self._clock is None:
             self._clock = (now, steps)
         start, start_steps = self._clock
-        self._rate = (steps - start_steps) * self._runs / (now - start) if now > start else 0.0
-        return round(self._rate, 1)
+        rate = (steps - start_steps) / (now - start) if now > start else 0.0
+        self._rate = rate * self._runs  # of all runs together, for a person
+        return round(rate, 1) if rate else None
 
     def show(self, steps: int, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
         """``steps``: env steps of one run so far; ``rows``: a chunk's figures of every run."""
@@ -98,7 +104,7 @@ class Display:
         if self._bar is not None:
             self._bar.update(self._task, completed=min(steps, self._total), text=text)
         else:
-            print(text, file=sys.stderr, flush=True)
+            self._put(text)
 
     def close(self) -> None:
         if self._bar is not None:

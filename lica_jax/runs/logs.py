@@ -39,6 +39,9 @@ class Logs:
         self.metrics = RowFile(self._file(directory.METRICS), upto)
         self.evals = RowFile(self._file(directory.EVALS), upto)
         self._complained = -1e9
+        for rows in (self.metrics, self.evals):
+            if rows.problem:
+                display.warn(f"  {rows.problem}")
 
     def _file(self, name: str) -> Path | None:
         return None if self._plan.run_dir is None else self._plan.run_dir / name

@@ -22,11 +22,16 @@ class RowFile:
 
     def __init__(self, path: Path | None, upto_update: int | None = None):
         self.rows: list[dict[str, Any]] = []
+        self.problem = ""  # what was wrong with the rows of before, in words
         self._path = path
         if path is None:
             return
         if upto_update is not None and path.exists():
-            self.rows = [row for row in read_rows(path) if row["update"] <= upto_update]
+            rows, bad = sound_rows(path)
+            self.rows = [row for row in rows if row["update"] <= upto_update]
+            self.problem = f"{path.name}: {bad} damaged line(s) left out" if bad else ""
+        elif upto_update:
+            self.problem = f"{path.name} is missing: the rows up to update {upto_update} are lost"
         scratch = path.with_name(path.name + ".tmp")
         scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         scratch.replace(path)
@@ -40,14 +45,25 @@ class RowFile:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a JSON-lines file."""
-    rows = []
-    for line in path.read_text(errors="replace").splitlines():
+    """The rows of a JSON-lines file that can be read."""
+    return sound_rows(path)[0]
+
+
+def sound_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a JSON-lines file that can be read, and how many lines cannot; a last line that
+    was cut short by a kill does not count."""
+    rows, bad = [], 0
+    lines = path.read_text(errors="replace").split("\n")
+    for line in lines[:-1]:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # the last line of a killed run
-    return rows
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError):
+            row = None
+        if isinstance(row, dict) and type(row.get("update")) is int:
+            rows.append(row)
+        elif line:
+            bad += 1
+    return rows, bad
 
 
 def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:

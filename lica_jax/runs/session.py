@@ -67,7 +67,9 @@ class Session:
                 if plan.config.eval.save_replay:
                     replays = plan.run_dir / directory.REPLAYS
                     make_folder(replays, str(replays))
-            arrays, self.host = restored or (self._fresh(), HostState())
+            arrays, self.host, problem = restored or (self._fresh(), HostState(), "")
+            if problem:
+                self.display.warn(problem)
             self.state, self.best = arrays.state, arrays.best
             self.counters = Counters.of(self.state)
             upto = self.counters.update if restored else None
@@ -88,7 +90,7 @@ class Session:
         params = self.algo.policy(state.learner)
         return Arrays(state, Best.before_training(params, len(self.plan.runs)))
 
-    def _restored(self) -> tuple[Arrays, HostState] | None:
+    def _restored(self) -> tuple[Arrays, HostState, str] | None:
         if not self.plan.resume:
             return None
         return self.saver.restore(self.plan.run_dir, jax.eval_shape(self._fresh))
@@ -114,7 +116,7 @@ class Session:
                 # A signal that comes after the budget is spent changes nothing any more.
                 self.interrupted = None if self._spent() else self.stop.number
                 self._finish()
-            except TrainingFailed as error:
+            except (TrainingFailed, OSError) as error:
                 if self.plan.run_dir is None or not self.counters.alive.any():
                     raise
                 how = messages.resume(self.plan.run_dir)

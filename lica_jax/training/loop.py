@@ -48,12 +48,14 @@ def make_run(
         act = partial(bound_act, algo, algo.policy(learner), hp, progress, explore)
         return unroll(task, act, stream, key, length, restart=restart)
 
-    def empty_replay(key):
-        def play(key):
-            learner, progress = algo.init(key), Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
-            return collected(learner, fresh_stream(key), key, algo.hparams, progress)[1]
+    def empty_replay():
+        def play(keys):
+            progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
+            learner, stream = algo.init(keys[0]), fresh_stream(keys[1])
+            return collected(learner, stream, keys[2], algo.hparams, progress)[1]
 
-        return replays.empty(algo.replay, jax.eval_shape(play, key))
+        shapes = jax.eval_shape(play, jax.random.split(jax.random.key(0), 3))
+        return replays.empty(algo.replay, shapes)
 
     def init(key: PRNGKeyArray) -> RunState:
         key, learner_key, stream_key = jax.random.split(key, 3)
@@ -63,7 +65,7 @@ def make_run(
             learner=jax.tree.map(jnp.copy, algo.init(learner_key)),
             # Episode mode starts every iteration from reset: nothing to carry over.
             stream=fresh_stream(stream_key) if restart else (),
-            replay=empty_replay(key) if algo.replay else (),
+            replay=empty_replay() if algo.replay else (),
             key=key,
             env_steps=jnp.zeros((), jnp.uint32),
             episodes=jnp.zeros((), jnp.int32),

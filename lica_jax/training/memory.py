@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ def tree_bytes(tree: PyTree) -> int:
 def _leaf_bytes(x: Any) -> int:
     # A typed key hides its data's shape; 8 bytes each (threefry).
     size = 8 if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else np.dtype(x.dtype).itemsize
-    return int(np.prod(x.shape, dtype=np.int64)) * size
+    return math.prod(x.shape) * size  # Python's integers: numpy's wrap around
 
 
 def available_bytes() -> int | None:
@@ -44,12 +45,12 @@ def training_bytes(
     length = collect.length if collect.mode == "steps" else task.spec.episode_limit
     key = jax.random.key(0)
 
-    def play(key):
+    def play(keys):
         explore = jnp.ones(collect.envs, bool)
-        params = algo.policy(algo.init(key))
+        params = algo.policy(algo.init(keys[0]))
         act = partial(bound_act, algo, params, algo.hparams, Progress.finished(), explore)
-        stream = start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
-        return unroll(task, act, stream, key, length, restart=True)[1]
+        stream = start_stream(task, algo.initial_carry(collect.envs), keys[1], collect.envs)
+        return unroll(task, act, stream, keys[2], length, restart=True)[1]
 
     state = jax.eval_shape(init, key)
     memory = state.replay
@@ -61,7 +62,7 @@ def training_bytes(
         # Twice: the state before and after an update are both alive at its end.
         "the parameters and optimiser state": 2 * tree_bytes(state.replace(replay=())),
         f"the trajectory of {length} steps x {collect.envs} environments": tree_bytes(
-            jax.eval_shape(play, key)
+            jax.eval_shape(play, jax.random.split(key, 3))
         ),
         **algo.scratch_bytes(rows),
     }

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import lica_jax
 from lica_jax import UserError, train
 from lica_jax.cli.main import main
 from lica_jax.cli.settings import flagged, parse_settings
@@ -306,6 +309,43 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     session = new_session(read_config(tmp_path / "r"), tmp_path / "r", resume=True)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(session.state.learner))
     session.close()
+
+
+@pytest.mark.parametrize("how", ["closed reader", "full disk", "no streams"])
+def test_output_does_not_decide_a_runs_fate(how, tmp_path):
+    """A run whose reader went away, or whose log is full, ends as it would have."""
+    end = {
+        "closed reader": "2>&1 | head -1", "full disk": ">/dev/full 2>/dev/full",
+        "no streams": ">&- 2>&-",
+    }[how]  # fmt: skip
+    words = " ".join([*FAST, "--run-dir", "r"])
+    command = f"{sys.executable} -m lica_jax train lica probe/match {words} {end}"
+    script = f"set -o pipefail; {command}; echo code $?"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(lica_jax.__file__).parents[1])},
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "code 0", done
+    assert "Traceback" not in done.stderr + done.stdout
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert not result["interrupted"] and (tmp_path / "r" / "policy.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("end", "code"), [("| head -1", 0), (">/dev/full", 1), (">&-", 0)])
+def test_lists_that_cannot_be_written(end, code):
+    command = f"set -o pipefail; {sys.executable} -m lica_jax list {end}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr == ("error: [Errno 28] No space left on device\n" if code else "")
+
+
+def test_ranges_of_seeds(tmp_path, capfd):
+    argv = ["train", "lica", "probe/match", "--dump-config", "--seeds"]
+    assert main([*argv, "0:3", "8"]) == 0
+    assert "seeds: [0, 1, 2, 8]" in capfd.readouterr().out
+    assert main([*argv, "8"]) == 0
+    out = capfd.readouterr()
+    assert "seeds: [8]" in out.out and "8 runs are --seeds 0:8" in out.err
 
 
 def test_the_module_is_a_command():

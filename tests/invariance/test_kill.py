@@ -97,6 +97,37 @@ def test_a_signal_writes_a_checkpoint_and_leaves(tmp_path, number):
     assert not list(run_dir.rglob("*.tmp*"))
 
 
+LOOP = """
+import sys
+from lica_jax import train
+
+small = {"algo": {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8}, "log_interval": 128}
+for i in range(3):
+    train("lica", "probe/two_step", run_dir=f"{sys.argv[1]}/{i}", total_steps=1e8, display="none",
+          collect={"envs": 4, "length": 4}, checkpoint={"every_seconds": 0}, **small)
+    print("went on", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGINT, -signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, 143, "")],
+)
+def test_a_signal_ends_a_loop_over_train_too(tmp_path, number, code, words):
+    """From Python: the checkpoint is written, then the exception goes through the caller."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOP, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for_checkpoints(tmp_path / "0", process, at_least=8)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (code, 1 if number == signal.SIGINT else code)
+    assert "went on" not in out and words in err
+    result = json.loads((tmp_path / "0" / "result.json").read_text())
+    assert result["interrupted"] and not (tmp_path / "1").exists()
+
+
 def test_no_process_outlives_a_run(tmp_path):
     """The session's process group is empty once the run has ended."""
     process = start(

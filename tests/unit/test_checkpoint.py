@@ -32,8 +32,9 @@ def test_round_trip_with_keys_and_infinities(tmp_path):
     saver.save(4, tree(), {"seconds": 1.5}, score=0.5)
     saver.close()
     loader = Checkpointer(tmp_path / "c")
-    arrays, host = loader.restore(jax.eval_shape(tree))
+    arrays, host, problem = loader.restore(jax.eval_shape(tree))
     loader.close()
+    assert problem == ""
     jax.tree.map(np.testing.assert_array_equal, keys_to_data(arrays), keys_to_data(tree()))
     assert arrays["key"].dtype == tree()["key"].dtype
     assert host["seconds"] == 1.5
@@ -87,19 +88,108 @@ def latest(run_dir):
     )
 
 
-def test_a_truncated_checkpoint(run, programs):
-    run_dir, config = run
-    files = [p for p in latest(run_dir).rglob("*") if p.is_file() and "/d/" in str(p)]
+def truncate(folder):
+    files = [p for p in folder.rglob("*") if p.is_file() and "/d/" in str(p)]
     assert files
     for p in files:
         p.write_bytes(p.read_bytes()[: p.stat().st_size // 3])
-    refused(run_dir, config, "damaged", programs)
 
 
-def test_a_checkpoint_without_its_arrays(run, programs):
+def every_checkpoint(run_dir):
+    return [p for p in (run_dir / "checkpoints").iterdir() if p.name.isdigit()]
+
+
+def test_truncated_checkpoints(run, programs):
     run_dir, config = run
-    shutil.rmtree(latest(run_dir) / "arrays")
+    for folder in every_checkpoint(run_dir):
+        truncate(folder)
     refused(run_dir, config, "damaged", programs)
+
+
+def test_checkpoints_without_their_arrays(run, programs):
+    run_dir, config = run
+    for folder in every_checkpoint(run_dir):
+        shutil.rmtree(folder / "arrays")
+    refused(run_dir, config, "damaged", programs)
+
+
+@pytest.mark.parametrize("harm", [truncate, lambda folder: shutil.rmtree(folder / "arrays")])
+def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(run, capfd, harm):
+    """With a word; and what is written again is what it was."""
+    run_dir, config = run
+    last = latest(run_dir)
+    before = json.loads((run_dir / "result.json").read_text())
+    harm(last)
+    result = train(config, run_dir=run_dir, resume=True, display="none")
+    err = capfd.readouterr().err
+    assert f"{last} is damaged" in err and "going on from checkpoint" in err
+    assert result.summary["final"] == before["final"]
+    assert result.summary["updates"].tolist() == before["updates"]
+    again = train(config, run_dir=run_dir, resume=True, display="none")
+    assert again.summary["final"] == before["final"]
+    assert "damaged" not in capfd.readouterr().err
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+    """Wherever one falls: the checkpoint is refused, or what is read is what was written."""
+    Checkpointer(tmp_path / "c").close()
+    saver = Checkpointer(tmp_path / "c")
+    saver.save(4, tree(), {"seconds": 1.5, "next_eval": 7}, score=0.5)
+    saver.close()
+    files = [p for p in (tmp_path / "c" / "4").rglob("*") if p.is_file() and p.stat().st_size]
+    draw = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(60):
+        path = files[draw.integers(len(files))]
+        whole = path.read_bytes()
+        at = draw.integers(len(whole))
+        path.write_bytes(
+            whole[:at] + bytes([whole[at] ^ (1 << draw.integers(8))]) + whole[at + 1 :]
+        )
+        loader = Checkpointer(tmp_path / "c")
+        try:
+            arrays, host, _ = loader.restore(jax.eval_shape(tree))
+        except UserError:
+            noticed += 1
+        else:
+            assert host == {"seconds": 1.5, "next_eval": 7}
+            jax.tree.map(np.testing.assert_array_equal, keys_to_data(arrays), keys_to_data(tree()))
+        finally:
+            loader.close()
+            path.write_bytes(whole)
+    assert noticed > 10
+
+
+@pytest.mark.parametrize("where", ["arrays", "host"])
+def test_what_is_not_what_was_written(tmp_path, monkeypatch, where):
+    """An array or a counter that reads well, and is another."""
+    from lica_jax.runs import checkpoint
+
+    saver = Checkpointer(tmp_path / "c")
+    other = checkpoint.digests if where == "arrays" else checkpoint.json_digest
+    value = {"['n']": 5} if where == "arrays" else 5
+    monkeypatch.setattr(checkpoint, other.__name__, lambda _: value)
+    saver.save(4, tree(), {"seconds": 1.5}, score=None)
+    saver.close()
+    monkeypatch.undo()
+    loader = Checkpointer(tmp_path / "c")
+    with pytest.raises(UserError, match=r"is damaged: .* not what was written"):
+        loader.restore(jax.eval_shape(tree))
+    loader.close()
+
+
+def test_random_numbers_of_another_kind(tmp_path):
+    def keys(kind):
+        return {"key": jax.random.key(3, impl=kind)}
+
+    with jax.default_prng_impl("rbg"):
+        saver = Checkpointer(tmp_path / "c")
+        saver.save(4, keys("rbg"), {}, score=None)
+        saver.close()
+    loader = Checkpointer(tmp_path / "c")
+    with pytest.raises(UserError, match="JAX_DEFAULT_PRNG_IMPL=rbg"):
+        loader.restore(jax.eval_shape(lambda: keys("threefry2x32")))
+    loader.close()
 
 
 def test_a_foreign_checkpoint(run, programs):

@@ -105,7 +105,8 @@ def test_what_is_not_a_setting(overrides, match):
         ({"hp": {"target_interval": 0}}, "hp.target_interval must be at least 1"),
         ({"hp": {"reward_scale": 0}}, "hp.reward_scale must be"),
         ({"total_steps": 100}, "total_steps must be at least one iteration, 256 env steps"),
-        ({"total_steps": 2**32}, "below 2"),
+        ({"total_steps": 2**32}, "total_steps must be at most 4,294,967,295"),
+        ({"total_steps": 2**32 - 1}, "below 2"),
         ({"seeds": []}, "at least one seed"),
         ({"seeds": [1, 1]}, "seeds must differ"),
         ({"seeds": [-1]}, "a seed must be within"),
@@ -114,12 +115,51 @@ def test_what_is_not_a_setting(overrides, match):
         ({"algo": {"hidden": 0}}, "algo.hidden must be at least 1"),
         ({"algo": {"hypernet_hidden": 0}}, "algo.hypernet_hidden must be"),
         ({"checkpoint": {"every_seconds": float("nan")}}, "checkpoint.every_seconds"),
+        ({"checkpoint": {"every_seconds": float("inf")}}, "every_seconds must be a finite number"),
+        ({"checkpoint": {"keep": 10**9}}, "checkpoint.keep must be at most"),
+        ({"algo": {"hidden": 2**40}}, "algo.hidden must be at most 2,147,483,647"),
+        ({"algo": {"critic_steps": "1e23"}}, "algo.critic_steps must be at most 100,000"),
+        ({"algo": {"hypernet_hidden": 2**40}}, "algo.hypernet_hidden must be at most"),
+        ({"collect": {"envs": "1e18"}}, "collect.envs must be at most 2,147,483,647"),
+        ({"collect": {"length": 2**31}}, "collect.length must be at most"),
+        ({"log_interval": 2**33}, "log_interval must be at most"),
+        ({"eval": {"interval": 2**33}}, "eval.interval must be at most"),
     ],
 )
 def test_values_out_of_range(overrides, match):
     config = load_config("lica", "probe/match", **overrides)
     with pytest.raises(UserError, match=match):
         resolve(config, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [
+        ("0:4", (0, 1, 2, 3)),
+        ("2-4", (2, 3, 4)),
+        (["0:2", "7", "1e1"], (0, 1, 7, 10)),
+        (3, None),
+        ([3], (3,)),
+    ],
+)
+def test_ranges_of_seeds(given, seeds):
+    if seeds is None:
+        with pytest.raises(UserError, match="seeds: "):
+            load_config("lica", "probe/match", seeds=given)
+    else:
+        assert load_config("lica", "probe/match", seeds=given).seeds == seeds
+    with pytest.raises(UserError, match="1,000,000 numbers; at most 100,000"):
+        load_config("lica", "probe/match", seeds="0:1000000")
+
+
+def test_sizes_do_not_wrap_around():
+    """A replay that no machine can hold is refused, not forgotten by an overflow."""
+    import jax
+
+    huge = jax.ShapeDtypeStruct((2**31 - 1, 2**31 - 1, 2**31 - 1), "float32")
+    assert tree_bytes(huge) == 4 * (2**31 - 1) ** 3
+    with pytest.raises(UserError, match="GiB are free"):
+        check_fits({"the replay": tree_bytes(huge)}, available=2**30)
 
 
 def test_all_problems_are_told_at_once():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from lica_jax.runs.rows import RowFile, chunk_row, eval_row, read_rows
 from lica_jax.types import EpisodeStats
@@ -28,6 +29,35 @@ def test_resuming_drops_rows_after_the_checkpoint_and_a_torn_line(tmp_path):
     path.write_text("\n".join(lines) + '\n{"upda')
     assert RowFile(path, upto_update=2).rows == [{"update": 1}, {"update": 2}]
     assert path.read_text() == '{"update": 1}\n{"update": 2}\n'
+
+
+@pytest.mark.parametrize(
+    "line", ["null", "3", '"text"', "[1]", '{"update": "x"}', '{"upd', "\x00\xff", "[" * 100_000]
+)
+def test_damaged_lines_are_left_out_and_told(tmp_path, line):
+    """Wherever they are, the good rows behind them stay."""
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"update": 1}\n' + line + '\n{"update": 2}\n')
+    rows = RowFile(path, upto_update=2)
+    assert rows.rows == [{"update": 1}, {"update": 2}]
+    assert rows.problem == "m.jsonl: 1 damaged line(s) left out"
+    assert read_rows(path) == rows.rows
+
+
+def test_a_missing_file_is_noticed(tmp_path):
+    assert "m.jsonl is missing" in RowFile(tmp_path / "m.jsonl", upto_update=5).problem
+    assert not RowFile(tmp_path / "n.jsonl", upto_update=None).problem
+    assert not RowFile(tmp_path / "o.jsonl", upto_update=0).problem  # nothing was written yet
+
+
+def test_the_rate_is_per_run_and_unknown_at_first(monkeypatch):
+    from lica_jax.runs import display
+
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    shown = display.Display("none", 100, runs=4)
+    assert shown.tick(50) is None
+    assert shown.tick(70) == 10.0
 
 
 def test_a_chunk_is_averaged_over_episodes_not_iterations():

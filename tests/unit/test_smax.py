@@ -682,3 +682,38 @@ def scene_of_shots():
 
 def test_ticks_are_sixteenths_of_a_second():
     assert DT * 8 == 0.5
+
+
+@pytest.mark.parametrize(("n", "m"), [(4, 6), (1, 3), (6, 4), (5, 5)])
+def test_random_units_are_uniform_on_both_sides(n, m):
+    """Also the enemies beyond the number of allies, who are all Marines in JaxMARL."""
+    from functools import partial
+
+    from lica_jax.envs.jaxmarl_import import jaxmarl
+    from lica_jax.envs.smax.spawn import random_types
+
+    keys = jax.random.split(jax.random.key(7), 600)
+    kinds = np.asarray(jax.vmap(partial(random_types, n, m))(keys))
+    shares = np.stack([(kinds == kind).mean(axis=0) for kind in range(6)])
+    # Four standard deviations of a share of 1/6 among 600.
+    assert np.all(np.abs(shares - 1 / 6) < 4 * np.sqrt(5 / 36 / 600)), shares
+    common = min(n, m)
+    np.testing.assert_array_equal(kinds[:, n : n + common], kinds[:, :common])
+    if m <= n:  # bitwise JaxMARL's
+        types = jaxmarl.environments.smax.distributions.UniformUnitTypeDistribution
+        theirs = jax.vmap(types(n, m, 32, 32, 6).generate)(keys)
+        np.testing.assert_array_equal(kinds, theirs)
+
+
+def test_jaxmarl_refuses_uneven_random_teams(monkeypatch):
+    from lica_jax.envs.smax import scenarios
+
+    for name, enemies in (("more", 6), ("fewer", 3)):
+        made = scenarios.Scenario((0,) * 4, (0,) * enemies, 50, random=True)
+        monkeypatch.setitem(scenarios.SCENARIOS, name, made)
+    with pytest.raises(UserError, match="beyond the number of allies Marines"):
+        make_task("smax/more:backend=jaxmarl")
+    assert make_task("smax/fewer:backend=jaxmarl").spec.n_agents == 4
+    kinds = make_task("smax/more").reset_batch(jax.random.split(KEY, 400))[0].kind
+    share = np.mean(np.asarray(kinds)[8:] == 0)
+    assert abs(share - 1 / 6) < 0.06

@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
 from lica_jax.core.optim import RMSProp
 from lica_jax.types import number
 
@@ -30,7 +30,7 @@ class Config(AgentSettings):
     actor: Literal["gru", "mlp"] = "gru"
     critic_hidden: int = 128
     critic_mode: Literal["sequential", "joint"] = "sequential"
-    critic_steps: int = 1
+    critic_steps: int = number(1, 1, MOST_UPDATES)
     mask_before_softmax: bool = False
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
 

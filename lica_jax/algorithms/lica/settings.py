@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -42,7 +42,7 @@ class Config(AgentSettings):
     hypernet_hidden: int | Literal["full"] = "full"
     mlp_hidden: int | Literal["matched"] = 64
     critic_pass: Literal["auto", "dense", "grouped"] = "auto"
-    critic_steps: int = 1
+    critic_steps: int = number(1, 1, MOST_UPDATES)
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flax import struct
 
-from lica_jax.algorithms.settings import Settings
+from lica_jax.algorithms.settings import MOST_UPDATES, Settings
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -23,7 +23,7 @@ class Config(Settings):
 
     hidden: int = 128
     share_params: bool = False
-    critic_steps: int = 10
+    critic_steps: int = number(10, 1, MOST_UPDATES)
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = super().problems(spec, collect)

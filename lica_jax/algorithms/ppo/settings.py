@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -33,7 +33,7 @@ class Config(AgentSettings):
     critic_hidden: int = 64
     last_action: bool = False
     death_masking: bool = True
-    epochs: int = 15
+    epochs: int = number(15, 1, MOST_UPDATES)
     minibatches: int = 1
     value_norm: bool = True
     normalise_advantage: bool = True

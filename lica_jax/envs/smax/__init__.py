@@ -44,6 +44,11 @@ def make(name: str, **options: str):
     if options.get("backend") == "jaxmarl":
         if not scenario.on_jaxmarl:
             raise UserError(f"smax/{name}: JaxMARL cannot play this map; leave out backend=jaxmarl")
+        if scenario.random and len(scenario.enemies) > len(scenario.allies):
+            raise UserError(
+                f"smax/{name}: JaxMARL's generator makes all random enemies beyond the number of "
+                "allies Marines; leave out backend=jaxmarl"
+            )
         if (stats, reward, layout) != ("jaxmarl", "smax", "smax"):
             raise UserError(
                 f"smax/{name}: backend=jaxmarl has its own stats, reward and layout only"

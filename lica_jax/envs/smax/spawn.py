@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from lica_jax.core.barriers import held
 from lica_jax.envs.smax import bits
@@ -56,23 +58,31 @@ def _team_start(battle, key, team):
 
 
 def _random_start(battle, key):
-    """SMACv2's positions and types, from JaxMARL's own generators."""
-    from lica_jax.envs.jaxmarl_import import (
-        SurroundAndReflectPositionDistribution,
-        UniformUnitTypeDistribution,
-    )
+    """SMACv2's positions, from JaxMARL's own generator, and types."""
+    from lica_jax.envs.jaxmarl_import import SurroundAndReflectPositionDistribution
 
-    sizes = (battle.n, battle.m, SIZE, SIZE)
-    positions = SurroundAndReflectPositionDistribution(*sizes)
-    types = UniformUnitTypeDistribution(*sizes, N_JAXMARL)
+    positions = SurroundAndReflectPositionDistribution(battle.n, battle.m, SIZE, SIZE)
     # Its reset splits its key in three, and what is left in two, twice.
     after = bits.split(key, 0)
     position_key, after = bits.split(after, 1), bits.split(after, 0)
     type_key = bits.split(after, 1)
     place = jax.vmap(positions.generate, out_axes=-1)(_as_keys(position_key))
-    kind = jax.vmap(types.generate, out_axes=-1)(_as_keys(type_key))
+    kind = jax.vmap(partial(random_types, battle.n, battle.m), out_axes=-1)(_as_keys(type_key))
     place = place.astype(jnp.float32)  # whatever JAX's default is
-    return place[:, 0], place[:, 1], kind.astype(jnp.int32)
+    return place[:, 0], place[:, 1], kind
+
+
+def random_types(n: int, m: int, key: PRNGKeyArray) -> Int[Array, " n+m"]:
+    """Unit types of allies and enemies: uniform, and the enemies' first ones are the allies'.
+
+    JaxMARL's draws to the bit where the enemies are no more than the allies. Where they are more,
+    its generator drops what it draws for the others, who are all Marines there; ours keeps it.
+    """
+    enemy_key, ally_key = jax.random.split(key)
+    even = jnp.log(jnp.ones(N_JAXMARL, jnp.float32) / N_JAXMARL)
+    allies = jax.random.categorical(ally_key, even, shape=(n,))
+    others = jax.random.categorical(enemy_key, even, shape=(max(m - n, 0),))
+    return jnp.concatenate([allies, allies[:m], others]).astype(jnp.int32)
 
 
 def _as_keys(key):
