@@ -30,8 +30,7 @@ from lica_jax.algorithms import make_algorithm
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.runs.versions import versions
-from lica_jax.runs.session import batched_hparams
-from lica_jax.training.loop import batch_runs, bound_act, make_run
+from lica_jax.training.loop import batch_runs, bound_act, make_run, stack_hparams
 from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Collect, Progress
 
@@ -101,7 +100,7 @@ def loops(task, envs):
     progress = Progress(jnp.zeros(()), jnp.int32(0))
     policy = partial(bound_act, algo, params, config.hp, progress, jnp.ones(envs, bool))
     init, chunk = batch_runs(*make_run(algo, task, config.collect, config.timeout_is_terminal), 1)
-    hp = batched_hparams(config.hp, 1)
+    hp = stack_hparams([config.hp])
     state = init(jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
 
     def train(state, key):
