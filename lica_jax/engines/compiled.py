@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
 from lica_jax.engines.base import Engine, Stop, never
 from lica_jax.training.evaluation import MODES, Evaluator
-from lica_jax.training.loop import batch_runs, make_run
+from lica_jax.training.loop import ENVS, RUNS, batch_runs, device_mesh, make_run
 from lica_jax.training.memory import training_bytes
 from lica_jax.types import Algorithm, Collect, Task, TaskSpec
 
@@ -19,12 +21,22 @@ class CompiledEngine(Engine):
 
     def __init__(
         self, algo: Algorithm, task: Task, *, collect: Collect, n_runs: int,
-        timeout_is_terminal: bool, eval_episodes: int,
+        timeout_is_terminal: bool, eval_episodes: int, devices: int = 1, shard: str = RUNS,
     ):  # fmt: skip
+        """``n_runs`` runs, as many on each of ``devices`` devices; or, with ``shard`` `ENVS`, as
+        many environments of each run."""
+        shared = n_runs if shard == RUNS else collect.envs
+        if shared % devices:
+            raise ValueError(f"{shared} {shard} cannot be shared out evenly to {devices} devices")
+        mesh = device_mesh(devices, ENVS) if devices > 1 and shard == ENVS else None
+        devices = devices if shard == RUNS else 1
         self._algo, self._task, self._collect, self._n = algo, task, collect, n_runs
-        self._run = make_run(algo, task, collect, timeout_is_terminal)
-        self._init, self._chunk = batch_runs(*self._run, n_runs)
-        self._evaluate = Evaluator(algo, task, n_runs, eval_episodes)
+        self._place: NamedSharding | None = None
+        if devices > 1:
+            self._place = NamedSharding(device_mesh(devices, RUNS), PartitionSpec(RUNS))
+        self._run = make_run(algo, task, collect, timeout_is_terminal, mesh)
+        self._init, self._chunk = batch_runs(*self._run, n_runs, devices)
+        self._evaluate = Evaluator(algo, task, n_runs, eval_episodes, devices)
 
     @cached_property
     def needs(self) -> dict[str, int]:
@@ -40,11 +52,15 @@ class CompiledEngine(Engine):
         self, states: PyTree, hps: PyTree, iterations: int, stop: Stop = never
     ) -> tuple[PyTree, PyTree]:
         del stop  # a compiled call is not interrupted
-        return self._chunk(states, hps, iterations)
+        return self._chunk(*self._placed((states, hps)), iterations)
 
     def evaluate(
         self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
         modes: tuple[str, ...] = MODES, stop: Stop = never,
     ) -> list[dict[str, Any]]:  # fmt: skip
         del stop
-        return self._evaluate(params, keys, hp, episodes, modes)
+        return self._evaluate(*self._placed((params, keys, hp)), episodes, modes)
+
+    def _placed(self, arrays: PyTree) -> PyTree:
+        """Arrays of all runs on the devices of their runs: those of a checkpoint are on one."""
+        return arrays if self._place is None else jax.device_put(arrays, self._place)

@@ -7,12 +7,14 @@ from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.lockstep import LockstepEngine
 from lica_jax.errors import UserError
+from lica_jax.training.loop import RUNS
 from lica_jax.types import Algorithm, Collect, Task
 
 
 def make_engine(
     algo: Algorithm, task: Task | HostTask, *, collect: Collect, n_runs: int = 1,
-    timeout_is_terminal: bool = True, eval_episodes: int = 512, seed: str = "0",
+    timeout_is_terminal: bool = True, eval_episodes: int = 512, seed: str = "0", devices: int = 1,
+    shard: str = RUNS,
 ) -> Engine:  # fmt: skip
     """How ``n_runs`` runs of an algorithm are played on a task. Opens and compiles nothing.
 
@@ -21,6 +23,7 @@ def make_engine(
         ``collect.envs``.
       eval_episodes: the usual size of an evaluation.
       seed: any text; of the games of a task outside JAX.
+      devices, shard: over how many devices runs in JAX are spread, or the environments of each.
 
     Raises:
       UserError: the task cannot be played here, or not in this way.
@@ -28,7 +31,7 @@ def make_engine(
     if not is_host_task(task):
         return CompiledEngine(
             algo, task, collect=collect, n_runs=n_runs, timeout_is_terminal=timeout_is_terminal,
-            eval_episodes=eval_episodes,
+            eval_episodes=eval_episodes, devices=devices, shard=shard,
         )  # fmt: skip
     if collect.mode != "episode":
         raise UserError(

@@ -42,9 +42,21 @@ class Checkpointer:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
                 enable_async_checkpointing=True,
-                create=True,
+                create=jax.process_count() == 1,
+                **self._alone(),
             ),
         )
+
+    def _alone(self) -> dict[str, Any]:
+        """Options where there are several processes: a run is one's own, whoever else there is."""
+        if jax.process_count() == 1:
+            return {}
+        self._directory.mkdir(parents=True, exist_ok=True)
+        own = jax.process_index()
+        options = self._ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+        )
+        return {"multiprocessing_options": options}
 
     def save(self, step: int, arrays: PyTree, host: dict[str, Any], score: float | None) -> None:
         """Starts saving; returns once the arrays are copied. ``step`` counts updates.

@@ -28,7 +28,7 @@ from lica_jax.envs.checks import task_problems
 from lica_jax.envs.registry import check_known_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.runs import directory
-from lica_jax.training.loop import stack_hparams
+from lica_jax.training.loop import RUNS, stack_hparams
 from lica_jax.training.memory import check_fits
 from lica_jax.types import Algorithm, Task
 
@@ -112,7 +112,8 @@ class Plan:
 
 def make_plan(
     config: TrainConfig, run_dir: Path | None = None, *, resume: bool = False,
-    task: Task | HostTask | None = None, runs: Sequence[Run] | None = None,
+    task: Task | HostTask | None = None, runs: Sequence[Run] | None = None, devices: int = 1,
+    shard: str = RUNS,
 ) -> Plan:  # fmt: skip
     """Makes all decisions about a session and refuses what cannot be done; compiles nothing.
 
@@ -123,6 +124,7 @@ def make_plan(
       task: the task itself, where ``config.task`` is only its reference.
       runs: what to train side by side; by default a run for each of ``config.seeds`` with
         ``config.hp``.
+      devices, shard: over how many devices the runs are spread, or the environments of each.
 
     Raises:
       UserError: bad input, a directory that cannot be used, or too little memory.
@@ -154,7 +156,7 @@ def make_plan(
     engine = make_engine(
         algo, task, collect=config.collect, n_runs=len(runs),
         timeout_is_terminal=config.timeout_is_terminal, eval_episodes=config.eval.episodes,
-        seed=f"{seeds}/{starts}",
+        seed=f"{seeds}/{starts}", devices=devices, shard=shard,
     )  # fmt: skip
     check_fits(engine.needs)
     plan = Plan(config, task, algo, engine, runs, run_dir, resume)

@@ -33,7 +33,7 @@ class RowFile:
         elif upto_update:
             self.problem = f"{path.name} is missing: the rows up to update {upto_update} are lost"
         scratch = path.with_name(path.name + ".tmp")
-        scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        write_rows(scratch, self.rows)
         scratch.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
@@ -42,6 +42,21 @@ class RowFile:
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A whole JSON-lines file."""
+    path.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def rows_of_run(rows: list[dict[str, Any]], label: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the run with a label, as they are where it is alone: labelled by its seed."""
+    seed = {"seed": label["seed"]}
+    return [
+        seed | {k: v for k, v in row.items() if k not in label}
+        for row in rows
+        if all(row[k] == v for k, v in label.items())
+    ]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

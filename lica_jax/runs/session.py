@@ -46,10 +46,12 @@ class Session:
     ``interrupted`` (the signal that ended it early).
     """
 
-    def __init__(self, plan: Plan, display: str = "auto"):
+    def __init__(self, plan: Plan, display: str | Display = "auto"):
         self.plan, self.engine, self.algo = plan, plan.engine, plan.algo
         self.hp, self.keys = plan.hparams, plan.keys
-        self.display = Display(display, plan.config.total_steps, len(plan.runs))
+        if isinstance(display, str):
+            display = Display(display, plan.config.total_steps, len(plan.runs))
+        self.display = display
         with ExitStack() as opened:
             opened.callback(self.display.close)
             if plan.run_dir is not None:
@@ -85,10 +87,7 @@ class Session:
             self._opened = opened.pop_all()
 
     def _fresh(self) -> Arrays:
-        """The arrays before the first update."""
-        state = self.engine.init(self.keys)
-        params = self.algo.policy(state.learner)
-        return Arrays(state, Best.before_training(params, len(self.plan.runs)))
+        return fresh_arrays(self.plan)
 
     def _restored(self) -> tuple[Arrays, HostState, str] | None:
         if not self.plan.resume:
@@ -101,8 +100,12 @@ class Session:
 
     # --- the loop --------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self, *, final: bool = True) -> None:
         """Trains to the end of the budget, or until a signal stops it.
+
+        Args:
+          final: evaluate the last and the best policies and write the files of a run that has
+            ended; without it a later session goes on from the last checkpoint.
 
         Raises:
           TrainingFailed: the loss of every run became non-finite, or its games do not start.
@@ -115,7 +118,7 @@ class Session:
                     self._train()
                 # A signal that comes after the budget is spent changes nothing any more.
                 self.interrupted = None if self._spent() else self.stop.number
-                self._finish()
+                self._finish(final)
             except (TrainingFailed, OSError) as error:
                 if self.plan.run_dir is None or not self.counters.alive.any():
                     raise
@@ -128,8 +131,8 @@ class Session:
             keys, hp = evaluation_keys(self.plan.seeds, RANDOM), random_hparams(self.hp)
             episodes = self.plan.config.eval.final_episodes
             figures = self.engine.evaluate(params, keys, hp, episodes, ("sampled",), self._give_up)
-            self.host.random = figures[0]["sampled"]
-        self.display.say(messages.random_policy(self.host.random, self.spec))
+            self.host.random = [figure["sampled"] for figure in figures]
+        self.display.say(messages.random_policy(self.host.random[0], self.spec))
         if self.counters.slowest >= self.host.next_eval:
             self._evaluate_now()
         self._save()
@@ -215,16 +218,20 @@ class Session:
         score = self.score if evaluated else None
         self.saver.save(update, Arrays(self.state, self.best), host, score)
 
-    def _finish(self) -> None:
+    def _finish(self, final: bool) -> None:
         """The last checkpoint, the last figures, and the files of a run that has ended."""
         if not self.counters.alive.any():
             raise TrainingFailed(messages.all_failed(self.plan, self.counters))
         self._save()
-        plan, spec, random = self.plan, self.spec, self.host.random
+        plan, spec = self.plan, self.spec
+        random = self.host.random and self.host.random[0]  # None: stopped before it was played
         self.summary = describe(
             plan, spec, self.counters, self.best, random,
             interrupted=self.interrupted is not None, genuine=self.engine.genuine,
         )  # fmt: skip
+        if self.interrupted is None and not final:
+            self.saver.close()
+            return
         if self.interrupted is None:
             episodes = plan.config.eval.final_episodes
             last = self.evaluate(self.algo.policy(self.state.learner), episodes, FINAL_LAST)
@@ -247,3 +254,10 @@ class Session:
         paths, problem = self.engine.save_replays(folder)
         tell = self.display.warn if problem else self.display.say
         tell(messages.replays(len(paths), self.plan.config.collect.envs, folder, problem))
+
+
+def fresh_arrays(plan: Plan) -> Arrays:
+    """The arrays of a plan's runs before the first update."""
+    state = plan.engine.init(plan.keys)
+    params = plan.algo.policy(state.learner)
+    return Arrays(state, Best.before_training(params, len(plan.runs)))

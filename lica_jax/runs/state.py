@@ -52,15 +52,18 @@ class HostState:
     Attributes:
       seconds: spent on the runs before this session.
       next_eval: env steps at which the next evaluation is due.
-      random: the uniformly random policy's figures, once it has been played.
+      random: the uniformly random policy's figures with every run's seed, once it has been played.
     """
 
     seconds: float = 0.0
     next_eval: int = 0
-    random: dict[str, Any] | None = None
+    random: list[dict[str, Any]] | None = None
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> HostState:
         """From a checkpoint's JSON, whatever else is in there."""
         names = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{k: v for k, v in stored.items() if k in names})
+        host = cls(**{k: v for k, v in stored.items() if k in names})
+        if isinstance(host.random, dict):  # of version 0.1.0: those of the first run only
+            host.random = [host.random]
+        return host

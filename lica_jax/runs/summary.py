@@ -45,6 +45,16 @@ def final_figures(
     }
 
 
+def of_run(summary: dict[str, Any], random: list[Any] | None, i: int) -> dict[str, Any]:
+    """The summary of run ``i`` by itself, as it is where it is trained alone; ``random``: every
+    run's figures of the random policy."""
+    own = {k: v for k, v in summary.items() if k not in ("runs", "best_run")}
+    for name in ("seeds", "env_steps", "updates", "failed_at_update", "final", "best"):
+        if name in own:
+            own[name] = [own[name][i]]
+    return own | {"best_seed": own["seeds"][0], "random": random and random[i]}
+
+
 def _best(plan: Plan, scores: Any) -> dict[str, int]:
     """Which run has the best policy."""
     i = int(np.argmax(scores))

@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from lica_jax.training.loop import bound_act
+from lica_jax.training.loop import bound_act, over_runs
 from lica_jax.training.rollout import is_over, reset_batch, select_env, step_batch
 from lica_jax.types import Algorithm, Progress, Task, TaskSpec, metric_name, numbers
 
@@ -86,11 +86,15 @@ def make_evaluator(algo: Algorithm, task: Task, wave: int) -> Callable[..., dict
 class Evaluator:
     """Evaluates a batch of runs; compiles once for every number of episodes."""
 
-    def __init__(self, algo: Algorithm, task: Task, n_runs: int, episodes: int):
+    def __init__(self, algo: Algorithm, task: Task, n_runs: int, episodes: int, devices: int = 1):
         self._n = n_runs
         self.wave = min(episodes, MAX_WAVE)
-        evaluate = make_evaluator(algo, task, self.wave)
-        self._evaluate = jax.jit(jax.vmap(evaluate) if n_runs > 1 else _one_run(evaluate))
+        one = make_evaluator(algo, task, self.wave)
+
+        def evaluate(params, keys, hp):
+            return over_runs(one, n_runs, devices)(params, keys, hp)
+
+        self._evaluate = jax.jit(evaluate)
 
     def __call__(
         self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
@@ -108,16 +112,6 @@ class Evaluator:
         parts = [jax.device_get(self._evaluate(params, fold(keys, i), hp)) for i in waves]
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
         return [{m: summarise(result[m], run=i) for m in modes} for i in range(self._n)]
-
-
-def _one_run(evaluate):
-    """The batched program's signature without the price of a vmap."""
-
-    def run(params, keys, hp):
-        params, key, hp = jax.tree.map(lambda x: x[0], (params, keys, hp))
-        return jax.tree.map(lambda x: x[None], evaluate(params, key, hp))
-
-    return run
 
 
 def evaluation_keys(seeds: Sequence[int], *path: int) -> PRNGKeyArray:

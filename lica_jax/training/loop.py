@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from lica_jax.training import replay as replays
@@ -28,13 +29,20 @@ Metrics = dict[str, Any]
 
 
 def make_run(
-    algo: Algorithm, task: Task, collect: Collect, timeout_is_terminal: bool
+    algo: Algorithm,
+    task: Task,
+    collect: Collect,
+    timeout_is_terminal: bool,
+    mesh: Mesh | None = None,
 ) -> tuple[Callable[[PRNGKeyArray], RunState], Callable[..., tuple[RunState, Metrics]]]:
     """Returns ``(init, chunk)``, both pure and unbatched: jit them, and vmap them over runs.
 
     ``init(key) -> RunState``; ``chunk(state, hp, iterations) -> (state, metrics)`` plays and
     learns ``iterations`` times (static) and stacks every metric along a leading axis. Splitting a
     chunk in two changes nothing.
+
+    With a ``mesh`` of devices (axis `ENVS`) the environments are spread over it and the compiler
+    adds up what learning needs of all of them: the same numbers, to the rounding of sums.
     """
     restart = collect.mode == "steps"
     length = collect.length if restart else task.spec.episode_limit
@@ -46,7 +54,9 @@ def make_run(
         """A trajectory with the stream behind it and its episodes."""
         explore = jnp.ones(collect.envs, bool)
         act = partial(bound_act, algo, algo.policy(learner), hp, progress, explore)
-        return unroll(task, act, stream, key, length, restart=restart)
+        stream = stream.replace(ts=spread(stream.ts, mesh, 0))
+        stream, trajectory, episodes = unroll(task, act, stream, key, length, restart=restart)
+        return stream, spread(trajectory, mesh, 1), episodes
 
     def empty_replay():
         def play(keys):
@@ -166,24 +176,51 @@ def stack_hparams(hps: Sequence[PyTree]) -> PyTree:
     )
 
 
-def batch_runs(init, chunk, n_runs: int):
-    """Jitted ``(init, chunk)`` over a leading axis of runs; ``chunk`` donates its state.
+RUNS, ENVS = "runs", "envs"  # what a mesh shares out
 
-    A single run skips the vmap: the arrays keep the axis, the program does not pay for it.
+
+def device_mesh(devices: int, what: str) -> Mesh:
+    """The first of this process's devices in a row, which share out `RUNS` or `ENVS`."""
+    auto = (jax.sharding.AxisType.Auto,)  # the compiler finds out where the rest goes
+    local = jax.local_devices()[:devices]
+    return jax.make_mesh((devices,), (what,), axis_types=auto, devices=local)
+
+
+def spread(tree: PyTree, mesh: Mesh | None, axis: int) -> PyTree:
+    """A tree with ``axis`` of every array, that of environments, over the devices of a mesh."""
+    if mesh is None:
+        return tree
+    spec = PartitionSpec(*[None] * axis, ENVS)
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
+
+
+def over_runs(one: Callable[..., PyTree], n_runs: int, devices: int = 1) -> Callable[..., PyTree]:
+    """``one`` of a single run as a function of arrays with a leading axis of runs.
+
+    A run that is alone on its device skips the vmap: the arrays keep the axis, the program does not
+    pay for it. Devices have programs of their own that do not talk to each other: loops over
+    conditions end on each when its own runs are done.
     """
-    if n_runs == 1:
 
-        def init_all(keys):
-            return jax.tree.map(lambda x: x[None], init(keys[0]))
+    def alone(*args):
+        return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], args)))
 
-        def chunk_all(states, hps, iterations):
-            state, hp = jax.tree.map(lambda x: x[0], (states, hps))
-            return jax.tree.map(lambda x: x[None], chunk(state, hp, iterations))
+    several = alone if n_runs == devices else jax.vmap(one)
+    if devices == 1:
+        return several
+    spec = PartitionSpec(RUNS)
+    return jax.shard_map(
+        several, mesh=device_mesh(devices, RUNS), in_specs=spec, out_specs=spec, check_vma=False
+    )
 
-    else:
-        init_all = jax.vmap(init)
 
-        def chunk_all(states, hps, iterations):
-            return jax.vmap(partial(chunk, iterations=iterations))(states, hps)
+def batch_runs(init, chunk, n_runs: int, devices: int = 1):
+    """Jitted ``(init, chunk)`` over a leading axis of runs; ``chunk`` donates its state."""
+
+    def init_all(keys):
+        return over_runs(init, n_runs, devices)(keys)
+
+    def chunk_all(states, hps, iterations):
+        return over_runs(partial(chunk, iterations=iterations), n_runs, devices)(states, hps)
 
     return jax.jit(init_all), jax.jit(chunk_all, static_argnums=2, donate_argnums=0)
