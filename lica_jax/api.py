@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import operator
 import signal
 from collections.abc import Iterable
@@ -22,8 +23,10 @@ from lica_jax.envs.registry import check_known_task, is_task, make_task, task_re
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder
 from lica_jax.policy import Policy, load_policy
+from lica_jax.runs import directory
 from lica_jax.runs.display import check_style
 from lica_jax.runs.plan import make_plan
+from lica_jax.runs.rows import read_rows
 from lica_jax.runs.session import Session
 from lica_jax.training.evaluation import EXPORTED, evaluation_keys
 from lica_jax.types import Collect, Task, TaskSpec
@@ -121,6 +124,28 @@ def train(
         config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
         metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,
         params=jax.device_get(session.best.params), spec=session.spec,
+    )  # fmt: skip
+
+
+def load_result(run_dir: str | Path) -> Result:
+    """The result of a run that has come to its end, from its directory; `Result.metrics` and
+    `Result.evaluations` are what is in its files, ``params`` the best policy's.
+
+    Raises:
+      UserError: no such run, one of several seeds, or one that has not ended.
+    """
+    path = Path(run_dir)
+    config = directory.read_config(path)
+    if len(config.seeds) > 1:
+        raise UserError(f"{path} holds the runs of {len(config.seeds)} seeds; load their policies")
+    if not (path / directory.RESULT).is_file():
+        raise UserError(f"{path} has not come to its end: it has no {directory.RESULT}")
+    policy = load_policy(path)
+    return Result(
+        config=config, summary=json.loads((path / directory.RESULT).read_text()),
+        evaluations=read_rows(path / directory.EVALS), metrics=read_rows(path / directory.METRICS),
+        run_dir=path, interrupted=None, params=jax.tree.map(lambda x: x[None], policy.params),
+        spec=policy.spec,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``lica-jax train | eval | list | reproduce | sc2``.
+"""The command line: ``lica-jax train | sweep | eval | list | reproduce | sc2``.
 
 Bad input gives one message and exit code 2. Commands are imported when they are used.
 """
@@ -16,6 +16,7 @@ from lica_jax.files import put
 # Name -> where its function is, and what it does.
 COMMANDS = {
     "train": ("train:train", "train an algorithm on a task, or resume a run"),
+    "sweep": ("sweep:sweep", "train many settings and seeds, side by side"),
     "eval": ("evaluate:evaluate", "evaluate a trained policy"),
     "list": ("listing:show", "show algorithms, tasks, presets and ablations"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),

@@ -21,7 +21,7 @@ LAYERS = """
     errors version
     machine files plugins
     types
-    core
+    core statistics
     networks
     smac
     envs.names
@@ -52,6 +52,7 @@ LAYERS = """
     starcraft2
     runs
     api
+    sweeps
     testing
     reproduce
     cli.parsing cli.process
@@ -64,7 +65,7 @@ LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
     "api", "cli", "config", "engines", "envs.registry", "plugins", "policy", "runs", "smac",
-    "starcraft2", "testing",
+    "starcraft2", "sweeps", "testing",
 )  # fmt: skip
 
 

@@ -1,0 +1,135 @@
+"""Sweeps on this machine: memory against its estimate, runs per hour against width, devices.
+
+    python benchmarks/sweep.py memory                  estimate and peak of waves, a process each
+    python benchmarks/sweep.py widths --task smax/3m   one timing for every width
+    python benchmarks/sweep.py devices --task smax/3m  16 runs on one and on two CPU devices
+
+Timings of widths and of devices alternate within one process, and are given as ratios too: the
+machine's speed changes from minute to minute. Prints JSON lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROUNDS = 3
+# Runs side by side, by configuration.
+MEMORY = {
+    "lica smax/3m x 8": ("lica", "smax/3m", 8, {}),
+    "lica smax/3m x 64": ("lica", "smax/3m", 64, {}),
+    "lica smax/3m x 256": ("lica", "smax/3m", 256, {}),
+    "lica smax/5m_vs_6m full": ("lica", "smax/5m_vs_6m", 1, {"algo": {"hypernet_hidden": "full"}}),
+}  # fmt: skip
+
+
+def base_plan(algorithm: str, task: str, width: int, settings: dict, devices: int = 1):
+    """A plan of ``width`` runs."""
+    from lica_jax.config import load_config
+    from lica_jax.runs.plan import make_plan
+
+    config = load_config(algorithm, task, seeds=tuple(range(width)), **settings)
+    return make_plan(config, devices=devices)
+
+
+def memory(name: str) -> dict:
+    """Peak of two compiled calls in this process beside the estimate, in bytes."""
+    import jax
+
+    algorithm, task, width, settings = MEMORY[name]
+    jax.block_until_ready(jax.numpy.zeros(1))
+    before = resident("VmRSS")
+    plan = base_plan(algorithm, task, width, settings)
+    estimate = sum(plan.engine.needs.values())
+    state = plan.engine.init(plan.keys)
+    for _ in range(2):
+        state, metrics = plan.engine.chunk(state, plan.hparams, plan.iterations)
+        jax.block_until_ready(metrics)
+    peak = resident("VmHWM") - before
+    return {"wave": name, "estimate": estimate, "peak": peak, "ratio": estimate / peak}
+
+
+def resident(what: str) -> int:
+    """Bytes, from the system's account of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {what} in /proc/self/status")
+
+
+def timed(plan, state, calls: int):
+    """Seconds of some compiled calls, and the state behind them."""
+    import jax
+
+    start = time.perf_counter()
+    for _ in range(calls):
+        state, metrics = plan.engine.chunk(state, plan.hparams, plan.iterations)
+    jax.block_until_ready(metrics)
+    return time.perf_counter() - start, state
+
+
+def compare(plans: dict[str, object], steps: int) -> list[dict]:
+    """Env steps per second of plans, in turns; best of the rounds."""
+    states = {}
+    for name, plan in plans.items():
+        states[name] = timed(plan, plan.engine.init(plan.keys), 1)[1]
+    best = dict.fromkeys(plans, 0.0)
+    for _ in range(ROUNDS):
+        for name, plan in plans.items():
+            calls = max(1, steps // (plan.chunk_steps * len(plan.runs)))
+            seconds, states[name] = timed(plan, states[name], calls)
+            done = calls * plan.chunk_steps * len(plan.runs)
+            best[name] = max(best[name], done / seconds)
+    first = next(iter(best.values()))
+    return [
+        {"what": name, "env_steps_per_second": round(rate), "ratio": round(rate / first, 3)}
+        for name, rate in best.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["memory", "widths", "devices"])
+    parser.add_argument("--algorithm", default="lica")
+    parser.add_argument("--task", default="smax/3m")
+    parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=200_000, help="env steps of one timing")
+    parser.add_argument("--one", help="internal: a wave of which the memory is measured")
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(memory(args.one)))
+        return
+    if args.what == "memory":
+        for name in MEMORY:
+            words = [sys.executable, __file__, "memory", "--one", name]
+            subprocess.run(words, check=True, env=os.environ)
+        return
+    if args.what == "devices":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", 2)
+        plans = {
+            f"{args.runs} runs, {n} device(s)": base_plan(
+                args.algorithm, args.task, args.runs, {}, devices=n
+            )
+            for n in (1, 2)
+        }
+    else:
+        plans = {f"width {n}": base_plan(args.algorithm, args.task, n, {}) for n in args.widths}
+    for row in compare(plans, args.steps):
+        total = plans[row["what"]].config.total_steps
+        row |= {
+            "task": args.task,
+            "runs_per_hour": round(3600 * row["env_steps_per_second"] / total, 1),
+        }
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""``lica-jax sweep``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from lica_jax.cli.parsing import Parser, count
+from lica_jax.errors import UserError
+from lica_jax.files import put
+
+USAGE = """\
+lica-jax sweep ALGORITHM TASK --grid FIELD=A,B,C ... [--seeds 0:8] [--sweep-dir DIR] [SETTINGS]
+lica-jax sweep ALGORITHM TASK --search FIELD=DISTRIBUTION ... --trials N [SETTINGS]
+lica-jax sweep FILE.yaml [--sweep-dir DIR] [SETTINGS]
+lica-jax sweep --resume --sweep-dir DIR [--seeds ...] [--trials N] [--total-steps N]"""
+DESCRIPTION = """\
+Trains every setting with every seed, many runs side by side in one program.
+
+SETTINGS are those of `lica-jax train ALGORITHM TASK --help`; a field is swept or set. Values with
+commas are YAML lists: --grid 'task=["smax/3m", "smax/2s3z:reward=smac,stats=sc2"]'.
+DISTRIBUTIONS: float:LOW:HIGH[:STEP], log:LOW:HIGH, int:LOW:HIGH[:STEP], logint:LOW:HIGH,
+choice:A,B.
+"""
+
+# Flags whose values are words of the request as they are.
+WORDS = (
+    "seeds", "trials", "sampler", "objective", "halving", "wave", "devices", "shard", "launcher",
+    "preset", "skip_invalid", "keep_checkpoints",
+)  # fmt: skip
+
+
+def sweep(argv: list[str]) -> int:
+    """Plans and runs a sweep; returns the exit code."""
+    names = []
+    while argv and not argv[0].startswith("-") and len(names) < 2:
+        names.append(argv.pop(0))
+    parser = _parser()
+    args, words = parser.parse_known_args(argv)
+    if args.help:
+        parser.print_help()
+        return 0
+
+    from lica_jax.cli.process import use_compilation_cache
+    from lica_jax.plugins import load_plugins
+
+    load_plugins(args.plugin)
+    asked = _words(parser, args, names, words)
+    from lica_jax.sweeps.driver import Driver, default_sweep_dir
+
+    path = args.sweep_dir or default_sweep_dir()
+    if args.distributed:
+        return _distributed(args, asked, path)
+    driver = Driver(asked, path, resume=args.resume, style=args.progress)
+    if args.dry_run:
+        print(driver.text)
+        return 0
+    use_compilation_cache()
+    return _ended(driver.run())
+
+
+def _ended(result: Any) -> int:
+    """The exit code of a sweep, and the last line about it."""
+    if result.interrupted is not None:
+        return 128 + result.interrupted
+    put(f"table, summary and figure are in {result.sweep_dir}", sys.stdout)
+    return 0
+
+
+def _distributed(args: Namespace, asked: dict[str, Any], path: Path) -> int:
+    """One of several processes: the first decides and writes, the others train what it says."""
+    import time
+
+    from lica_jax.cli.process import use_compilation_cache
+    from lica_jax.sweeps import distributed
+    from lica_jax.sweeps.driver import Driver
+
+    if args.sweep_dir is None:
+        raise UserError("--distributed needs a --sweep-dir that all processes share")
+    if asked.get("launcher", "local") != "local":
+        raise UserError("say either --distributed or --launcher")
+    process, processes = distributed.join(args.coordinator, args.processes, args.process)
+    use_compilation_cache()
+    if process > 0:
+        meeting = distributed.announce(0)
+        if not meeting:
+            raise UserError("process 0 has refused the sweep")
+        stopped = distributed.follow(path, process, meeting)
+        return 0 if stopped is None else 128 + stopped
+    try:
+        driver = Driver(asked, path, resume=args.resume, style=args.progress)
+        driver.work.folder.make()
+    except UserError:
+        distributed.announce(0)
+        raise
+    meeting = distributed.announce(int(time.time()))
+    driver.launcher = leader = distributed.Leader(path, processes, meeting)
+    try:
+        return _ended(driver.run())
+    finally:
+        leader.close()
+
+
+def _parser() -> Parser:
+    from lica_jax.runs.display import STYLES
+    from lica_jax.sweeps.request import LAUNCHERS
+    from lica_jax.sweeps.search import SAMPLERS
+
+    parser = Parser(
+        prog="lica-jax sweep", usage=USAGE, description=DESCRIPTION, add_help=False,
+        formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--sweep-dir", type=Path, help="where to write; default sweeps/TIME")
+    add("--resume", action="store_true", help="go on with the sweep in the directory")
+    add("--dry-run", action="store_true", help="show the plan only")
+    add("--seeds", nargs="+", help="of every setting: 0 1 2, or a range 0:8")
+    add("--grid", action="append", default=[], metavar="FIELD=A,B", help="values of a field")
+    add("--search", action="append", default=[], metavar="FIELD=DIST", help="a field to search")
+    add("--trials", help="settings to draw in a search")
+    add("--sampler", help=f"of a search: {', '.join(SAMPLERS)}; default tpe")
+    add("--objective", help="what is best; default eval/win_rate, or eval/return_mean")
+    add("--halving", metavar="ETA", help="the best 1/ETA of the settings go on at every rung")
+    add("--wave", metavar="auto|N", help="runs side by side; default auto: the fastest measured")
+    add("--devices", metavar="N|all", help="devices to spread a wave over; default 1")
+    add("--shard", metavar="runs|envs", help="what devices share out; default runs of a wave")
+    add("--launcher", help=f"where waves run: {', '.join(LAUNCHERS)}; default local")
+    add("--distributed", action="store_true", help="one of several processes that share the waves")
+    add("--coordinator", metavar="HOST:PORT", help="of --distributed outside a known cluster")
+    add("--processes", type=count, help="how many, of --distributed outside a known cluster")
+    add("--process", type=count, help="which one this is, from 0")
+    add("--preset", help="of every run")
+    add("--skip-invalid", action="store_true", default=None, help="leave out refused settings")
+    add("--keep-checkpoints", action="store_true", default=None, help="so that it can go on longer")
+    add("--progress", choices=STYLES, default="auto", help="the live line")
+    parser.add_plugin()
+    add("-h", "--help", action="store_true", help="show this")
+    return parser
+
+
+def _words(parser: Parser, args: Namespace, names: list[str], flags: list[str]) -> dict[str, Any]:
+    """The words of a sweep that a command says, on top of those of its file."""
+    from lica_jax.config import is_settings_file
+    from lica_jax.config.presets import deep_update
+    from lica_jax.sweeps.request import read_request
+
+    out: dict[str, Any] = {}
+    if args.resume:
+        if args.sweep_dir is None:
+            raise UserError("--resume needs the --sweep-dir of the sweep to go on with")
+        if names:
+            raise UserError(f"leave out {names[0]}: --resume knows what is swept")
+    elif len(names) == 1 and is_settings_file(names[0]):
+        out = read_request(Path(names[0]))
+    elif len(names) == 2:
+        out = {"algorithm": names[0], "task": names[1]}
+    else:
+        raise UserError(
+            "sweep needs an algorithm and a task, or a file, before any flag, for example: "
+            "lica-jax sweep lica smax/3m --seeds 0:8\n" + USAGE
+        )
+    given = {name: getattr(args, name) for name in WORDS if getattr(args, name) is not None}
+    for word, read in (("grid", _grid), ("search", _search)):
+        found = dict(map(read, getattr(args, word)))
+        if len(found) < len(getattr(args, word)):
+            raise UserError(f"--{word} names a field twice")
+        given |= {word: found} if found else {}
+    if args.plugin:
+        given["plugins"] = args.plugin
+    deep_update(out, given | _settings(parser, args, out, flags))
+    return out
+
+
+def _settings(
+    parser: Parser, args: Namespace, words: dict[str, Any], flags: list[str]
+) -> dict[str, Any]:
+    """The flags that are settings of runs, as `lica-jax train` takes them."""
+    from lica_jax.cli.settings import parse_settings
+    from lica_jax.config.load import load_config
+    from lica_jax.sweeps.folder import Folder
+    from lica_jax.sweeps.request import PLURALS, request
+
+    if not flags:
+        return {}
+    if args.resume:
+        ask, _ = Folder(args.sweep_dir).read()
+    else:
+        named = (*PLURALS, *PLURALS.values(), "preset", "plugins")
+        ask = request({k: v for k, v in words.items() if k in named})
+    config = load_config(ask.algorithms[0], ask.tasks[0], preset=args.preset or ask.preset)
+    others = [option for action in parser._actions for option in action.option_strings]
+    return parse_settings(config, flags, others)
+
+
+def _grid(text: str) -> tuple[str, list[Any]]:
+    """``hp.entropy-coef=0.03,0.1`` as the field and its values; a YAML list where it is one."""
+    import yaml
+
+    name, equals, values = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"--grid must read FIELD=A,B,C, got {text!r}")
+    if values.startswith("["):
+        try:
+            return name, yaml.safe_load(values)
+        except yaml.YAMLError:
+            raise UserError(f"--grid {name}: {values!r} is no YAML list") from None
+    words = values.split(",")
+    if not all(word.strip() for word in words):
+        raise UserError(f"--grid {name} has an empty value: {values!r}")
+    return name, [word.strip() for word in words]
+
+
+def _search(text: str) -> tuple[str, str]:
+    name, equals, words = text.partition("=")
+    if not equals or not name or not words:
+        raise UserError(f"--search must read FIELD=DISTRIBUTION, got {text!r}")
+    return name, words

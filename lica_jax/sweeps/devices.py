@@ -1,0 +1,42 @@
+"""The devices that a wave is spread over."""
+
+from __future__ import annotations
+
+import contextlib
+
+from lica_jax.errors import UserError
+from lica_jax.sweeps.request import SweepConfig
+
+
+def count_devices(ask: SweepConfig) -> int:
+    """How many devices a sweep uses; looks at the machine only where more than one is asked for.
+
+    Raises:
+      UserError: there are not so many.
+    """
+    if ask.devices == 1:
+        return 1
+    import jax
+
+    if ask.devices != "all":
+        _split_cpu(ask.devices)
+    there = len(jax.local_devices())
+    if ask.devices == "all":
+        return there
+    if ask.devices > there:
+        how = ""
+        if jax.default_backend() == "cpu":
+            how = (
+                "; a CPU is one device unless JAX is told otherwise before it is first used: "
+                f'jax.config.update("jax_num_cpu_devices", {ask.devices})'
+            )
+        raise UserError(f"devices: {ask.devices} asked for, {there} found{how}")
+    return ask.devices
+
+
+def _split_cpu(devices: int) -> None:
+    """Lets JAX show the CPU as several devices, where it is not too late."""
+    import jax
+
+    with contextlib.suppress(RuntimeError, ValueError):  # it has been used, or told already
+        jax.config.update("jax_num_cpu_devices", devices)

@@ -1,0 +1,66 @@
+"""What a sweep tells while it goes on: a line for each wave, and a live one for the present."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lica_jax.files import put
+from lica_jax.runs.display import Display
+
+EVERY = 30.0  # seconds between two lines of a wave where there is no terminal
+
+
+class WaveDisplay(Display):
+    """The live line of one wave; what a session says of itself is left out."""
+
+    def __init__(self, style: str, total: int, runs: int, head: str):
+        super().__init__(style, total, runs)
+        self._head = head
+        self._shown = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Nothing: a session's own lines are of a single run."""
+
+    def warn(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            put(text, sys.stderr)
+
+    def show(self, steps: int, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+        if self._bar is None:
+            if time.monotonic() - self._shown < EVERY:
+                return
+            self._shown = time.monotonic()
+        super().show(steps, rows, names)
+
+    def _put(self, text: str) -> None:
+        super()._put(f"  {self._head}: {text}")
+
+
+def duration(seconds: float) -> str:
+    """``50 s``, ``12 min``, ``1 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def score_text(value: float, objective: str) -> str:
+    """``81.0 %`` of a win rate, ``3.21`` of a return."""
+    return f"{100 * value:.1f} %" if objective.endswith("win_rate") else f"{value:.3g}"
+
+
+def best_text(best: Mapping[str, Any] | None, objective: str) -> str:
+    """The best setting so far, with its interval."""
+    if best is None:
+        return "nothing finished yet"
+    values = ", ".join(f"{k} {v}" for k, v in best["values"].items()) or "the one setting"
+    text = f"best {values}: {objective} {score_text(best['mean'], objective)}"
+    if best.get("interval"):
+        low, high = (score_text(x, objective) for x in best["interval"])
+        return f"{text} (95 % {low} to {high}, {best['seeds']} seeds)"
+    return f"{text} ({best['seeds']} seed)"

@@ -1,0 +1,125 @@
+"""``sweep.png``: a panel for every swept field, and the learning curves of the best settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lica_jax.runs import directory
+from lica_jax.runs.rows import read_rows
+from lica_jax.sweeps.folder import Folder
+from lica_jax.sweeps.table import objective_of
+
+BEST = 5  # settings whose learning curves are drawn
+MOST_PANELS = 8
+COLUMNS = 3
+
+
+def draw_sweep(
+    folder: Folder, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any],
+    path: str | Path | None = None,
+) -> Any:  # fmt: skip
+    """Draws a sweep.
+
+    Args:
+      rows, summary: of its table.
+      path: the PNG to write, if any.
+
+    Returns: the matplotlib figure.
+    """
+    # The object interface: no pyplot, so no display and no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    objective = summary["objective"]
+    names = [n for n in summary["settings"][0]["values"]] if summary["settings"] else []
+    names = sorted(names, key=lambda n: -summary["importance"].get(n, 0))[:MOST_PANELS]
+    panels = len(names) + 1
+    columns = min(COLUMNS, panels)
+    lines = math.ceil(panels / columns)
+    figure = Figure(figsize=(4.6 * columns, 3.6 * lines), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
+    factor = 100.0 if objective.endswith("win_rate") else 1.0
+    label = _label(objective)
+    for ax, name in zip(axes, names, strict=False):
+        _field_panel(ax, rows, name, objective, factor, summary["importance"].get(name))
+        ax.set_ylabel(label)
+    _curves(axes[len(names)], folder, summary, objective, factor)
+    axes[len(names)].set_ylabel(label)
+    for ax in axes[panels:]:
+        ax.set_visible(False)
+    if path is not None:
+        figure.savefig(path)
+    return figure
+
+
+def _label(objective: str) -> str:
+    mode = "sampled" if "sampled/" in objective else "greedy"
+    name = objective.rpartition("/")[2]
+    return f"{mode} win rate (%)" if name == "win_rate" else f"{mode} {name.replace('_', ' ')}"
+
+
+def _field_panel(ax, rows, name, objective, factor, importance) -> None:
+    """Points of runs and means of values of one field."""
+    scores = [(row[name], objective_of(row, objective)) for row in rows]
+    points = [(x, factor * y) for x, y in scores if y is not None]
+    values = list(dict.fromkeys(x for x, _ in points))
+    numeric = bool(values) and all(type(v) in (int, float) for v in values)
+    values = sorted(values) if numeric else values
+    places = {v: v if numeric else i for i, v in enumerate(values)}
+    ax.scatter([places[x] for x, _ in points], [y for _, y in points], s=14, alpha=0.5, color="C0")
+    few = len(values) <= max(2, len(points) // 2)
+    if few:
+        means = [np.mean([y for x, y in points if x == v]) for v in values]
+        ax.plot([places[v] for v in values], means, color="C1", marker="o", label="mean")
+        ax.legend(fontsize=8)
+    if numeric and values and values[0] > 0 and values[-1] / values[0] > 20:
+        ax.set_xscale("log")
+    if not numeric:
+        ax.set_xticks(range(len(values)), [str(v) for v in values], rotation=20, ha="right")
+    elif few and len(values) <= 8:
+        ax.set_xticks(values, [f"{v:g}" for v in values])
+        ax.minorticks_off()
+    share = "" if importance is None else f" (explains {importance:.0%})"
+    ax.set(xlabel=name, title=f"{name}{share}")
+    if factor == 100:
+        ax.set_ylim(-3, 103)
+    ax.grid(alpha=0.3)
+
+
+def _curves(ax, folder: Folder, summary, objective: str, factor: float) -> None:
+    """Mean learning curves of the best settings, with every seed as a thin line."""
+    done = [entry for entry in summary["settings"] if "mean" in entry and entry["finished"]]
+    done.sort(key=lambda entry: (-entry["mean"], entry["setting"]))
+    for i, entry in enumerate(done[:BEST]):
+        curves = []
+        for run in entry["runs"]:
+            evals = read_rows(folder.run(run) / directory.EVALS)
+            own = [(r["env_steps"], r[objective]) for r in evals if r.get(objective) is not None]
+            if own:
+                curves.append(np.array(own, float))
+        if not curves:
+            continue
+        if len(curves) > 1:
+            for curve in curves:
+                ax.plot(curve[:, 0] / 1e6, factor * curve[:, 1], color=f"C{i}", lw=0.6, alpha=0.35)
+        length = min(map(len, curves))
+        mean = np.mean([curve[:length] for curve in curves], axis=0)
+        name = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in entry["values"].items())
+        label = name or "all runs"
+        ax.plot(mean[:, 0] / 1e6, factor * mean[:, 1], color=f"C{i}", lw=2, label=label)
+    ax.set(xlabel="env steps (millions)", title=f"the best {min(BEST, len(done))} settings")
+    if factor == 100:
+        ax.set_ylim(-3, 103)
+    ax.grid(alpha=0.3)
+    if done:
+        ax.legend(fontsize=7, loc="best")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

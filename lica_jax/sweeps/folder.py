@@ -1,0 +1,193 @@
+"""The folder of a sweep: what is in it, and refusing to harm what is there already."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lica_jax.errors import UserError
+from lica_jax.files import make_folder, write_json
+from lica_jax.runs import directory
+from lica_jax.sweeps.request import RESUMABLE, SweepConfig, dump_request, read_request, request
+
+FORMAT = "lica_jax sweep 1"
+SWEEP, PLAN, RUNS, WAVES = "sweep.yaml", "plan.json", "runs", "waves"
+STUDY, TABLE, SUMMARY, FIGURE = "study.log", "results.csv", "summary.json", "sweep.png"
+ORDERS = "orders"  # of process 0 to others
+DONE = "done"  # in a wave's folder: it has come to the end of its rung
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run of the sweep: its number, its setting's number, its seed."""
+
+    run: int
+    setting: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Runs that are trained side by side.
+
+    Attributes:
+      name: of its folder.
+      runs: numbers of its runs.
+      rung: how many times settings have been left behind before.
+      starts: how often it has been begun.
+    """
+
+    name: str
+    runs: tuple[int, ...]
+    rung: int = 0
+    starts: int = 0
+
+
+@dataclass
+class Progress:
+    """What ``plan.json`` holds beside the format: decisions, in the order in which they were made.
+
+    Attributes:
+      values: every setting's swept values.
+      trials: of a search, their numbers in the study.
+      runs: setting and seed of every run.
+      waves: as they were planned; a wave that did not fit is replaced by its halves.
+      widths: runs side by side that were measured to be fastest, by group.
+      survivors: the settings that went on behind each rung.
+      again: runs that have come to an end and go on, since the budget has grown.
+      told: lines about what happened to waves.
+    """
+
+    values: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[int] = field(default_factory=list)
+    runs: list[tuple[int, int]] = field(default_factory=list)
+    waves: list[Wave] = field(default_factory=list)
+    widths: dict[str, int] = field(default_factory=dict)
+    survivors: list[list[int]] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def members(self, numbers: Sequence[int]) -> list[Member]:
+        """The runs of these numbers."""
+        return [Member(i, *self.runs[i]) for i in numbers]
+
+    def replace_wave(self, old: Wave, *new: Wave) -> None:
+        i = self.waves.index(old)
+        self.waves[i : i + 1] = new
+
+    def next_wave(self, runs: Sequence[int], rung: int = 0) -> Wave:
+        """A wave of these runs, added to the plan under a name of its own."""
+        number = 1 + max((int(w.name.rpartition("-")[2]) for w in self.waves), default=-1)
+        wave = Wave(f"{f'r{rung}-' if rung else ''}{number:03d}", tuple(runs), rung)
+        self.waves.append(wave)
+        return wave
+
+
+class Folder:
+    """Paths of a sweep, and its plan on disk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def run(self, number: int) -> Path:
+        return self.path / RUNS / f"{number:04d}"
+
+    def wave(self, wave: Wave) -> Path:
+        return self.path / WAVES / wave.name
+
+    def has(self, number: int) -> bool:
+        """Whether a run has come to its end, whatever that was: its folder appears whole."""
+        return self.run(number).is_dir()
+
+    def check_new(self) -> None:
+        """Refuses a folder that holds anything; writes nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"sweep directory {self.path} is a file")
+        if self.path.is_dir() and any(
+            p.name not in (directory.LOCK, "orders") for p in self.path.iterdir()
+        ):
+            if (self.path / SWEEP).is_file():
+                raise UserError(
+                    f"{self.path} already holds a sweep; go on with --resume or choose another "
+                    "--sweep-dir"
+                )
+            raise UserError(f"{self.path} is not empty; choose another --sweep-dir")
+
+    def make(self) -> None:
+        """Creates the folder."""
+        make_folder(self.path, f"sweep directory {self.path}")
+
+    def describe(self, ask: SweepConfig, progress: Progress) -> None:
+        """Writes what was asked and what has been decided."""
+        for name in (RUNS, WAVES):
+            make_folder(self.path / name, str(self.path / name))
+        self.save(progress)
+        scratch = self.path / f"{SWEEP}.tmp"
+        scratch.write_text(dump_request(ask))
+        scratch.replace(self.path / SWEEP)
+
+    def save(self, progress: Progress) -> None:
+        write_json(self.path / PLAN, {"format": FORMAT} | dataclasses.asdict(progress))
+
+    def read(self) -> tuple[SweepConfig, Progress]:
+        """What was asked and decided; raises ``UserError`` where this is no sweep."""
+        if not (self.path / SWEEP).is_file():
+            raise UserError(f"{self.path} is not a sweep directory: it has no {SWEEP}")
+        ask = request(read_request(self.path / SWEEP))
+        path = self.path / PLAN
+        try:
+            stored = json.loads(path.read_text())
+            if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
+                raise UserError(
+                    f"{path} was written by another version of lica_jax; this one reads {FORMAT!r}"
+                )
+            stored["runs"] = [(int(a), int(b)) for a, b in stored["runs"]]
+            stored["waves"] = [
+                Wave(**wave | {"runs": tuple(wave["runs"])}) for wave in stored["waves"]
+            ]
+            return ask, Progress(**stored)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path} is damaged: {error}") from None
+
+
+def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
+    """The request that a sweep goes on with: ``new``, which is ``old`` but for what may change.
+
+    Raises:
+      UserError: something else differs, or there are fewer seeds or trials.
+    """
+    changed = []
+    for f in dataclasses.fields(old):
+        a, b = getattr(old, f.name), getattr(new, f.name)
+        if f.name not in RESUMABLE and a != b and f.name != "settings":
+            changed.append(f"{f.name}: {_plain(a)} -> {_plain(b)}")
+    own, other = dict(old.settings), dict(new.settings)
+    budget, longer = own.pop("total_steps", None), other.pop("total_steps", None)
+    if own != other:
+        changed.append(f"settings: {own} -> {other}")
+    if changed:
+        raise UserError(
+            f"{name} holds another sweep:\n"
+            + "\n".join(f"  - {line}" for line in changed)
+            + f"\nonly total_steps and {', '.join(RESUMABLE)} may change on --resume"
+        )
+    if missing := [s for s in old.seeds if s not in new.seeds]:
+        raise UserError(f"{name} has seed {missing[0]} too: --resume takes more seeds, not fewer")
+    if new.trials < old.trials:
+        raise UserError(f"{name} has {old.trials} trials: --resume takes more, not fewer")
+    if budget != longer and not old.keep_checkpoints:
+        raise UserError(
+            f"{name} keeps no checkpoints of finished runs, so total_steps stays as it is; a sweep "
+            "with --keep-checkpoints can be made longer"
+        )
+    return new
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else value

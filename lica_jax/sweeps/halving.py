@@ -1,0 +1,88 @@
+"""Successive halving: the best settings go on, in narrower programs, from where they are.
+
+Jamieson and Talwalkar 2016; budgets are B / eta^k.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from lica_jax.files import make_folder
+from lica_jax.runs import directory
+from lica_jax.runs.plan import Plan, stored_runs
+from lica_jax.runs.rows import read_rows, rows_of_run, write_rows
+from lica_jax.runs.saver import Arrays, Saver
+from lica_jax.runs.session import fresh_arrays
+from lica_jax.runs.state import Counters, HostState
+
+HALVED = "stopped by halving"  # the status of a run whose setting was left behind
+RUNGS = 2  # settings are left behind this often, at most: at 1/eta^2 and 1/eta of the budget
+
+
+def budgets(settings: int, eta: int | None) -> list[float]:
+    """The shares of the whole budget at which settings are compared; the last is 1."""
+    if eta is None or settings < eta:
+        return [1.0]
+    rungs = min(RUNGS, int(math.log(settings, eta) + 1e-9))
+    return [eta ** float(k - rungs) for k in range(rungs + 1)]
+
+
+def budget_of(total_steps: int, share: float) -> int:
+    """Env steps of a rung."""
+    return max(1, math.ceil(total_steps * share))
+
+
+def survivors(scores: Mapping[int, float], eta: int) -> list[int]:
+    """The best 1/eta of the settings, at least one, in their order; ties go to the earlier."""
+    ranking = sorted(scores, key=lambda setting: (-scores[setting], setting))
+    return sorted(ranking[: max(1, len(scores) // eta)])
+
+
+def gather(sources: Sequence[tuple[Plan, Sequence[int]]], target: Plan) -> None:
+    """Makes the folder of a wave from runs of others: rows of their arrays, and of their files.
+
+    The folder appears whole. Numbers do not change: a run goes on exactly as it would have, but for
+    the rounding of a program of another width.
+
+    Args:
+      sources: plans of waves that have come to the end of a rung, and which runs of each.
+      target: the plan of the new wave; its runs are those, in this order.
+    """
+    folder = target.run_dir
+    scratch = folder.with_name(f".{folder.name}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    make_folder(scratch, str(scratch))
+    parts, hosts = [], []
+    rows: dict[str, list] = {directory.METRICS: [], directory.EVALS: []}
+    labels = iter(target.labels)
+    for plan, which in sources:
+        saver = Saver(plan.run_dir, plan.config.checkpoint)
+        arrays, host, _ = saver.restore(plan.run_dir, jax.eval_shape(partial(fresh_arrays, plan)))
+        saver.close()
+        index = jnp.array(which)
+        parts.append(jax.tree.map(lambda x, i=index: x[i], arrays))
+        hosts.append((host, [host.random[i] for i in which]))
+        for i in which:
+            label = next(labels)
+            for name, kept in rows.items():
+                old = rows_of_run(read_rows(plan.run_dir / name), plan.labels[i])
+                kept.extend(label | row for row in old)
+    arrays: Arrays = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+    host = HostState(
+        seconds=sum(host.seconds for host, _ in hosts),
+        next_eval=max(host.next_eval for host, _ in hosts),
+        random=[figures for _, random in hosts for figures in random],
+    )
+    saver = Saver(scratch, target.config.checkpoint)
+    saver.save(Counters.of(arrays.state).update, arrays, host, None)
+    saver.close()
+    for name, kept in rows.items():
+        write_rows(scratch / name, sorted(kept, key=lambda row: row["update"]))
+    directory.describe(scratch, target.config, stored_runs(target))
+    scratch.rename(folder)

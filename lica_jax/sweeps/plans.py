@@ -1,0 +1,49 @@
+"""Plans of waves, which share compiled programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from lica_jax.config import TrainConfig
+from lica_jax.engines.games import is_host_task
+from lica_jax.runs import directory
+from lica_jax.runs.plan import Plan, Run, make_plan
+from lica_jax.sweeps.folder import Member
+from lica_jax.sweeps.settings import Setting, program_key
+from lica_jax.training.loop import RUNS
+
+
+class Plans:
+    """Plans of waves. Those of a group and width share an engine, hence its compiled programs."""
+
+    def __init__(self, devices: int = 1, shard: str = RUNS):
+        self._devices, self._shard = devices, shard
+        self._bases: dict[tuple[str, int], Plan] = {}
+
+    def base(self, config: TrainConfig, width: int) -> Plan:
+        """A plan of ``width`` runs whose seeds and numbers are to be replaced."""
+        key = (program_key(config), width)
+        if key not in self._bases:
+            seeds = dataclasses.replace(config, seeds=tuple(range(width)))
+            # As many devices as share them out evenly.
+            shared = width if self._shard == RUNS else config.collect.envs
+            devices = math.gcd(shared, self._devices)
+            self._bases[key] = make_plan(seeds, devices=devices, shard=self._shard)
+        return self._bases[key]
+
+    def plan(
+        self, settings: Sequence[Setting], members: Sequence[Member], budget: int, folder: Path
+    ) -> Plan:
+        """The plan of a wave in a folder, which is resumed where it has been begun."""
+        of = [settings[m.setting].config for m in members]
+        runs = tuple(Run(m.seed, config.hp) for m, config in zip(members, of, strict=True))
+        seeds = tuple(dict.fromkeys(m.seed for m in members))
+        config = dataclasses.replace(of[0], seeds=seeds, total_steps=budget)
+        resume = (folder / directory.CONFIG).is_file()
+        base = self.base(of[0], len(members))
+        if is_host_task(base.task):  # games are opened and closed: an engine is used once
+            return make_plan(config, folder, resume=resume, runs=runs)
+        return dataclasses.replace(base, config=config, runs=runs, run_dir=folder, resume=resume)

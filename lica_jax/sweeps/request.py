@@ -1,0 +1,241 @@
+"""What is asked of a sweep: one dataclass for the shell, a file and a notebook."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lica_jax.config.presets import read_yaml
+from lica_jax.config.schema import DEFAULT_PRESET, coerce
+from lica_jax.errors import UserError, unknown
+from lica_jax.files import plain
+from lica_jax.sweeps.search import SAMPLERS, read_distribution
+
+LAUNCHERS = ("local", "ray", "slurm")
+MOST_RUNS = 100_000
+# Words of a file, for one or for several of them.
+PLURALS = {"algorithm": "algorithms", "task": "tasks"}
+# What a setting is made of beside the fields of a run.
+NAMES = ("algorithm", "task", "preset")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A sweep. Everything that is no field here is a setting of every run, in ``settings``.
+
+    Attributes:
+      algorithms, tasks: names; every algorithm is trained on every task.
+      preset: of every run.
+      plugins: modules that are imported first.
+      seeds: of every setting.
+      settings: what all runs have in common, nested as `load_config` takes it.
+      grid: values by field (``hp.entropy_coef``); every combination is a setting.
+      search: a distribution by field, in words: ``log:1e-4:3e-3``, ``int:32:256:32``,
+        ``float:0:1``, ``choice:a,b``.
+      sampler: of the search.
+      trials: settings to draw in a search.
+      objective: what "better" means, as the rows of eval.jsonl call it; None takes the greedy win
+        rate, or the greedy return where nothing is won.
+      halving: the best 1/halving of the settings go on at every rung; None for all to the end.
+      wave: runs side by side, or "auto" for the fastest that fits.
+      devices: over how many devices a wave is spread, or "all".
+      shard: what the devices share out: "runs" of a wave, or "envs" of every run.
+      launcher: where waves run: "local", "ray", "ray:ADDRESS" or "slurm".
+      skip_invalid: go on without settings that are refused.
+      keep_checkpoints: keep the waves' checkpoints, so that a longer budget can go on from them.
+    """
+
+    algorithms: tuple[str, ...]
+    tasks: tuple[str, ...]
+    preset: str = DEFAULT_PRESET
+    plugins: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    search: Mapping[str, str] = field(default_factory=dict)
+    sampler: str = "tpe"
+    trials: int = 0
+    objective: str | None = None
+    halving: int | None = None
+    wave: int | Literal["auto"] = "auto"
+    devices: int | Literal["all"] = 1
+    shard: Literal["runs", "envs"] = "runs"
+    launcher: str = "local"
+    skip_invalid: bool = False
+    keep_checkpoints: bool = False
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """The names of what differs between settings, in the order of the table's columns."""
+        several = [name for name in PLURALS if len(getattr(self, PLURALS[name])) > 1]
+        return (*several, *self.grid, *self.search)
+
+
+FIELDS = {f.name for f in dataclasses.fields(SweepConfig)} - {"settings"}
+# May differ between a sweep and its resumption.
+RESUMABLE = ("seeds", "trials", "wave", "devices", "shard", "launcher", "keep_checkpoints")
+
+
+def request(values: Mapping[str, Any]) -> SweepConfig:
+    """A sweep from the words of a file, a command line or a call, checked in itself.
+
+    Raises:
+      UserError: a word or value that cannot be.
+    """
+    words = dict(values)
+    for one, several in PLURALS.items():
+        if one in words and several in words:
+            raise UserError(f"say {one} or {several}, not both")
+        if one in words:
+            words[several] = words.pop(one)
+        if not words.get(several):
+            raise UserError(f"a sweep needs {one}: its name, or a list of names")
+        words[several] = _names(one, words[several])
+    own = {name: words.pop(name) for name in list(words) if name in FIELDS}
+    own["grid"] = _fields("grid", own.get("grid", {}), _grid_values)
+    own["search"] = _fields("search", own.get("search", {}), _distribution)
+    if isinstance(own.get("plugins"), str):
+        own["plugins"] = (own["plugins"],)
+    ask = SweepConfig(**_typed(own), settings=words)
+    _check(ask)
+    return ask
+
+
+def _names(kind: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(n, str) and n for n in names):
+        raise UserError(f"{kind} must be a name or a list of names, got {value!r}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{kind} names one twice: {', '.join(names)}")
+    return tuple(names)
+
+
+def _fields(word: str, value: Any, read: Any) -> dict[str, Any]:
+    """The fields under ``grid`` or ``search`` by their names in Python."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{word} must be a mapping from fields to values, got {value!r}")
+    out: dict[str, Any] = {}
+    for name, given in value.items():
+        known = str(name).replace("-", "_")
+        if known in out:
+            raise UserError(f"{word} names {known} twice")
+        out[known] = read(f"{word} {known}", given)
+    return out
+
+
+def _grid_values(name: str, given: Any) -> tuple[Any, ...]:
+    values = given if isinstance(given, list | tuple | range) else [given]
+    values = tuple(plain(list(values)))
+    if not values:
+        raise UserError(f"{name} has no values")
+    return values
+
+
+def _distribution(name: str, given: Any) -> str:
+    if not isinstance(given, str):
+        raise UserError(f"{name} must be a distribution in words, as log:1e-4:3e-3, got {given!r}")
+    read_distribution(name, given)
+    return given
+
+
+def _typed(own: dict[str, Any]) -> dict[str, Any]:
+    """Values as the dataclass holds them, by the rules that settings follow."""
+    import typing
+
+    hints = typing.get_type_hints(SweepConfig)
+    done = ("grid", "search", "algorithms", "tasks")
+    return {k: v if k in done else coerce(k, v, hints[k]) for k, v in own.items()}
+
+
+def _check(ask: SweepConfig) -> None:
+    """Refuses what contradicts itself."""
+    seeds, launcher = ask.seeds, ask.launcher.partition(":")[0]
+    if not seeds:
+        raise UserError("seeds must name at least one seed")
+    if len(set(seeds)) < len(seeds):
+        twice = sorted({s for s in seeds if seeds.count(s) > 1})
+        raise UserError(f"a seed is named twice: {', '.join(map(str, twice))}")
+    if bad := [s for s in seeds if not 0 <= s < 2**31]:
+        raise UserError(f"a seed must be within 0 and 2^31 - 1, got {bad[0]}")
+    if launcher not in LAUNCHERS:
+        raise unknown("launcher", ask.launcher, LAUNCHERS, "")
+    if ask.sampler not in SAMPLERS:
+        raise unknown("sampler", ask.sampler, SAMPLERS, "")
+    for name in ("wave", "devices"):
+        value, word = getattr(ask, name), {"wave": "auto", "devices": "all"}[name]
+        if value != word and value < 1:
+            raise UserError(f"{name} must be at least 1 or {word!r}, got {value}")
+    if ask.halving is not None and ask.halving < 2:
+        raise UserError(f"halving must be at least 2, got {ask.halving}")
+    _check_fields(ask)
+    _check_search(ask)
+
+
+def _check_fields(ask: SweepConfig) -> None:
+    if both := sorted(set(ask.grid) & set(ask.search)):
+        raise UserError(f"{both[0]} is in the grid and in the search")
+    fixed = _leaves(ask.settings)
+    for name in (*ask.grid, *ask.search):
+        if name == "seeds":
+            raise UserError("seeds are no field of the grid: say --seeds 0:8")
+        if name in FIELDS - {"preset"} or name in PLURALS.values():
+            raise UserError(f"{name} cannot be swept: it is about the sweep")
+        if name in fixed or any(f.startswith(name + ".") for f in fixed):
+            raise UserError(f"{name} is both swept and set; leave out one of them")
+        if name in PLURALS and len(getattr(ask, PLURALS[name])) > 1:
+            raise UserError(f"{name} is swept and listed; leave out one of them")
+
+
+def _check_search(ask: SweepConfig) -> None:
+    if ask.search and ask.trials < 1:
+        raise UserError("a search needs --trials, how many settings to draw")
+    if ask.trials and not ask.search:
+        raise UserError("trials are of a search: say which fields, as --search hp.actor-lr=log:...")
+    if ask.search and ask.grid:
+        raise UserError(
+            "say either grid or search; in a search the values of a list are choice:a,b,c"
+        )
+    if ask.search and max(len(ask.algorithms), len(ask.tasks)) > 1:
+        raise UserError("a search is of one algorithm on one task")
+    if ask.halving and ask.search and ask.sampler not in ("random", "sobol"):
+        raise UserError(
+            f"halving needs all settings at once, and {ask.sampler} draws them by what it has "
+            "seen: use --sampler random or sobol"
+        )
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> set[str]:
+    out = set()
+    for name, value in values.items():
+        full = f"{path}{name}".replace("-", "_")
+        out |= _leaves(value, full + ".") if isinstance(value, Mapping) else {full}
+    return out
+
+
+def read_request(path: Path) -> dict[str, Any]:
+    """The words of a sweep's file; raises ``UserError``."""
+    if not path.is_file():
+        raise UserError(f"no sweep at {path}")
+    return read_yaml(path)
+
+
+def to_words(ask: SweepConfig) -> dict[str, Any]:
+    """The inverse of `request`: what ``sweep.yaml`` holds."""
+    values = {f.name: getattr(ask, f.name) for f in dataclasses.fields(ask)}
+    settings = values.pop("settings")
+    for one, several in PLURALS.items():
+        names = values.pop(several)
+        values[one] = names[0] if len(names) == 1 else list(names)
+    order = ("algorithm", "task")
+    first = {name: values.pop(name) for name in order}
+    return plain(first | {k: v for k, v in values.items() if v not in (None, (), {})} | settings)
+
+
+def dump_request(ask: SweepConfig) -> str:
+    """``sweep.yaml``."""
+    import yaml
+
+    return yaml.safe_dump(to_words(ask), sort_keys=False, default_flow_style=None)

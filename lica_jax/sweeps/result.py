@@ -1,0 +1,81 @@
+"""What `sweep` returns."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lica_jax.api import Result, load_result
+from lica_jax.errors import UserError
+from lica_jax.sweeps.figure import draw_sweep
+from lica_jax.sweeps.folder import Folder
+from lica_jax.sweeps.request import SweepConfig
+
+SHOWN = 20  # rows of a table in a notebook
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep has come to.
+
+    Attributes:
+      sweep_dir: its folder.
+      config: what was asked.
+      table: a row for every run that has ended, ready for ``pandas.DataFrame``: ``run``,
+        ``setting``, ``seed``, the swept fields, ``env_steps``, ``status``, final, best and last
+        periodic figures, ``seconds`` (the run's share of its wave).
+      summary: what ``summary.json`` holds: per setting over seeds mean, IQM and 95 % interval.
+      interrupted: number of the signal that ended it early, or None.
+    """
+
+    sweep_dir: Path
+    config: SweepConfig
+    table: list[dict[str, Any]] = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+    interrupted: int | None = None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best setting trained to its end, as in the summary; None before there is one."""
+        return self.summary["best"]
+
+    def run(self, number: int) -> Result:
+        """A run by its number, as `train` returned it: rows, figures and the best policy."""
+        folder = Folder(self.sweep_dir)
+        if not any(row["run"] == number for row in self.table):
+            raise UserError(f"this sweep has no ended run {number!r}; it has {len(self.table)}")
+        return load_result(folder.run(number))
+
+    def frame(self) -> Any:
+        """The table as a ``pandas.DataFrame``."""
+        import pandas
+
+        return pandas.DataFrame(self.table)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The sweep's figure (matplotlib), written to ``path`` where one is given."""
+        return draw_sweep(Folder(self.sweep_dir), self.table, self.summary, path)
+
+    def _repr_html_(self) -> str:
+        columns = list(dict.fromkeys(name for row in self.table for name in row))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        body = "".join(_html_row(row, columns) for row in self.table[:SHOWN])
+        more = len(self.table) - SHOWN
+        foot = f"<p>and {more} more rows, in <code>.table</code></p>" if more > 0 else ""
+        best = self.best and ", ".join(f"{k} = {v}" for k, v in self.best["values"].items())
+        caption = f"{len(self.table)} runs" + (f"; best: {html.escape(best)}" if best else "")
+        return (
+            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>{foot}"
+        )
+
+
+def _html_row(row: dict[str, Any], columns: Sequence[str]) -> str:
+    def cell(value: Any) -> str:
+        text = f"{value:.4g}" if isinstance(value, float) else str("" if value is None else value)
+        return f"<td>{html.escape(text)}</td>"
+
+    return f"<tr>{''.join(cell(row.get(name)) for name in columns)}</tr>"

@@ -1,0 +1,173 @@
+"""One wave: runs side by side in one session, then a folder for each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from lica_jax.errors import TrainingFailed
+from lica_jax.files import make_folder, write_json
+from lica_jax.runs import directory
+from lica_jax.runs.display import Display
+from lica_jax.runs.export import export_runs
+from lica_jax.runs.plan import Plan
+from lica_jax.runs.rows import rows_of_run, write_rows
+from lica_jax.runs.session import Session
+from lica_jax.runs.summary import describe, of_run
+from lica_jax.sweeps.display import WaveDisplay
+from lica_jax.sweeps.folder import DONE, Wave
+from lica_jax.sweeps.settings import Setting
+from lica_jax.sweeps.work import Work
+
+
+class Ended(NamedTuple):
+    """How a wave ended.
+
+    Attributes:
+      interrupted: the signal that ended it early, or None.
+      too_large: it ran out of memory.
+      session: what is known of it, in this process.
+    """
+
+    interrupted: int | None = None
+    too_large: bool = False
+    session: Session | None = None
+
+
+def train_wave(plan: Plan, *, final: bool, display: Display) -> Ended:
+    """Trains a wave to the end of its budget; writes into the wave's folder only."""
+    session = None
+    try:
+        session = Session(plan, display)
+        session.run(final=final)
+    except TrainingFailed:
+        if session is None or session.counters.alive.any():
+            raise
+        # Every run's loss is not finite: that is a result of each of them.
+        session.summary = describe(
+            plan, session.spec, session.counters, session.best, session.host.random,
+            interrupted=False, genuine=session.engine.genuine,
+        )  # fmt: skip
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return Ended(too_large=True)
+    return Ended(interrupted=session.interrupted, session=session)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it came from, is that there is too little memory."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or "RESOURCE_EXHAUSTED" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def run_wave(work: Work, wave: Wave) -> Ended:
+    """Trains a wave to the end of its rung, or from where it was left; behind the last rung writes
+    the folders of its runs. Nothing else in the sweep's folder is touched."""
+    path, last = work.folder.wave(wave), work.is_last(wave)
+    if not (path / directory.CONFIG).is_file():  # new, or killed before it was described
+        shutil.rmtree(path, ignore_errors=True)
+        make_folder(path, str(path))
+    plan = work.plan(wave)
+    head = f"wave {wave.name}, {len(wave.runs)} run{'s' * (len(wave.runs) > 1)}"
+    display = WaveDisplay(work.style, plan.config.total_steps, len(plan.runs), head)
+    ended = train_wave(plan, final=last, display=display)
+    if ended.session is None or ended.interrupted is not None:
+        return ended
+    if not last:
+        mark_done(ended.session, work.objective)
+        return ended
+    export_wave(work, wave, ended.session, range(len(wave.runs)))
+    if not work.ask.keep_checkpoints:
+        shutil.rmtree(path, ignore_errors=True)
+    return ended
+
+
+def is_over(work: Work, wave: Wave) -> bool:
+    """Whether nothing is left to do for a wave in its rung."""
+    if work.is_last(wave):
+        again = work.progress.again
+        return all(work.folder.has(i) and i not in again for i in wave.runs)
+    behind = len(work.progress.survivors) > wave.rung
+    return behind or scores_of(work.folder.wave(wave)) is not None
+
+
+def export_wave(
+    work: Work, wave: Wave, session: Session, which: Sequence[int], status: str = ""
+) -> None:
+    """Writes the folders of some of a wave's runs; each appears whole, those there stay.
+
+    Args:
+      which: places in the wave.
+      status: of runs that have not failed; by default that they are finished.
+    """
+    members = work.progress.members(wave.runs)
+    for i in which:
+        member, target = members[i], work.folder.run(members[i].run)
+        if target.exists() and member.run not in work.progress.again:
+            continue
+        scratch = work.folder.path / f".{target.name}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        _export_run(session, scratch, work.settings[member.setting], i, status)
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.rename(target)
+
+
+def _export_run(session: Session, path: Path, setting: Setting, i: int, status: str) -> None:
+    """The folder of one run, as `train` writes it, without checkpoints."""
+    plan, counters = session.plan, session.counters
+    run, label = plan.runs[i], plan.labels[i]
+    config = dataclasses.replace(setting.config, seeds=(run.seed,))
+    own = dataclasses.replace(plan, config=config, runs=(run,), run_dir=path, resume=False)
+    failed = counters.failed_at[i]
+    summary = of_run(session.summary, session.host.random, i) | {
+        "status": f"failed at update {failed}" if failed >= 0 else status or "finished",
+        "side_by_side": len(plan.runs),
+    }
+    directory.describe(path, config)
+    metrics, evals = (
+        rows_of_run(log.rows, label) for log in (session.logs.metrics, session.logs.evals)
+    )
+    write_rows(path / directory.METRICS, metrics)
+    write_rows(path / directory.EVALS, evals)
+    best = jax.tree.map(lambda x: x[i : i + 1], session.best)
+    export_runs(own, session.spec, summary, evals, best)
+
+
+def restored(plan: Plan) -> Session:
+    """A session that stands where a wave has ended, to export runs of it."""
+    session = Session(dataclasses.replace(plan, resume=True), Display("none", 1))
+    session.close()
+    session.summary = describe(
+        plan, session.spec, session.counters, session.best, session.host.random,
+        interrupted=False, genuine=session.engine.genuine,
+    )  # fmt: skip
+    return session
+
+
+def mark_done(session: Session, objective: str) -> None:
+    """Says in a wave's folder that it has come to the end of its rung, and how good its runs were
+    at their last evaluation; None for those that failed."""
+    scores = []
+    for i, label in enumerate(session.plan.labels):
+        rows = rows_of_run(session.logs.evals.rows, label)
+        alive = bool(session.counters.alive[i])
+        scores.append(rows[-1].get(objective) if rows and alive else None)
+    write_json(session.plan.run_dir / DONE, scores)
+
+
+def scores_of(folder: Path) -> list[float | None] | None:
+    """What `mark_done` said; None where the wave has not come to its end."""
+    path = folder / DONE
+    return json.loads(path.read_text()) if path.is_file() else None

@@ -1,0 +1,142 @@
+"""How many runs go side by side: what fits into memory, then what is fastest."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+
+from lica_jax.engines.games import is_host_task
+from lica_jax.errors import UserError
+from lica_jax.runs.plan import Plan
+from lica_jax.training.memory import available_bytes
+
+FACTOR = 4  # between two widths that are tried
+START = 2.0  # seconds that a wave takes beside training: files, checkpoints
+SHARE = 0.1  # of the expected time of all runs, at most, for finding the width
+SECONDS = 2.0  # of a timing, at least
+GAIN = 1.03  # what a wider wave must be faster by
+
+
+class Memory(NamedTuple):
+    """Of runs side by side, in bytes.
+
+    Attributes:
+      run: of each.
+      free: what there is for all of them, over all devices.
+    """
+
+    run: int
+    free: int | None
+
+    @property
+    def widest(self) -> int:
+        """The most runs that fit together; 0 where not even one does."""
+        return 2**31 if self.free is None else int(0.9 * self.free / max(self.run, 1))
+
+
+def memory_of(plan: Plan) -> Memory:
+    """What runs of a plan's kind need; ``plan`` is of one run."""
+    return Memory(sum(plan.engine.needs.values()), available_bytes())
+
+
+def balanced(runs: int, width: int) -> list[int]:
+    """The sizes of the waves in which so many runs go, at most ``width`` each: as equal as can be
+    with one size for all but the last, since every size is a program."""
+    if runs == 0:
+        return []
+    even = math.ceil(runs / math.ceil(runs / width))
+    full, rest = divmod(runs, even)
+    return [even] * full + ([rest] if rest else [])
+
+
+class Timing(NamedTuple):
+    """Of waves of one width.
+
+    Attributes:
+      width: runs side by side.
+      steps_per_second: env steps of all of them together.
+      seconds_per_run: of a whole run, its share of the wave.
+    """
+
+    width: int
+    steps_per_second: float
+    seconds_per_run: float
+
+
+def fastest(
+    base: Callable[[int], Plan], runs: int, widest: int, tell: Callable[[str], None]
+) -> tuple[int, list[Timing]]:
+    """The width whose first compiled calls were the fastest per run, and what was measured.
+
+    Tries 1, 4, 16 ... while it gains and costs little beside the runs themselves.
+
+    Args:
+      base: a plan of so many runs, compiled when it is first used.
+      runs: how many there are.
+      widest: how many fit.
+      tell: what takes a line about each width.
+    """
+    if is_host_task(base(1).task):
+        return 1, []
+    timings: list[Timing] = []
+    began = time.monotonic()
+    for width in _candidates(min(runs, widest)):
+        timing = measure(base(width))
+        timings.append(timing)
+        tell(
+            f"  {width} side by side: {timing.steps_per_second:,.0f} env steps/s, "
+            f"{timing.seconds_per_run:.1f} s a run"
+        )
+        best = min(t.seconds_per_run for t in timings)
+        if timing.seconds_per_run > GAIN * best or (time.monotonic() - began > SHARE * best * runs):
+            break
+    chosen = timings[0]
+    for timing in timings[1:]:
+        if timing.seconds_per_run * GAIN < chosen.seconds_per_run:
+            chosen = timing
+    return chosen.width, timings
+
+
+def _candidates(most: int) -> Iterator[int]:
+    """1, 4, 16, ..., and the widest where it is another."""
+    width = 1
+    while width < most:
+        yield width
+        width *= FACTOR
+    yield most
+
+
+def measure(plan: Plan) -> Timing:
+    """Times compiled calls of a plan behind the first one; nothing is kept of what they do."""
+    engine, hp = plan.engine, plan.hparams
+    state = engine.init(plan.keys)
+    state, metrics = engine.chunk(state, hp, plan.iterations)
+    jax.block_until_ready(metrics)
+    calls, start = 0, time.monotonic()
+    while calls == 0 or (time.monotonic() - start < SECONDS and calls < 20):
+        state, metrics = engine.chunk(state, hp, plan.iterations)
+        jax.block_until_ready(metrics)
+        calls += 1
+    width = len(plan.runs)
+    rate = calls * plan.chunk_steps * width / (time.monotonic() - start)
+    return Timing(width, rate, plan.config.total_steps / rate + START / width)
+
+
+def check_width(width: int, memory: Memory, name: str) -> None:
+    """Raises ``UserError`` where ``width`` runs side by side do not fit."""
+    if width <= memory.widest:
+        return
+    need, free = memory.run / 2**30, (memory.free or 0) / 2**30
+    if memory.widest == 0:
+        raise UserError(
+            f"a run of {name} needs about {need:.1f} GiB and {free:.1f} GiB are free: it does not "
+            "fit even alone. Use fewer environments (--collect.envs) or smaller networks (--algo.*)"
+        )
+    raise UserError(
+        f"{width} runs of {name} side by side need about {width * need:.1f} GiB and {free:.1f} GiB "
+        f"are free; at most {memory.widest} fit: use --wave {memory.widest} or auto"
+    )

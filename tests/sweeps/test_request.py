@@ -1,0 +1,223 @@
+"""What a sweep refuses: one message, exit code 2, before anything is compiled or written."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+from lica_jax.cli.main import main
+from lica_jax.errors import UserError
+from lica_jax.sweeps.groups import describe_plan, make_groups
+from lica_jax.sweeps.plans import Plans
+from lica_jax.sweeps.request import dump_request, read_request, request
+from lica_jax.sweeps.search import Distribution, read_distribution
+from lica_jax.sweeps.settings import grid_values, make_settings, refuse
+from lica_jax.sweeps.widths import Memory, balanced
+
+BASE = ["sweep", "lica", "probe/match"]
+GRID = ["--grid", "hp.entropy-coef=0.1,0.2"]
+SEARCH = ["--search", "hp.actor-lr=log:1e-4:1e-2", "--trials", "4"]
+# Words, and what the message says.
+BAD = [
+    (["sweep"], "needs an algorithm and a task"),
+    (["sweep", "lica"], "needs an algorithm and a task"),
+    (["sweep", "lcia", "probe/match", *GRID], "did you mean lica"),
+    (["sweep", "lica", "probe/mach", *GRID], "did you mean probe/match"),
+    (["sweep", "no_such.yaml"], "no sweep at"),
+    ([*BASE, "--grid", "hp.entropy-cof=0.1,0.2"], "did you mean hp.entropy_coef"),
+    ([*BASE, "--grid", "hp.entropy-coef="], "empty value"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,,0.2"], "empty value"),
+    ([*BASE, "--grid", "hp.entropy-coef"], "FIELD=A,B,C"),
+    ([*BASE, "--grid", "hp.entropy-coef=[]"], "no values"),
+    ([*BASE, "--grid", "hp.entropy-coef=[0.1"], "no YAML list"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,0.1"], "asked for twice"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,1e-1"], "asked for twice"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,nan"], "must be a finite number"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,inf"], "must be a finite number"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,-1"], "at least 0"),
+    ([*BASE, "--grid", "hp.entropy-coef=0.1,blue"], "valid number"),
+    ([*BASE, "--grid", "algo.actor=gru,lstm"], "'gru' or 'mlp'"),
+    ([*BASE, "--grid", "preset=fast,sloow"], "unknown preset"),
+    ([*BASE, "--grid", "task=probe/match,probe/mach"], "did you mean probe/match"),
+    ([*BASE, "--grid", "seeds=1,2"], "--seeds"),
+    ([*BASE, "--grid", "wave=1,2"], "about the sweep"),
+    ([*BASE, *GRID, *GRID], "names a field twice"),
+    ([*BASE, *GRID, "--grid", "hp.entropy_coef=0.3"], "names hp.entropy_coef twice"),
+    ([*BASE, *GRID, "--hp.entropy-coef", "0.3"], "both swept and set"),
+    ([*BASE, "--grid", "algo.hidden=8,16", "--algo.hidden", "8"], "both swept and set"),
+    ([*BASE, *GRID, "--hp.entropy-cof", "0.3"], "unknown flag"),
+    ([*BASE, *GRID, "--seeds", "0", "0"], "named twice"),
+    ([*BASE, *GRID, "--seeds", "3:3"], "at least one seed"),
+    ([*BASE, *GRID, "--seeds", "-1"], "within 0 and 2^31"),
+    ([*BASE, *GRID, "--seeds", "blue"], "seeds"),
+    ([*BASE, *GRID, "--wave", "0"], "at least 1"),
+    ([*BASE, *GRID, "--wave", "wide"], "wave"),
+    ([*BASE, *GRID, "--devices", "0"], "at least 1"),
+    ([*BASE, *GRID, "--devices", "many"], "devices"),
+    ([*BASE, *GRID, "--halving", "1"], "at least 2"),
+    ([*BASE, *GRID, "--launcher", "cloud"], "unknown launcher"),
+    ([*BASE, *GRID, "--launcher", "slurm:local"], "--wave N"),
+    ([*BASE, *GRID, "--objective", "loss"], "eval/win_rate"),
+    ([*BASE, *GRID, "--objective", "eval/win_rate"], "nothing is won"),
+    ([*BASE, *GRID, "--total-steps", "0"], "total_steps"),
+    ([*BASE, *GRID, "--sampler", "tpee", *SEARCH], "did you mean tpe"),
+    ([*BASE, *GRID, *SEARCH], "either grid or search"),
+    ([*BASE, *SEARCH[:2]], "--trials"),
+    ([*BASE, *GRID, "--trials", "3"], "trials are of a search"),
+    ([*BASE, "--search", "hp.actor-lr", "--trials", "3"], "FIELD=DISTRIBUTION"),
+    ([*BASE, "--search", "hp.actor-lr=lg:1:2", "--trials", "3"], "unknown distribution"),
+    ([*BASE, "--search", "hp.actor-lr=log:0:2", "--trials", "3"], "above 0"),
+    ([*BASE, "--search", "hp.actor-lr=log:3:2", "--trials", "3"], "below its highest"),
+    ([*BASE, "--search", "hp.actor-lr=log:a:2", "--trials", "3"], "must read log:LOW:HIGH"),
+    ([*BASE, "--search", "hp.actor-lr=float:0:nan", "--trials", "3"], "must read float"),
+    ([*BASE, "--search", "algo.hidden=int:8:16.5", "--trials", "3"], "of integers"),
+    ([*BASE, "--search", "algo.actor=choice:gru", "--trials", "3"], "two or more"),
+    ([*BASE, *SEARCH, "--halving", "3"], "random or sobol"),
+    (["sweep", "--resume"], "--sweep-dir"),
+    ([*BASE, "--resume", "--sweep-dir", "nowhere"], "leave out lica"),
+    (["sweep", "--resume", "--sweep-dir", "nowhere"], "not a sweep directory"),
+]
+
+
+@pytest.mark.parametrize("argv, says", BAD, ids=[" ".join(a[3:] or a)[:60] for a, _ in BAD])
+def test_bad_input(argv, says, tmp_path, monkeypatch, capfd, programs):
+    monkeypatch.chdir(tmp_path)
+    if "nowhere" not in argv and "--resume" not in argv:
+        argv = [*argv, "--sweep-dir", "out"]
+    assert main(argv) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and says in error and "Traceback" not in error
+    assert not programs and not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else(tmp_path, capfd):
+    """Nothing is overwritten."""
+    (tmp_path / "thesis.tex").write_text("the only copy")
+    assert main([*BASE, *GRID, "--sweep-dir", str(tmp_path)]) == 2
+    assert "is not empty" in capfd.readouterr().err
+    assert main([*BASE, *GRID, "--sweep-dir", str(tmp_path / "thesis.tex")]) == 2
+    assert "is a file" in capfd.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_another_version_and_damage(tmp_path, capfd, words):
+    ask = request(words)
+    (tmp_path / "sweep.yaml").write_text(dump_request(ask))
+    for plan, says in (
+        ('{"format": "lica_jax sweep 9"}', "another version"), ("[]", "another version"),
+        ("{", "damaged"), ('{"format": "lica_jax sweep 1", "runs": 3}', "damaged"),
+        ("[" * 100_000, "damaged"),
+    ):  # fmt: skip
+        (tmp_path / "plan.json").write_text(plan)
+        assert main(["sweep", "--resume", "--sweep-dir", str(tmp_path)]) == 2
+        assert says in capfd.readouterr().err
+
+
+def test_more_devices_than_there_are(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("lica_jax.sweeps.devices._split_cpu", lambda devices: None)
+    argv = [*BASE, *GRID, "--devices", "7", "--sweep-dir", str(tmp_path / "s")]
+    assert main(argv) == 2
+    assert f"7 asked for, {len(jax.devices())} found" in capfd.readouterr().err
+
+
+def test_missing_extras(tmp_path, capfd, monkeypatch):
+    """The message has the line that installs them."""
+    import builtins
+    import importlib.util
+
+    real, find = builtins.__import__, importlib.util.find_spec
+
+    def without(name, *args, **kwargs):
+        if name.partition(".")[0] in ("optuna", "cmaes"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n in ("ray", "submitit") else find(n)
+    )
+    for words, says in (
+        (SEARCH, "lica_jax[search]"), ([*GRID, "--launcher", "ray"], "lica_jax[ray]"),
+        ([*GRID, "--launcher", "slurm"], "lica_jax[slurm]"),
+    ):  # fmt: skip
+        assert main([*BASE, *words, "--sweep-dir", str(tmp_path / "s")]) == 2
+        assert says in capfd.readouterr().err
+
+
+def test_invalid_settings_are_told_together(words):
+    """All of them at once; on request the others go on."""
+    grid = {"hp.entropy_coef": [0.1, -1], "algo.actor": ["gru", "lstm"]}
+    ask = request(words | {"grid": grid})
+    settings, refused = make_settings(ask, grid_values(ask))
+    assert len(settings) == 1 and len(refused) == 3
+    with pytest.raises(UserError, match="3 of 4 settings cannot be trained") as caught:
+        refuse(refused, skip=False, left=1)
+    assert "hp.entropy_coef=-1" in str(caught.value) and "lstm" in str(caught.value)
+    assert refuse(refused, skip=True, left=1).startswith("3 setting(s) skipped")
+    with pytest.raises(UserError, match="no setting can be trained"):
+        refuse(refused, skip=True, left=0)
+
+
+def test_a_field_that_one_algorithm_lacks(words):
+    words |= {"algorithm": ["lica", "vdn"], "grid": {"hp.entropy_coef": [0.1, 0.2]}}
+    del words["algo"]
+    ask = request(words)
+    _, refused = make_settings(ask, grid_values(ask))
+    assert len(refused) == 2 and "algorithm=vdn" in refused[0] and "entropy_coef" in refused[0]
+
+
+def test_the_file_repeats_the_request(words, tmp_path):
+    """sweep.yaml reads as what was asked."""
+    for more in (
+        {"grid": {"hp.entropy-coef": [0.1, 0.2], "task": ["probe/match", "probe/aim"]}},
+        {"search": {"hp.actor_lr": "log:1e-4:1e-2"}, "trials": 8, "sampler": "random"},
+        {"algorithm": ["lica", "coma"], "seeds": "0:4", "halving": 3, "wave": 4},
+    ):
+        ask = request(words | more)
+        path = tmp_path / "sweep.yaml"
+        path.write_text(dump_request(ask))
+        assert request(read_request(path)) == ask
+    assert request(words | {"seeds": "2:5"}).seeds == (2, 3, 4)
+
+
+def test_distributions():
+    """Both ends are possible; steps and logarithms as said."""
+    assert read_distribution("x", "log:1e-4:3e-3") == Distribution("log", 1e-4, 3e-3)
+    assert read_distribution("x", "int:32:256:32") == Distribution("int", 32, 256, 32)
+    assert read_distribution("x", "choice:gru,mlp") == Distribution(
+        "choice", choices=("gru", "mlp")
+    )
+
+
+@pytest.mark.parametrize(
+    "runs, width, sizes",
+    [
+        (6, 4, [3, 3]),
+        (10, 4, [4, 4, 2]),
+        (48, 12, [12] * 4),
+        (5, 8, [5]),
+        (0, 4, []),
+        (7, 1, [1] * 7),
+    ],
+)
+def test_waves_are_as_equal_as_can_be(runs, width, sizes):
+    """One size for all but the last: every size is a program."""
+    assert balanced(runs, width) == sizes
+
+
+def test_what_fits():
+    assert Memory(run=100, free=1000).widest == 9
+    assert Memory(run=100, free=50).widest == 0
+    assert Memory(run=100, free=None).widest > 1e6
+
+
+def test_the_plan_in_words(words, tmp_path):
+    """Settings, programs, waves and memory, before anything is compiled."""
+    words |= {"grid": {"hp.entropy_coef": [0.1, 0.2, 0.3], "collect.envs": [4, 8]}, "wave": 4}
+    del words["collect"]["envs"]
+    ask = request(words | {"seeds": "0:4"})
+    settings, _ = make_settings(ask, grid_values(ask))
+    text = describe_plan(ask, make_groups(settings, Plans()), [1.0], tmp_path)
+    assert "6 settings x 4 seeds = 24 runs of 1,600 env steps" in text
+    assert "2 programs (collect.envs)" in text
+    assert text.count("12 runs, 3 waves of 4, ") == 2 and " MiB of " in text

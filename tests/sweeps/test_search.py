@@ -1,0 +1,97 @@
+"""Searches: the same settings are drawn, interrupted or not, and good ones are found."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lica_jax.sweeps.search import SAMPLERS, Study
+
+optuna = pytest.importorskip("optuna")
+FIELDS = {"hp.actor_lr": "log:1e-5:1e-1", "hp.entropy_coef": "float:0:1"}
+
+
+def synthetic(values):
+    """Best at a learning rate of 1e-3 and a coefficient of 0.3."""
+    off = math.log10(values["hp.actor_lr"]) + 3
+    return -(off**2) - 4 * (values["hp.entropy_coef"] - 0.3) ** 2
+
+
+def search(path, sampler, trials, batch, seed=0, study=None):
+    """Values drawn and what they are worth."""
+    told, drawn = [], []
+    while len(drawn) < trials:
+        study = Study(path, FIELDS, sampler, seed)  # a process of its own for every batch
+        new = study.ask(batch, [number for number, _ in drawn], len(drawn))
+        drawn += new
+        for number, values in new:
+            told.append(synthetic(values))
+            study.tell(number, told[-1])
+    return drawn, told
+
+
+def test_tpe_beats_random(tmp_path):
+    """In batches of four; the mean over seeds of the last batches, and the best found."""
+    means = {}
+    for sampler in ("random", "tpe"):
+        runs = [search(tmp_path / f"{sampler}{s}", sampler, 48, 4, s)[1] for s in range(3)]
+        means[sampler] = (np.mean([told[24:] for told in runs]), np.mean([max(t) for t in runs]))
+    assert means["tpe"][0] > means["random"][0] + 0.3
+    assert means["tpe"][1] > -0.05
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_same_trials_after_a_kill(tmp_path, sampler):
+    """A batch that was drawn and not written down is taken up again."""
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    whole, _ = search(tmp_path / "whole", sampler, 8, 4)
+    path = tmp_path / "killed"
+    first, _ = search(path, sampler, 4, 4)
+    lost = Study(path, FIELDS, sampler).ask(4, [n for n, _ in first], 4)  # ... and killed
+    again = Study(path, FIELDS, sampler).ask(4, [n for n, _ in first], 4)
+    assert first + again == whole and again == lost
+
+
+def test_half_a_batch_is_completed(tmp_path):
+    whole, _ = search(tmp_path / "whole", "random", 4, 4)
+    path = tmp_path / "killed"
+    Study(path, FIELDS, "random").ask(2, [], 0)
+    assert Study(path, FIELDS, "random").ask(4, [], 0) == whole
+
+
+def test_failed_trials_and_importance(tmp_path):
+    """A failed setting is told as such, a second value of a trial is ignored."""
+    path = tmp_path / "study.log"
+    search(path, "random", 40, 8)
+    study = Study(path, FIELDS, "random")
+    ((number, _),) = study.ask(1, range(40), 40)
+    study.tell(number, None)
+    study.tell(number, 3.0)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    trials = optuna.load_study(study_name="sweep", storage=storage).trials
+    assert trials[40].state == optuna.trial.TrialState.FAIL
+    importance = study.importance()
+    assert set(importance) == set(FIELDS) and sum(importance.values()) == pytest.approx(1)
+    assert importance["hp.actor_lr"] > importance["hp.entropy_coef"]
+
+
+def test_a_search_in_a_sweep(run_sweep, words, tmp_path):
+    """Static fields too; every trial is a setting with its runs, and the journal knows its mean."""
+    words |= {"total_steps": 320, "seeds": [0, 1], "wave": 2, "trials": 3}
+    words["eval"]["interval"] = 320
+    search = {"hp.entropy_coef": "log:0.01:1"}
+    result = run_sweep(tmp_path / "s", **words, search=search, sampler="random")
+    assert len(result.table) == 6
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "s/study.log"))
+    )
+    trials = optuna.load_study(study_name="sweep", storage=storage).trials
+    for setting, trial in enumerate(trials):
+        own = [row for row in result.table if row["setting"] == setting]
+        assert trial.params["hp.entropy_coef"] == own[0]["hp.entropy_coef"]
+        assert trial.value == pytest.approx(np.mean([row["final/return_mean"] for row in own]))
+    more = run_sweep(tmp_path / "s", resume=True, trials=4)
+    assert len(more.table) == 8 and more.table[:6] == result.table

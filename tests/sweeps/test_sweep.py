@@ -1,0 +1,203 @@
+"""Grids: runs are those of `train`, whatever they are trained beside, and survive being killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+import lica_jax
+from lica_jax.errors import UserError
+from tests.sweeps.conftest import contents, untimed
+
+
+def test_a_wave_of_one_is_train(run_sweep, words, tmp_path):
+    """Rows, figures, configuration and policy, bit for bit."""
+    grid = {"hp.entropy-coef": [0.03, 0.3]}
+    run_sweep(tmp_path / "sweep", **words, seeds=[3], grid=grid, wave=1)
+    config = {k: v for k, v in words.items() if k not in ("algorithm", "task")}
+    lica_jax.train(
+        "lica", "probe/match", run_dir=tmp_path / "run", seeds=3, hp={"entropy_coef": 0.3},
+        display="none", **config,
+    )  # fmt: skip
+    assert contents(tmp_path / "sweep/runs/0001") == contents(tmp_path / "run")
+
+
+def test_static_and_traced_fields(run_sweep, words, tmp_path):
+    """Two static values are two programs; every run has its own folder, row and numbers."""
+    grid = {"hp.entropy_coef": [0.03, 0.3], "algo.mixing_embed": [8, 4]}
+    del words["algo"]["mixing_embed"]
+    result = run_sweep(tmp_path / "s", **words, seeds=[0, 1], grid=grid, wave=2)
+    assert [row["status"] for row in result.table] == ["finished"] * 8
+    plan = json.loads((tmp_path / "s/plan.json").read_text())
+    assert [wave["runs"] for wave in plan["waves"]] == [[2, 3], [6, 7], [0, 1], [4, 5]]
+    with (tmp_path / "s/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 and rows[2]["algo.mixing_embed"] == "4"
+    for row in result.table:
+        config = json.loads((tmp_path / f"s/runs/{row['run']:04d}/config.json").read_text())
+        assert config["seeds"] == [row["seed"]]
+        assert config["hp"]["entropy_coef"] == row["hp.entropy_coef"]
+        assert config["algo"]["mixing_embed"] == row["algo.mixing_embed"]
+    # Wider than one: to rounding what a wave of one gives.
+    alone = run_sweep(tmp_path / "alone", **words, seeds=[0, 1], grid=grid, wave=1)
+    for name in ("final/return_mean", "env_steps"):
+        got, want = ([row[name] for row in r.table] for r in (result, alone))
+        np.testing.assert_allclose(got, want, atol=0.25)
+    for run in ("0001", "0006"):
+        a, b = (
+            [
+                json.loads(line)
+                for line in (d / f"runs/{run}/metrics.jsonl").read_text().splitlines()
+            ]
+            for d in (tmp_path / "s", tmp_path / "alone")
+        )
+        assert [row["env_steps"] for row in a] == [row["env_steps"] for row in b]
+        np.testing.assert_allclose(a[0]["critic_loss"], b[0]["critic_loss"], rtol=1e-3)
+    assert (tmp_path / "s/sweep.png").stat().st_size > 10_000
+    assert not list((tmp_path / "s/waves").iterdir())
+    best = result.best
+    assert best["mean"] == max(entry["mean"] for entry in result.summary["settings"])
+    own = result.run(best["runs"][0])
+    assert own.summary["status"] == "finished" and own.policy().about["task"] == "probe/match"
+    assert lica_jax.evaluate(tmp_path / "s/runs/0003", episodes=8)["greedy"]["episodes"] == 8
+    assert "<table>" in result._repr_html_()
+
+
+def test_several_tasks_and_algorithms(run_sweep, words, tmp_path):
+    """Lists in a file; a column for each, and a program for each pair."""
+    words |= {"algorithm": ["lica", "vdn"], "total_steps": 320, "algo": {"hidden": 8}}
+    words["eval"]["interval"] = 320
+    result = run_sweep(tmp_path / "s", **words, wave=1)
+    assert [row["algorithm"] for row in result.table] == ["lica", "vdn"]
+    assert [row["status"] for row in result.table] == ["finished"] * 2
+
+
+def test_more_seeds(run_sweep, words, tmp_path):
+    """A resumed sweep takes more seeds; what has ended stays as it is."""
+    grid = {"hp.entropy_coef": [0.03, 0.3]}
+    run_sweep(tmp_path / "s", **words, seeds=[0], grid=grid, wave=1)
+    before = {p: p.read_bytes() for p in (tmp_path / "s/runs").rglob("*") if p.is_file()}
+    result = run_sweep(tmp_path / "s", resume=True, seeds=[0, 1])
+    assert [(row["setting"], row["seed"]) for row in result.table] == [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+    ]
+    assert all(p.read_bytes() == data for p, data in before.items())
+    with pytest.raises(UserError, match="more seeds, not fewer"):
+        run_sweep(tmp_path / "s", resume=True, seeds=[0])
+    with pytest.raises(UserError, match="grid"):
+        run_sweep(tmp_path / "s", resume=True, grid={"hp.entropy_coef": [0.5]})
+    with pytest.raises(UserError, match="keep-checkpoints"):
+        run_sweep(tmp_path / "s", resume=True, total_steps=3_200)
+
+
+def test_a_longer_budget(run_sweep, words, tmp_path):
+    """With its checkpoints kept a sweep goes on to where it would have been."""
+    one = dict(words, seeds=[0, 1], wave=2, keep_checkpoints=True)
+    run_sweep(tmp_path / "s", **one)
+    longer = run_sweep(tmp_path / "s", resume=True, total_steps=3_200)
+    once = run_sweep(tmp_path / "once", **(one | {"total_steps": 3_200}))
+    assert untimed(longer.table) == untimed(once.table)
+    assert [row["env_steps"] for row in once.table] == [3_200, 3_200]
+
+
+def test_a_run_that_fails_stays_alone(run_sweep, words, tmp_path):
+    """Its row says when; its neighbours are what they are beside a sound one."""
+    grid = {"hp.critic_lr": [5e-4, 1e30]}
+    bad = run_sweep(tmp_path / "bad", **words, grid=grid, wave=2)
+    assert [row["status"].split()[0] for row in bad.table] == ["finished", "failed"]
+    assert "at update" in bad.table[1]["status"]
+    grid["hp.critic_lr"][1] = 2e-3
+    run_sweep(tmp_path / "good", **words, grid=grid, wave=2)
+    assert contents(tmp_path / "bad/runs/0000") == contents(tmp_path / "good/runs/0000")
+    assert bad.best["setting"] != 1
+    # Alone, and with nobody left in its wave: a result all the same.
+    grid["hp.critic_lr"] = [1e30]
+    alone = run_sweep(tmp_path / "alone", **words, grid=grid, wave=1)
+    assert alone.table[0]["status"].startswith("failed at update") and alone.best is None
+
+
+class Killed(BaseException):
+    """What a kill is to the code: it never sees it."""
+
+
+def kill_after(monkeypatch, count):
+    """Ends the process, so to speak, at the ``count``-th change of a folder."""
+    from pathlib import Path
+
+    left = [count]
+
+    def guarded(function):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return call
+
+    for owner, name in (
+        (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "write_text"),
+        (shutil, "rmtree"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+    return left
+
+
+@pytest.mark.parametrize("kind", ["grid", "halving", "search"])
+def test_killed_anywhere(run_sweep, words, tmp_path, monkeypatch, kind):
+    """Resumed, every ended run's files are unchanged and the table is the undisturbed one."""
+    if kind == "search":
+        pytest.importorskip("optuna")
+        words |= {"search": {"hp.entropy_coef": "log:0.01:1"}, "trials": 3, "seeds": [0]}
+    else:
+        words |= {"grid": {"hp.entropy_coef": [0.03, 0.1, 0.2, 0.3]}, "seeds": [0]}
+    if kind == "halving":
+        words |= {"halving": 2}
+    words |= {"wave": 2, "total_steps": 640}
+    words["eval"]["interval"] = 320
+    undisturbed = untimed(run_sweep(tmp_path / "whole", **words).table)
+    assert len(undisturbed) == (3 if kind == "search" else 4)
+    with monkeypatch.context() as patch:
+        left = kill_after(patch, 10**9)
+        run_sweep(tmp_path / "counted", **words)
+        operations = 10**9 - left[0]
+    rng = np.random.default_rng(0)
+    for count in sorted(rng.choice(np.arange(1, operations + 1), 3, replace=False)):
+        path, resume, kept = tmp_path / f"{count}", False, {}
+        with monkeypatch.context() as patch:
+            kill_after(patch, int(count))
+            with pytest.raises(Killed):
+                run_sweep(path, **words)
+        if (path / "sweep.yaml").exists():
+            resume = True
+            kept = {p: p.read_bytes() for p in (path / "runs").rglob("*") if p.is_file()}
+        elif path.exists():
+            shutil.rmtree(path)
+        again = run_sweep(path, resume=True) if resume else run_sweep(path, **words)
+        assert untimed(again.table) == undisturbed, count
+        assert all(p.read_bytes() == data for p, data in kept.items()), count
+
+
+def test_memory_that_runs_out(run_sweep, words, tmp_path, monkeypatch):
+    """A wave that does not fit is halved, and the summary says so."""
+    from lica_jax.runs import session
+
+    run = session.Session.run
+
+    def small(self, **options):
+        if len(self.plan.runs) > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return run(self, **options)
+
+    monkeypatch.setattr(session.Session, "run", small)
+    result = run_sweep(tmp_path / "s", **words, seeds=[0, 1], wave=2)
+    assert [row["status"] for row in result.table] == ["finished"] * 2
+    assert result.summary["told"] == ["wave 000 of 2 ran out of memory: halved"]
