@@ -26,6 +26,7 @@ def describe(
         "algorithm": config.algorithm, "task": config.task, "task_source": spec.source,
         "seeds": plan.seeds, **({"runs": plan.labels} if plan.swept else {}),
         "env_steps": counters.env_steps, "updates": counters.updates,
+        "overrun_steps": np.maximum(counters.env_steps - config.total_steps, 0),
         "failed_at_update": [int(u) if u >= 0 else None for u in counters.failed_at],
         "reward_scale": reward_scale(config, spec), "random": random, "interrupted": interrupted,
         **({} if genuine else {"test_double": True}),
@@ -51,6 +52,8 @@ def _best(plan: Plan, scores: Any) -> dict[str, int]:
     return {"best_seed": plan.seeds[i], **({"best_run": i} if plan.swept else {})}
 
 
-def best_run(plan: Plan, summary: dict[str, Any]) -> int:
+def best_run(summary: dict[str, Any]) -> int:
     """The number of the run that a summary calls the best."""
-    return summary["best_run"] if plan.swept else plan.seeds.index(summary["best_seed"])
+    if "best_run" in summary:
+        return summary["best_run"]
+    return summary["seeds"].index(summary["best_seed"])
