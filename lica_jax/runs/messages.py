@@ -131,6 +131,14 @@ def all_failed(plan: Plan, counters: Counters) -> str:
     return f"the loss of every {kind} became non-finite ({where}){kept}"
 
 
+def overrun(steps: int, total: int, chunk_steps: int) -> str:
+    """How far a run went beyond its budget, and why."""
+    return (
+        f"ran {steps:,} env steps more than the {total:,} asked for: a run ends between compiled "
+        f"calls of at most {chunk_steps:,} env steps; a smaller log_interval makes them shorter"
+    )
+
+
 def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
     text = f"stopped by {signal.Signals(number).name} at {env_steps:,} env steps"
     if run_dir is None:
