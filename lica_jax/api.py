@@ -32,8 +32,6 @@ from lica_jax.runs.session import Session
 from lica_jax.training.evaluation import EXPORTED, evaluation_keys
 from lica_jax.types import Collect, Task, TaskSpec
 
-LARGE_OVERRUN = 0.05  # of the budget
-
 
 @dataclass(frozen=True, repr=False)
 class Result:
@@ -132,7 +130,8 @@ def train(
     if session.interrupted is not None and on_signal == "raise":
         stop = session.interrupted
         raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
-    _warn_of_overrun(session)
+    if over := messages.overrun(session.plan, session.counters):
+        warnings.warn(over, BudgetOverrun, stacklevel=2)
     return Result(
         config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
         metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,
@@ -153,15 +152,6 @@ def _config(
     if task is None:
         raise UserError("train needs a task, for example train('lica', 'smax/3m')")
     return load_config(algorithm, task, **_with_seeds(overrides))
-
-
-def _warn_of_overrun(session: Session) -> None:
-    """Warns of a large overrun that a shorter chunk would have avoided."""
-    plan, total = session.plan, session.plan.config.total_steps
-    steps = int(max(session.summary["overrun_steps"]))
-    if steps > max(plan.chunk_steps // plan.iterations, LARGE_OVERRUN * total):
-        text = messages.overrun(steps, total, plan.chunk_steps)
-        warnings.warn(text, BudgetOverrun, stacklevel=3)
 
 
 def _with_seeds(overrides: dict[str, Any]) -> dict[str, Any]:

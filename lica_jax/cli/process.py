@@ -15,7 +15,7 @@ def quiet_libraries() -> None:
     """Leaves the terminal to our own messages."""
     # Orbax reports every save at INFO and harmless clean-ups at WARNING.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", BudgetOverrun)  # the first lines of a run say so
+    warnings.simplefilter("ignore", BudgetOverrun)  # the last lines of a run say so
     sys.unraisablehook = _without_orphans(sys.unraisablehook)
 
 

@@ -245,8 +245,9 @@ class Session:
             best = self.evaluate(self.best.params, episodes, FINAL_BEST)
             self.summary |= final_figures(plan, spec, self.best, last, best)
             self.display.close()
-            steps = self.counters.slowest
-            self.display.say(messages.final(plan, spec, steps, last, best, random))
+            text = messages.final(plan, spec, self.counters.slowest, last, best, random)
+            over = messages.overrun(plan, self.counters)
+            self.display.say(f"{text}\n  {over}" if over else text)
         else:
             text = messages.stopped(self.interrupted, self.counters.slowest, plan.run_dir)
             self.display.say(text)

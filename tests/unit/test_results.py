@@ -1,6 +1,8 @@
 """What is left of a run in Python: tables, curves, short forms, notebooks, warnings."""
 
+import contextlib
 import copy
+import io
 import os
 import subprocess
 import sys
@@ -72,14 +74,16 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def overrun(tmp_path_factory):
-    """A run of another number, whose one chunk is far longer than its budget; with the warnings."""
+    """A run of another number, whose one chunk is far longer than its budget; with the warnings,
+    and what it printed."""
     changes = {"total_steps": 100, "log_interval": 400, "hp": {"gamma": 0.5}}
     tiny = copy.deepcopy(TINY) | changes
     run_dir = tmp_path_factory.mktemp("results") / "overrun"
-    with warnings.catch_warnings(record=True) as told:
+    printed = io.StringIO()
+    with warnings.catch_warnings(record=True) as told, contextlib.redirect_stderr(printed):
         warnings.simplefilter("always", BudgetOverrun)
-        result = train("lica", TASK, seeds=7, run_dir=run_dir, display="none", **tiny)
-    return result, [w for w in told if w.category is BudgetOverrun]
+        result = train("lica", TASK, seeds=7, run_dir=run_dir, display="plain", **tiny)
+    return result, [w for w in told if w.category is BudgetOverrun], printed.getvalue()
 
 
 # --- rows and tables -----------------------------------------------------------------------------
@@ -158,7 +162,7 @@ def test_a_result_as_a_table(trained):
 
 
 def test_several_runs_as_one_table(trained, overrun):
-    (pair, _), (other, _) = trained, overrun
+    (pair, _), (other, *_) = trained, overrun
     frame = load_runs([pair.run_dir, str(other.run_dir)])
     assert len(frame) == len(pair.evaluations) + len(other.evaluations)
     by_dir = frame.groupby("run_dir")
@@ -193,6 +197,16 @@ def test_directories_that_are_no_runs_are_all_named(trained, tmp_path):
     )
     with pytest.warns(UserWarning, match=r"eval\.jsonl: 1 damaged line"):
         assert load_runs(tmp_path / "rowless")["step"].tolist() == [16]
+
+
+def test_every_entry_is_documented(trained):
+    result, _ = trained
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    # An algorithm's own figures are on its page.
+    entries = {k for k in result.metrics[-1] if k.startswith(("train/", "env_", "seconds"))}
+    entries |= {k for k in result.evaluations[-1] if not k.startswith("eval/sampled/")}
+    missing = [k for k in sorted(entries | result.summary.keys()) if f"`{k}`" not in text]
+    assert not missing and "env_steps_per_second" in entries
 
 
 # --- curves --------------------------------------------------------------------------------------
@@ -369,11 +383,12 @@ def test_notebooks_only_in_notebooks(monkeypatch, tmp_path, programs, shell):
 
 
 def test_a_large_overrun_is_told_once(trained, overrun):
-    result, told = overrun
+    result, told, printed = overrun
     (steps,) = result.summary["overrun_steps"]
     assert steps == result.summary["env_steps"][0] - 100 == 100
     (warning,) = told
     assert "100 env steps more than the 100 asked for" in str(warning.message)
+    assert printed.count(str(warning.message)) == 1  # among the last lines
     assert warning.filename == __file__
     small, _ = trained
     over = small.summary["overrun_steps"]
