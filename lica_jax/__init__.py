@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from lica_jax.api import evaluate, train
     from lica_jax.config import TrainConfig, load_config
     from lica_jax.envs import Family, make_task, register_family, task_names
-    from lica_jax.errors import TrainingFailed, UserError
+    from lica_jax.errors import BudgetOverrun, TrainingFailed, UserError
     from lica_jax.policy import load_policy
+    from lica_jax.runs.tables import load_runs
     from lica_jax.sweeps import sweep
 
 _HOME = {
-    "Family": "envs.names", "TrainConfig": "config", "TrainingFailed": "errors",
-    "UserError": "errors", "evaluate": "api", "load_config": "config", "load_policy": "policy",
-    "make_algorithm": "algorithms", "make_task": "envs", "register_algorithm": "algorithms",
-    "register_family": "envs", "sweep": "sweeps", "task_names": "envs", "train": "api",
+    "BudgetOverrun": "errors", "Family": "envs.names", "TrainConfig": "config",
+    "TrainingFailed": "errors", "UserError": "errors", "evaluate": "api", "load_config": "config",
+    "load_policy": "policy", "load_runs": "runs.tables", "make_algorithm": "algorithms",
+    "make_task": "envs", "register_algorithm": "algorithms", "register_family": "envs",
+    "sweep": "sweeps", "task_names": "envs", "train": "api",
 }  # fmt: skip
 __all__ = ["__version__", *_HOME]
 

@@ -6,8 +6,9 @@ import contextlib
 import json
 import operator
 import signal
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from lica_jax.config import MAX_EPISODES, TrainConfig, is_settings_file, load_co
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import check_known_task, is_task, make_task, task_reference
-from lica_jax.errors import UserError
+from lica_jax.errors import BudgetOverrun, UserError
 from lica_jax.files import make_folder
 from lica_jax.policy import Policy, load_policy
-from lica_jax.runs import directory
+from lica_jax.runs import directory, messages
+from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
+from lica_jax.runs.in_words import one_line, table
 from lica_jax.runs.plan import make_plan
 from lica_jax.runs.rows import read_rows
 from lica_jax.runs.session import Session
@@ -32,7 +35,7 @@ from lica_jax.training.evaluation import EXPORTED, evaluation_keys
 from lica_jax.types import Collect, Task, TaskSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a training run came to.
 
@@ -49,12 +52,29 @@ class Result:
 
     config: TrainConfig
     summary: dict[str, Any]
-    evaluations: list[dict[str, Any]] = field(repr=False)
-    metrics: list[dict[str, Any]] = field(repr=False)
+    evaluations: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
     run_dir: Path | None
     interrupted: int | None
-    params: PyTree = field(repr=False)
-    spec: TaskSpec = field(repr=False)
+    params: PyTree
+    spec: TaskSpec
+
+    def __repr__(self) -> str:
+        return one_line(self.summary, self.run_dir)
+
+    def _repr_html_(self) -> str:
+        return table(self.summary, self.run_dir)
+
+    def frame(self, *, metrics: bool = False) -> Any:
+        """The evaluations as a ``pandas.DataFrame``, with the algorithm and the task; the rows of
+        ``metrics`` instead if asked for.
+
+        ``seaborn.lineplot(result.frame(), x="step", y="eval/win_rate")`` draws the seeds' mean.
+        """
+        from lica_jax.runs.tables import as_frame, as_rows
+
+        rows = self.metrics if metrics else self.evaluations
+        return as_frame(as_rows([(self.config, rows)])[0])
 
     def policy(self, seed: int | None = None) -> Policy:
         """The best policy of a seed; of the best seed when None."""
@@ -84,7 +104,8 @@ def train(
         path, and resumed with the task given again.
       run_dir: where to write; nothing is written when None.
       resume: go on from the latest checkpoint in ``run_dir``.
-      display: "auto", "bar", "plain" or "none".
+      display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
+        live learning curve, which is also what "auto" is in Jupyter.
       on_signal: what follows Ctrl-C and SIGTERM once the checkpoint and the files are written:
         "raise" ``KeyboardInterrupt``, or for SIGTERM ``SystemExit`` with code 143, so that a loop
         over ``train`` ends too; or "return" the result, whose ``interrupted`` is the signal.
@@ -103,23 +124,16 @@ def train(
     if on_signal not in ("raise", "return"):
         raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
     own = task if is_task(task) else None
-    name = task if own is None else task_reference(own)
-    if isinstance(algorithm, TrainConfig):
-        if overrides or (task is not None and name != algorithm.task):
-            raise UserError("give either a TrainConfig or names with overrides, not both")
-        config = algorithm
-    elif is_settings_file(algorithm) and task is None:
-        config, _ = load_settings(algorithm, overrides=_with_seeds(overrides))
-    elif task is None:
-        raise UserError("train needs a task, for example train('lica', 'smax/3m')")
-    else:
-        config = load_config(algorithm, name, **_with_seeds(overrides))
+    config = _config(algorithm, task if own is None else task_reference(own), overrides)
     path = None if run_dir is None else Path(run_dir)
+    use_compilation_cache()
     session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
     if session.interrupted is not None and on_signal == "raise":
         stop = session.interrupted
         raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
+    if over := messages.overrun(session.plan, session.counters):
+        warnings.warn(over, BudgetOverrun, stacklevel=2)
     return Result(
         config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
         metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,
@@ -147,6 +161,21 @@ def load_result(run_dir: str | Path) -> Result:
         run_dir=path, interrupted=None, params=jax.tree.map(lambda x: x[None], policy.params),
         spec=policy.spec,
     )  # fmt: skip
+
+
+def _config(
+    algorithm: str | Path | TrainConfig, task: str | None, overrides: dict[str, Any]
+) -> TrainConfig:
+    """The configuration that the arguments of `train` ask for, not yet resolved."""
+    if isinstance(algorithm, TrainConfig):
+        if overrides or task not in (None, algorithm.task):
+            raise UserError("give either a TrainConfig or names with overrides, not both")
+        return algorithm
+    if is_settings_file(algorithm) and task is None:
+        return load_settings(algorithm, overrides=_with_seeds(overrides))[0]
+    if task is None:
+        raise UserError("train needs a task, for example train('lica', 'smax/3m')")
+    return load_config(algorithm, task, **_with_seeds(overrides))
 
 
 def _with_seeds(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +236,7 @@ def evaluate(
     if save_replay is not None and not games:
         raise UserError(f"{target.spec.name} has no replay files; smac/ tasks have")
     episodes = episodes or (32 if games else 512)
+    use_compilation_cache()
     engine = make_engine(
         policy.algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),
         eval_episodes=episodes, seed=f"eval/{seed}",

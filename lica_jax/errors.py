@@ -15,6 +15,11 @@ class TrainingFailed(RuntimeError):
     more. The command line exits with code 1."""
 
 
+class BudgetOverrun(UserWarning):
+    """A run went on well beyond its budget, because one compiled call is longer than what was left
+    of it."""
+
+
 def unknown(
     kind: str, name: str, known: Iterable[str], more: str = "`lica-jax list` shows all"
 ) -> UserError:

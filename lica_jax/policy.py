@@ -91,6 +91,13 @@ class Policy:
         self.hp = merge(module.HParams(), about["hp"])
         self._act = jax.jit(self._act_batch)
 
+    def __repr__(self) -> str:
+        seed, steps = self.about.get("seed"), self.about.get("env_steps")
+        known = [f"seed {seed}"] if seed is not None else []
+        known += [f"{steps:,} env steps"] if steps is not None else []
+        trained = f"{self.about['algorithm']} on {self.about['task']}"
+        return f"<Policy {', '.join([trained, *known])}>"
+
     def algo_for(self, spec: TaskSpec) -> Algorithm:
         """The policy's algorithm with its settings, for tasks of these sizes."""
         module = algorithm_module(self.about["algorithm"])

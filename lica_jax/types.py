@@ -58,6 +58,12 @@ class TaskSpec:
     state_has_actions: bool = False
     source: str = ""
 
+    def __repr__(self) -> str:
+        """What makes such a spec: the fields that are not what they are by default."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
+        said = ", ".join(f"{k}={v!r}" for k, (v, default) in values.items() if v != default)
+        return f"TaskSpec({said})"
+
 
 @struct.dataclass
 class TimeStep:
@@ -92,6 +98,17 @@ class Task(Protocol):
     def step(
         self, key: PRNGKeyArray, state: PyTree, action: Int[Array, " N"] | Float[Array, "N D"]
     ) -> tuple[PyTree, TimeStep]: ...
+
+    def __repr__(self) -> str:
+        return task_in_words(self)
+
+
+def task_in_words(task: Any) -> str:
+    """``<Smax smax/3m: 3 agents, 8 actions, limit 60>``, for every kind of task."""
+    s = task.spec
+    actions = f"{s.n_actions}-dimensional actions" if s.continuous else f"{s.n_actions} actions"
+    kind = type(task).__name__
+    return f"<{kind} {s.name}: {s.n_agents} agents, {actions}, limit {s.episode_limit}>"
 
 
 @struct.dataclass

@@ -23,11 +23,9 @@ def evaluate(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from lica_jax import api
-    from lica_jax.cli.process import use_compilation_cache
     from lica_jax.plugins import load_plugins
 
     load_plugins(args.plugin)
-    use_compilation_cache()
     result = api.evaluate(
         args.path, task=args.task, episodes=args.episodes, seed=args.seed, envs=args.envs,
         save_replay=args.save_replay,

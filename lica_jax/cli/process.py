@@ -1,4 +1,4 @@
-"""What a command does to its whole process, which a library may not: caches, logs, hooks."""
+"""What a command does to its whole process, which a library may not: logs, warnings, hooks."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ import contextlib
 import logging
 import os
 import sys
-from pathlib import Path
+import warnings
 
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, unless the user has chosen a place already."""
-    import jax
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "lica_jax" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+from lica_jax.errors import BudgetOverrun
 
 
 def quiet_libraries() -> None:
     """Leaves the terminal to our own messages."""
     # Orbax reports every save at INFO and harmless clean-ups at WARNING.
     logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", BudgetOverrun)  # the last lines of a run say so
     sys.unraisablehook = _without_orphans(sys.unraisablehook)
 
 

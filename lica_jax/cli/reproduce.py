@@ -24,7 +24,7 @@ def reproduce(argv: list[str]) -> int:
     if args.figure not in FIGURES:
         raise unknown("figure", args.figure, FIGURES, "`lica-jax reproduce --help` shows all")
 
-    from lica_jax.cli.process import use_compilation_cache
+    from lica_jax.runs.compilation_cache import use_compilation_cache
 
     use_compilation_cache()
     settings = {name: value for name, value in vars(args).items() if name != "figure"}

@@ -43,7 +43,6 @@ def sweep(argv: list[str]) -> int:
         parser.print_help()
         return 0
 
-    from lica_jax.cli.process import use_compilation_cache
     from lica_jax.plugins import load_plugins
 
     load_plugins(args.plugin)
@@ -57,7 +56,6 @@ def sweep(argv: list[str]) -> int:
     if args.dry_run:
         print(driver.text)
         return 0
-    use_compilation_cache()
     return _ended(driver.run())
 
 
@@ -73,7 +71,7 @@ def _distributed(args: Namespace, asked: dict[str, Any], path: Path) -> int:
     """One of several processes: the first decides and writes, the others train what it says."""
     import time
 
-    from lica_jax.cli.process import use_compilation_cache
+    from lica_jax.runs.compilation_cache import use_compilation_cache
     from lica_jax.sweeps import distributed
     from lica_jax.sweeps.driver import Driver
 

@@ -42,9 +42,7 @@ def train(argv: list[str]) -> int:
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
 
     from lica_jax import api
-    from lica_jax.cli.process import use_compilation_cache
 
-    use_compilation_cache()
     result = api.train(
         config, run_dir=run_dir, resume=args.resume, display=args.progress, on_signal="return"
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lica_jax.types import TaskSpec
+from lica_jax.types import TaskSpec, task_in_words
 
 
 class Moment(NamedTuple):
@@ -63,6 +63,9 @@ class HostTask(Protocol):
     def check(self) -> None: ...  # raises UserError where it cannot be played here
 
     def open(self, envs: int, seed: str) -> Games: ...  # any text is a seed
+
+    def __repr__(self) -> str:
+        return task_in_words(self)
 
 
 def is_host_task(task: Any) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 
-class ShapeTask:
+class ShapeTask(Task):
     """Stands in for a task outside JAX where only the shapes of its arrays are wanted."""
 
     def __init__(self, spec: TaskSpec):

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int
 from lica_jax.envs.frames import Frame, Scene, disks
 from lica_jax.envs.names import Family, name_with
 from lica_jax.errors import UserError
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 Table = tuple[tuple[float, ...], ...]
 OPTIONS = {"k": ("-100", "-75", "-50", "-25", "0")}
@@ -64,7 +64,7 @@ class GameState:
     t: Int[Array, ""]  # 0 before the joint action, 1 behind it
 
 
-class MatrixGame:
+class MatrixGame(Task):
     """Two agents choose once, at the same time."""
 
     def __init__(self, name: str, table: Table, source: str):
@@ -104,7 +104,7 @@ class TwoStepState:
     t: Int[Array, ""]
 
 
-class TwoStepGame:
+class TwoStepGame(Task):
     """The first agent's first action decides which of two tables both play next."""
 
     def __init__(self, name: str):

@@ -22,7 +22,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from lica_jax.envs.names import Family
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 _ABOUT = {
     "constant": "reward 1 whatever happens: the critic must learn the constant 1",
@@ -41,7 +41,7 @@ class ProbeState:
     t: Int[Array, ""]
 
 
-class Probe:
+class Probe(Task):
     """Two agents, two actions or one force.
 
     Each agent observes its cue (as -1/+1) and the time; the state is the cue and the time, in

@@ -1,21 +1,29 @@
-"""The live line of a run: a progress bar in a terminal, plain lines elsewhere, or nothing."""
+"""The live line of a run: a progress bar in a terminal, a text that changes in a notebook, plain
+lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lica_jax.errors import unknown
 from lica_jax.files import put
+from lica_jax.runs.notebook import NotebookOutput, check_notebook, in_notebook
 
-STYLES = ("auto", "bar", "plain", "none")
+STYLES = ("auto", "bar", "plain", "none")  # of the command line
+NOTEBOOK = "notebook"
+PAUSE = {"plain": 5.0, NOTEBOOK: 0.5}  # seconds between two live lines, at least
 
 
 def check_style(style: str) -> None:
     """Raises ``UserError`` for a style that there is none of."""
-    if style not in STYLES:
-        raise unknown("display", style, STYLES, f"known: {', '.join(STYLES)}")
+    known = (*STYLES, NOTEBOOK)
+    if style not in known:
+        raise unknown("display", style, known, f"known: {', '.join(known)}")
+    if style == NOTEBOOK:
+        check_notebook()
 
 
 class Display:
@@ -23,12 +31,13 @@ class Display:
 
     def __init__(self, style: str, total: int, runs: int = 1):
         if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "plain"
+            style = "bar" if sys.stderr.isatty() else NOTEBOOK if in_notebook() else "plain"
         self._style = style
         self._total, self._runs = total, runs
         self._clock: tuple[float, int] | None = None
         self._rate = 0.0
         self._last_print = -1e9
+        self._notebook = NotebookOutput() if style == NOTEBOOK else None
         self._bar = self._task = None
         if style == "bar":
             from rich.console import Console
@@ -43,8 +52,10 @@ class Display:
             self._task = self._bar.add_task("", total=total, text="compiling ...")
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
-        if self._style == "bar":
+        """A line that stays, above the bar; in a notebook until the next one."""
+        if self._notebook:
+            self._notebook.say(text)
+        elif self._style == "bar":
             self._bar.console.print(text, highlight=False, markup=False)
         elif self._style == "plain":
             self._put(text)
@@ -81,7 +92,7 @@ class Display:
     def show(self, steps: int, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
         """``steps``: env steps of one run so far; ``rows``: a chunk's figures of every run."""
         now = time.monotonic()
-        if self._style == "none" or (self._style == "plain" and now - self._last_print < 5):
+        if self._style == "none" or now - self._last_print < PAUSE.get(self._style, 0):
             return
         self._last_print = now
         figures = {"return": "train/return_mean", "win": "train/win_rate"}
@@ -103,10 +114,20 @@ class Display:
         text = " | ".join(parts)
         if self._bar is not None:
             self._bar.update(self._task, completed=min(steps, self._total), text=text)
+        elif self._notebook:
+            self._notebook.progress(text)
         else:
             self._put(text)
 
+    def draw(self, curve: Callable[[], bytes]) -> None:
+        """A picture (PNG), where there is a place for one; it is made there only."""
+        if self._notebook:
+            self._notebook.draw(curve())
+
     def close(self) -> None:
+        """Ends what moves."""
+        if self._notebook:
+            self._notebook.progress("")
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import textwrap
 from typing import Any
 
 import jax
@@ -13,7 +12,6 @@ from lica_jax.files import write_json
 from lica_jax.policy import origin, save_policy
 from lica_jax.runs import directory
 from lica_jax.runs.best import Best
-from lica_jax.runs.learning_curve import plot_learning_curve
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.summary import best_run
 from lica_jax.types import TaskSpec
@@ -27,15 +25,15 @@ def export_runs(
     ``policy.safetensors`` is the best policy of the best run; with several each has a
     ``policy_seed<k>.safetensors`` (``policy_run<i>``) of its own beside it.
     """
+    from lica_jax.runs.learning_curve import run_curve
+
     config, run_dir = plan.config, plan.run_dir
     write_json(run_dir / directory.RESULT, summary)
-    key = "win_rate" if spec.has_win else "return_mean"
-    baseline = summary["random"][key] if summary["random"] else None  # stopped before it was played
-    title = textwrap.fill(f"{config.algorithm} on {config.task} ({spec.source})", 60)
-    plot_learning_curve(run_dir / "learning_curve.png", rows, title, baseline)
+    curve = run_curve(config, spec, rows, summary["random"])
+    (run_dir / "learning_curve.png").write_bytes(curve)
 
     scores, env_steps = np.asarray(best.score), np.asarray(best.env_steps)
-    names = {directory.POLICY: best_run(plan, summary)}
+    names = {directory.POLICY: best_run(summary)}
     if len(plan.runs) > 1:
         names |= {f"policy_{name}.safetensors": i for i, name in enumerate(plan.names)}
     params = jax.device_get(best.params)

@@ -1,50 +1,57 @@
-"""The learning curve of one run directory."""
+"""The learning curve of a run: evaluations over env steps."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+import textwrap
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lica_jax.config import TrainConfig
+from lica_jax.types import TaskSpec
+
+Curve = dict[int, float]  # value by nominal env steps
+MODES = (("greedy", "eval/", "C0"), ("sampled", "eval/sampled/", "C1"))
+RESAMPLES = 2_000
 
 
-def plot_learning_curve(
-    path: Path, rows: list[dict[str, Any]], title: str, baseline: float | None = None
-) -> None:
-    """Draws greedy and sampled evaluations over env steps; one thin line per seed, thick mean.
+def run_curve(
+    config: TrainConfig, spec: TaskSpec, rows: list[dict[str, Any]], random: dict[str, Any] | None
+) -> bytes:
+    """`learning_curve` of a run as PNG, with the uniformly random policy's figures where those are
+    known."""
+    title = textwrap.fill(f"{config.algorithm} on {config.task} ({spec.source})", 60)
+    key = "win_rate" if spec.has_win else "return_mean"
+    png = io.BytesIO()
+    learning_curve(rows, title, random[key] if random else None).savefig(png, format="png")
+    return png.getvalue()
+
+
+def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | None = None) -> Figure:
+    """Draws greedy and sampled evaluations over nominal env steps.
+
+    A thin line per seed, of several their mean and its 95 % interval (`bootstrap_interval`). Runs
+    that differ in hyper-parameters have no mean.
 
     Args:
-      path: the PNG to write.
       rows: rows of ``eval.jsonl``.
       title: title of the figure.
       baseline: the uniformly random policy's figure, drawn as a dotted line.
     """
     # The object interface: no pyplot, so no display and no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
+    axes = figure.subplots()
     wins = bool(rows) and "eval/win_rate" in rows[0]
     key, label = ("win_rate", "win rate (%)") if wins else ("return_mean", "episode return")
     factor = 100.0 if wins else 1.0
-    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for mode, prefix, colour in (("greedy", "eval/", "C0"), ("sampled", "eval/sampled/", "C1")):
-        seeds = sorted({row["seed"] for row in rows})
-        curves = []
-        for seed in seeds:
-            own = [r for r in rows if r["seed"] == seed and r.get(prefix + key) is not None]
-            x = np.array([r["env_steps"] for r in own]) / 1e6
-            y = factor * np.array([r[prefix + key] for r in own])
-            curves.append((x, y))
-            if len(seeds) > 1:
-                axes.plot(x, y, color=colour, lw=0.8, alpha=0.4)
-        length = min((len(x) for x, _ in curves), default=0)
-        if length:
-            mean_x = np.mean([x[:length] for x, _ in curves], axis=0)
-            mean_y = np.mean([y[:length] for _, y in curves], axis=0)
-            name = mode if len(seeds) == 1 else f"{mode}, mean of {len(seeds)} seeds"
-            axes.plot(mean_x, mean_y, color=colour, lw=2, marker="o", ms=3, label=name)
+    said = None
+    for mode, prefix, colour in MODES:
+        if curves := _curves(rows, prefix + key, factor):
+            said = _draw(axes, curves, "run" in rows[0], mode, colour)
     if baseline is not None:
         axes.axhline(factor * baseline, color="0.4", ls=":", label="random policy")
     if wins:
@@ -53,5 +60,47 @@ def plot_learning_curve(
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     if rows or baseline is not None:
-        axes.legend(loc="best", fontsize=8)
-    figure.savefig(path)
+        axes.legend(loc="best", fontsize=8, title=said, title_fontsize=8)
+    return figure
+
+
+def _curves(rows: list[dict[str, Any]], name: str, factor: float) -> list[Curve]:
+    """The values of an entry, of every run that has some."""
+    out: dict[int, Curve] = {}
+    for row in rows:
+        if row.get(name) is not None:
+            out.setdefault(row.get("run", row["seed"]), {})[row["step"]] = factor * row[name]
+    return list(out.values())
+
+
+def _draw(axes: Axes, curves: list[Curve], swept: bool, mode: str, colour: str) -> str | None:
+    """Draws one mode's curves; returns what there is to say about them in the legend."""
+    n = len(curves)
+    thin = {"color": colour, "lw": 0.7, "alpha": 0.45}
+    if swept:
+        for i, curve in enumerate(curves):
+            steps = np.array(list(curve)) / 1e6
+            axes.plot(steps, list(curve.values()), label=None if i else mode, **thin)
+        return f"{n} runs that differ in hyper-parameters"
+    # Where every seed has been evaluated: one that failed must not change whose mean it is.
+    steps = sorted(set.intersection(*map(set, curves)))
+    values = np.array([[curve[step] for step in steps] for curve in curves])
+    x = np.array(steps) / 1e6
+    axes.plot(x, values.mean(axis=0), color=colour, lw=2, marker="o", ms=3, label=mode)
+    if n < 2:
+        return None
+    for curve in curves:
+        axes.plot(np.array(list(curve)) / 1e6, list(curve.values()), **thin)
+    axes.fill_between(x, *bootstrap_interval(values), color=colour, alpha=0.2, lw=0)
+    return f"mean of {n} seeds; band: its 95 % bootstrap interval"
+
+
+def bootstrap_interval(values: Float[np.ndarray, "n T"]) -> Float[np.ndarray, "2 T"]:
+    """The 95 % percentile bootstrap interval of the mean over n, low and high.
+
+    The seeds are drawn with replacement, all of a curve together. Of two or three seeds it is the
+    range of their values.
+    """
+    n = len(values)
+    share = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+    return np.percentile(share @ values, [2.5, 97.5], axis=0)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
+from lica_jax.config import steps_per_iteration
 from lica_jax.engines.base import Engine
 from lica_jax.runs import directory, messages
 from lica_jax.runs.display import Display
 from lica_jax.runs.plan import Plan
-from lica_jax.runs.rows import RowFile, chunk_row, eval_row
+from lica_jax.runs.rows import RowFile, chunk_row, completed, eval_row
 from lica_jax.runs.state import Counters
 from lica_jax.runs.summary import Summary
 from lica_jax.types import TaskSpec
@@ -38,6 +39,9 @@ class Logs:
         self._plan, self._display, self._engine, self._seconds = plan, display, engine, seconds
         self.metrics = RowFile(self._file(directory.METRICS), upto)
         self.evals = RowFile(self._file(directory.EVALS), upto)
+        self.metrics.rows = completed(self.metrics.rows)
+        self.evals.rows = completed(self.evals.rows, evaluations=True)
+        self._update_steps = steps_per_iteration(plan.config.collect, plan.task.spec)
         self._complained = -1e9
         for rows in (self.metrics, self.evals):
             if rows.problem:
@@ -46,9 +50,11 @@ class Logs:
     def _file(self, name: str) -> Path | None:
         return None if self._plan.run_dir is None else self._plan.run_dir / name
 
-    def _stamp(self, i: int, now: Counters) -> dict[str, Any]:
-        """The first entries of every row of run ``i``."""
+    def _stamp(self, i: int, now: Counters, step: int) -> dict[str, Any]:
+        """The first entries of every row of run ``i``; ``step``: the nominal env steps, which are
+        the same for all seeds and for separate runs with the same settings."""
         return self._plan.labels[i] | {
+            "step": step,
             "env_steps": int(now.env_steps[i]),
             "update": int(now.updates[i]),
             "seconds": round(self._seconds(), 3),
@@ -67,16 +73,22 @@ class Logs:
                 self._display.warn(messages.failed(self._plan.labels[i], now, i))
                 continue
             rows.append(chunk_row(metrics, i))
-            self.metrics.append(self._stamp(i, now) | {"env_steps_per_second": rate} | rows[-1])
+            # Episodes of unlike lengths: nothing but updates are equal in all runs.
+            stamp = self._stamp(i, now, int(now.updates[i]) * self._update_steps)
+            self.metrics.append(stamp | {"env_steps_per_second": rate} | rows[-1])
         self._display.show(now.slowest, rows, names)
         return now
 
-    def evaluation(self, figures: Sequence[Summary], now: Counters, spec: TaskSpec) -> None:
-        """A row of every run's evaluation, and a line of their means."""
+    def evaluation(
+        self, figures: Sequence[Summary], now: Counters, spec: TaskSpec, step: int
+    ) -> None:
+        """A row of every run's evaluation, which was due at ``step``, and a line of their means."""
         self.complain(every=COMPLAINTS)
         stats = {f"games/{name}": count for name, count in self._engine.stats().items()}
+        index = 1 + max((row["eval_index"] for row in self.evals.rows), default=-1)
         for i in np.flatnonzero(now.alive):
-            row = eval_row(self._stamp(i, now), figures[i], self._engine.genuine)
+            stamp = self._stamp(i, now, step) | {"eval_index": index}
+            row = eval_row(stamp, figures[i], self._engine.genuine)
             self.evals.append(row | stats)
         self._display.say(messages.evaluated(now.slowest, figures, spec))
 

@@ -15,6 +15,8 @@ from lica_jax.runs.state import Counters
 from lica_jax.runs.summary import Summary
 from lica_jax.types import TaskSpec
 
+LARGE_OVERRUN = 0.05  # of the budget
+
 
 def percent(x: float) -> str:
     return f"{100 * x:.1f} %"
@@ -129,6 +131,19 @@ def all_failed(plan: Plan, counters: Counters) -> str:
     kept = f"; the last checkpoint in {plan.run_dir} is kept" if plan.run_dir else ""
     kind = "run" if plan.swept else "seed"
     return f"the loss of every {kind} became non-finite ({where}){kept}"
+
+
+def overrun(plan: Plan, counters: Counters) -> str:
+    """How far runs went beyond their budget, and why; nothing where that is little, or where a
+    shorter chunk would not have helped."""
+    total = plan.config.total_steps
+    steps = int(counters.env_steps.max()) - total
+    if steps <= max(plan.chunk_steps // plan.iterations, LARGE_OVERRUN * total):
+        return ""
+    return (
+        f"{steps:,} env steps more than the {total:,} asked for: a run ends between compiled calls "
+        f"of at most {plan.chunk_steps:,} env steps; a smaller log_interval makes them shorter"
+    )
 
 
 def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:

@@ -81,6 +81,25 @@ def sound_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     return rows, bad
 
 
+def completed(rows: list[dict[str, Any]], evaluations: bool = False) -> list[dict[str, Any]]:
+    """Rows with what those of earlier versions lack.
+
+    ``step`` becomes the least of the env steps that runs had at that update, since the nominal
+    number was not written; ``eval_index`` of ``evaluations`` counts the updates.
+    """
+    steps: dict[int, int] = {}
+    for row in rows:
+        own = row.get("env_steps", 0)
+        steps[row["update"]] = min(own, steps.get(row["update"], own))
+    order = {update: i for i, update in enumerate(sorted(steps))}
+
+    def lacking(row: dict[str, Any]) -> dict[str, int]:
+        update = row["update"]
+        return {"step": steps[update]} | ({"eval_index": order[update]} if evaluations else {})
+
+    return [row | {k: v for k, v in lacking(row).items() if k not in row} for row in rows]
+
+
 def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:
     """Means over one chunk of one run: episodes that ended in it, then the algorithm's figures.
 

@@ -201,10 +201,25 @@ class Session:
             params, self.state.env_steps, figures, self.spec, self.counters.alive
         )
         self.score = float(jnp.mean(greedy_scores(figures, self.spec)))
+        self.logs.evaluation(figures, self.counters, self.spec, self._due_step())
         interval = self.plan.config.eval.interval
         self.host.next_eval = (self.counters.slowest // interval + 1) * interval
-        self.logs.evaluation(figures, self.counters, self.spec)
+        self.display.draw(self._curve)
         return bool(better.any())
+
+    def _due_step(self) -> int:
+        """The env steps at which the evaluation of now was due: a multiple of its interval, or the
+        end of the budget. Where the runs really are differs between seeds."""
+        if self._spent():
+            return self.plan.config.total_steps
+        interval = self.plan.config.eval.interval
+        return max(self.counters.slowest // interval * interval, self.host.next_eval)
+
+    def _curve(self) -> bytes:
+        from lica_jax.runs.learning_curve import run_curve
+
+        config, rows, random = self.plan.config, self.logs.evals.rows, self.host.random
+        return run_curve(config, self.spec, rows, random and random[0])
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -238,8 +253,9 @@ class Session:
             best = self.evaluate(self.best.params, episodes, FINAL_BEST)
             self.summary |= final_figures(plan, spec, self.best, last, best)
             self.display.close()
-            steps = self.counters.slowest
-            self.display.say(messages.final(plan, spec, steps, last, best, random))
+            text = messages.final(plan, spec, self.counters.slowest, last, best, random)
+            over = messages.overrun(plan, self.counters)
+            self.display.say(f"{text}\n  {over}" if over else text)
         else:
             text = messages.stopped(self.interrupted, self.counters.slowest, plan.run_dir)
             self.display.say(text)

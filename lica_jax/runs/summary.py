@@ -26,6 +26,7 @@ def describe(
         "algorithm": config.algorithm, "task": config.task, "task_source": spec.source,
         "seeds": plan.seeds, **({"runs": plan.labels} if plan.swept else {}),
         "env_steps": counters.env_steps, "updates": counters.updates,
+        "overrun_steps": np.maximum(counters.env_steps - config.total_steps, 0),
         "failed_at_update": [int(u) if u >= 0 else None for u in counters.failed_at],
         "reward_scale": reward_scale(config, spec), "random": random, "interrupted": interrupted,
         **({} if genuine else {"test_double": True}),
@@ -49,7 +50,8 @@ def of_run(summary: dict[str, Any], random: list[Any] | None, i: int) -> dict[st
     """The summary of run ``i`` by itself, as it is where it is trained alone; ``random``: every
     run's figures of the random policy."""
     own = {k: v for k, v in summary.items() if k not in ("runs", "best_run")}
-    for name in ("seeds", "env_steps", "updates", "failed_at_update", "final", "best"):
+    lists = ("seeds", "env_steps", "overrun_steps", "updates", "failed_at_update", "final", "best")
+    for name in lists:
         if name in own:
             own[name] = [own[name][i]]
     return own | {"best_seed": own["seeds"][0], "random": random and random[i]}
@@ -61,6 +63,8 @@ def _best(plan: Plan, scores: Any) -> dict[str, int]:
     return {"best_seed": plan.seeds[i], **({"best_run": i} if plan.swept else {})}
 
 
-def best_run(plan: Plan, summary: dict[str, Any]) -> int:
+def best_run(summary: dict[str, Any]) -> int:
     """The number of the run that a summary calls the best."""
-    return summary["best_run"] if plan.swept else plan.seeds.index(summary["best_seed"])
+    if "best_run" in summary:
+        return summary["best_run"]
+    return summary["seeds"].index(summary["best_seed"])

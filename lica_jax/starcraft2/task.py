@@ -12,7 +12,7 @@ import dataclasses
 import math
 from typing import Any
 
-from lica_jax.engines.games import Games
+from lica_jax.engines.games import Games, HostTask
 from lica_jax.envs.names import Choice, Family, Free, name_with
 from lica_jax.errors import UserError
 from lica_jax.smac import layout
@@ -96,7 +96,7 @@ FAMILY = Family(
 )  # fmt: skip
 
 
-class Smac:
+class Smac(HostTask):
     """A map; a `lica_jax.engines.games.HostTask`."""
 
     def __init__(self, full: str, map_name: str, given: dict[str, str]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lica_jax.files import put
@@ -23,6 +23,9 @@ class WaveDisplay(Display):
 
     def say(self, text: str) -> None:
         """Nothing: a session's own lines are of a single run."""
+
+    def draw(self, curve: Callable[[], bytes]) -> None:
+        """Nothing: a curve is of a single run."""
 
     def warn(self, text: str) -> None:
         if self._bar is not None:

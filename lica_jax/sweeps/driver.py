@@ -17,7 +17,9 @@ from lica_jax.config.presets import deep_update
 from lica_jax.errors import UserError
 from lica_jax.files import put, write_json
 from lica_jax.runs import directory
+from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
+from lica_jax.runs.notebook import in_notebook
 from lica_jax.sweeps import table
 from lica_jax.sweeps.devices import count_devices
 from lica_jax.sweeps.display import best_text, duration
@@ -112,7 +114,6 @@ class Driver:
         self, words: Mapping[str, Any], sweep_dir: Path, *, resume: bool = False,
         style: str = "auto",
     ):  # fmt: skip
-        style = ("bar" if sys.stderr.isatty() else "plain") if style == "auto" else style
         folder, progress = Folder(sweep_dir), Progress()
         if resume:
             old, progress = folder.read()
@@ -148,13 +149,14 @@ class Driver:
     def say(self, text: str) -> None:
         """A line that stays."""
         if self._style != "none":
-            put(text, sys.stderr)
+            put(text, sys.stdout if self._style == "notebook" or in_notebook() else sys.stderr)
 
     # --- from beginning to end -------------------------------------------------------------------
 
     def run(self) -> SweepResult:
         """Trains what is left of the sweep; returns what there is then."""
         work, stopped = self.work, None
+        use_compilation_cache()
         work.folder.make()
         lock = directory.lock(work.folder.path)
         try:

@@ -60,7 +60,7 @@ def local(work: Work, waves: Sequence[Wave]) -> Iterator[tuple[Wave, Outcome]]:
 
 def train_in(sweep_dir: str, name: str) -> Outcome:
     """Trains the wave of that name in a process of its own; what a worker does."""
-    from lica_jax.cli.process import use_compilation_cache
+    from lica_jax.runs.compilation_cache import use_compilation_cache
 
     use_compilation_cache()
     work = open_work(Path(sweep_dir))

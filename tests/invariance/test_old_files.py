@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lica_jax import evaluate, load_policy, train
+from lica_jax import evaluate, load_policy, load_runs, train
 from lica_jax.runs import directory
 
 ARCHIVE = Path(__file__).parent.parent / "fixtures" / "run_of_version_0.1.0.tar.xz"
@@ -40,6 +40,13 @@ def test_an_old_run_goes_on(old_run):
     # Bitwise where the same compiler with the same options runs on the same processor.
     np.testing.assert_allclose([row[2] for row in rows], [row[2] for row in theirs], rtol=1e-3)
     assert result.summary["random"] == wanted["random"]
+    # Rows of then have no nominal steps; those of now count on from them.
+    for seed in config.seeds:
+        own = [row for row in result.evaluations if row["seed"] == seed]
+        assert [row["eval_index"] for row in own] == list(range(len(own))) and len(own) > 2
+        assert [row["step"] for row in own] == sorted({row["step"] for row in own})
+    assert result.frame().groupby("eval_index")["step"].nunique().max() == 1
+    assert load_runs(old_run)["step"].tolist() == [row["step"] for row in result.evaluations]
 
 
 def test_an_old_policy_plays(old_run):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from lica_jax.envs.frames import Frame, Scene, disks
 from lica_jax.envs.mpe.particles import MOST_AGENTS
 from lica_jax.errors import UserError
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 LIMIT = 25
 NAMES = (
@@ -48,7 +48,7 @@ def describe(name: str) -> str:
     return f"{about[name]}, limit {LIMIT}"
 
 
-class JaxMarlMpe:
+class JaxMarlMpe(Task):
     """One cooperative particle task.
 
     Agents of unequal sizes (speaker and listener) are padded: observations with zeros, actions

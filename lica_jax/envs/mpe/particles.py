@@ -28,7 +28,7 @@ from lica_jax.envs.frames import NONE, Frame, Scene, disks
 from lica_jax.envs.mpe import physics
 from lica_jax.envs.mpe.physics import World
 from lica_jax.errors import UserError
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 LIMIT = 200
 # Bodies start in the square of half-width 1, and nothing keeps them there.
@@ -141,7 +141,7 @@ class ParticleState:
     t: Int[Array, ""]  # steps since the reset
 
 
-class ParticleTask:
+class ParticleTask(Task):
     """What both tasks share; they say what else moves, what is seen, and what it is worth."""
 
     world: World

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from lica_jax.envs.smax.battle import Memory, State
 from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.scenarios import Scenario
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 
-class JaxMarlSmax:
+class JaxMarlSmax(Task):
     """One SMAX map against JaxMARL's heuristic enemy."""
 
     def __init__(self, name: str, scenario: Scenario):

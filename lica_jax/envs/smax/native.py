@@ -22,10 +22,10 @@ from lica_jax.envs.smax.fight import ENERGY_RATE, MAX_ENERGY
 from lica_jax.envs.smax.observe import critic_state, observe
 from lica_jax.envs.smax.scenarios import SIZE, Scenario
 from lica_jax.envs.smax.spawn import start
-from lica_jax.types import TaskSpec, TimeStep
+from lica_jax.types import Task, TaskSpec, TimeStep
 
 
-class Smax:
+class Smax(Task):
     """One map. The batch is the last axis of the state's leaves."""
 
     batch_axis = -1

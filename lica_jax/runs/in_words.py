@@ -1,0 +1,81 @@
+"""What a run came to, from its summary: one line, or a small table for a notebook."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lica_jax.runs.messages import named, percent
+from lica_jax.runs.summary import best_run
+
+COLUMNS = {
+    f"{which} {mode}": (key, mode)
+    for which, key in (("last", "final"), ("best", "best"))
+    for mode in ("greedy", "sampled")
+}
+
+
+def one_line(summary: dict[str, Any], run_dir: Path | None) -> str:
+    """Algorithm, task, seeds, length, the best policy's figures, and where the files are."""
+    what = f"{summary['algorithm']} on {summary['task']}, {_runs(summary)}"
+    said = [f"{int(max(summary['env_steps'])):,} env steps in {summary['seconds']:.0f} s"]
+    if summary["interrupted"]:
+        said.append("interrupted")
+    else:
+        best = summary["best"][best_run(summary)]
+        kind = "win rate" if "win_rate" in best["greedy"] else "return"
+        figures = ", ".join(f"{mode} {_figure(best[mode])}" for mode in ("greedy", "sampled"))
+        said.append(f"best policy's {kind}: {figures}")
+    if run_dir is not None:
+        said.append(f"files in {run_dir}")
+    return f"<Result {what}: {'; '.join(said)}>"
+
+
+def table(summary: dict[str, Any], run_dir: Path | None) -> str:
+    """HTML: a row of every run with its last and best policy's figures."""
+    rows = []
+    for i, label in enumerate(_labels(summary)):
+        cells = [_cell(summary, i, *where) for where in COLUMNS.values()]
+        rows.append([named(label), *cells, f"{int(summary['env_steps'][i]):,}"])
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *COLUMNS, "env steps"))
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    where = "no files" if run_dir is None else f"files in <code>{escape(str(run_dir))}</code>"
+    title = f"{summary['algorithm']} on {summary['task']} ({summary['task_source']})"
+    stopped = ", interrupted" if summary["interrupted"] else ""
+    return (
+        f"<table><caption><b>{escape(title)}</b>, {summary['seconds']:.0f} s{stopped}, {where}"
+        f"</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _labels(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return summary.get("runs") or [{"seed": seed} for seed in summary["seeds"]]
+
+
+def _runs(summary: dict[str, Any]) -> str:
+    seeds = summary["seeds"]
+    if "runs" in summary:
+        return f"{len(seeds)} runs"
+    return f"seeds {seeds}" if len(seeds) <= 8 else f"{len(seeds)} seeds"
+
+
+def _figure(figures: dict[str, Any]) -> str:
+    """The win rate where there is one, else the return."""
+    if (rate := figures.get("win_rate")) is not None:
+        return percent(rate)
+    mean = figures["return_mean"]
+    return "none" if mean is None else f"{mean:.3g}"
+
+
+def _cell(summary: dict[str, Any], i: int, key: str, mode: str) -> str:
+    """Win rate and return of a run's policy; nothing where it was not evaluated at the end."""
+    if key not in summary:
+        return ""
+    figures = summary[key][i][mode]
+    mean = figures["return_mean"]
+    if figures.get("win_rate") is None or mean is None:
+        return _figure(figures)
+    return f"{_figure(figures)} (return {mean:.3g})"

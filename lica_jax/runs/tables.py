@@ -1,0 +1,94 @@
+"""Runs as tables (pandas), for statistics and plots."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from lica_jax.config import RESUMABLE, TrainConfig
+from lica_jax.config.schema import settings
+from lica_jax.errors import UserError
+from lica_jax.runs import directory
+from lica_jax.runs.rows import completed, sound_rows
+
+Rows = list[dict[str, Any]]
+# Settings that are columns of their own, or change nothing of what is computed.
+_APART = ("algorithm", "task", "seeds", "plugins", *RESUMABLE)
+
+
+def load_runs(
+    paths: str | Path | Iterable[str | Path], *, metrics: bool = False
+) -> pandas.DataFrame:
+    """Evaluations of several runs in one table.
+
+    For example ``seaborn.lineplot(load_runs(paths), x="step", y="eval/win_rate",
+    hue="algorithm")``.
+
+    Args:
+      paths: run directories, finished or not.
+      metrics: the rows of ``metrics.jsonl`` instead of those of ``eval.jsonl``.
+
+    Returns:
+      A row for every seed and evaluation: ``algorithm``, ``task``, the settings in which the runs
+      differ (``hp.entropy_coef``, ``algo.hidden``, ...), what the row says (``seed``, ``step``,
+      ``env_steps``, ``eval/win_rate``, ...) and ``run_dir``.
+
+    Raises:
+      UserError: some of the paths are no run directories or cannot be read; all are named.
+    """
+    paths = [paths] if isinstance(paths, str | os.PathLike) else paths
+    found, problems = [], []
+    for path in map(Path, paths):
+        try:
+            found.append((path, directory.read_config(path), _read(path, metrics)))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    parts = as_rows([(config, rows) for _, config, rows in found])
+    labelled = zip(found, parts, strict=True)
+    return as_frame([row | {"run_dir": str(path)} for (path, *_), part in labelled for row in part])
+
+
+def _read(run_dir: Path, metrics: bool) -> Rows:
+    path = run_dir / (directory.METRICS if metrics else directory.EVALS)
+    try:
+        rows, bad = sound_rows(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if bad:
+        warnings.warn(f"{path}: {bad} damaged line(s) left out", stacklevel=3)
+    return completed(rows, evaluations=not metrics)
+
+
+def as_rows(runs: list[tuple[TrainConfig, Rows]]) -> list[Rows]:
+    """The rows of runs with the algorithm, the task, and the settings in which the runs differ."""
+    flat = [{s.name: s.value for s in settings(config)} for config, _ in runs]
+    names = dict.fromkeys(name for values in flat for name in values)
+    # Runs that were trained together may differ in numbers, which their rows have already.
+    swept = {k for _, rows in runs for row in rows for k in row if k.startswith("hp.")}
+    changed = [
+        name
+        for name in names
+        if name.partition(".")[0] not in _APART
+        and (name in swept or any(v.get(name) != flat[0].get(name) for v in flat))
+    ]
+    return [
+        [
+            {"algorithm": config.algorithm, "task": config.task}
+            | {name: values[name] for name in changed if name in values}
+            | row
+            for row in rows
+        ]
+        for (config, rows), values in zip(runs, flat, strict=True)
+    ]
+
+
+def as_frame(rows: Rows) -> pandas.DataFrame:
+    """Rows as a table, with a column for every entry that some row has."""
+    return pandas.DataFrame(rows)
