@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from lica_jax.envs import Family, make_task, register_family, task_names
     from lica_jax.errors import TrainingFailed, UserError
     from lica_jax.policy import load_policy
+    from lica_jax.reporting import report
 
 _HOME = {
     "Family": "envs.names", "TrainConfig": "config", "TrainingFailed": "errors",
     "UserError": "errors", "evaluate": "api", "load_config": "config", "load_policy": "policy",
     "make_algorithm": "algorithms", "make_task": "envs", "register_algorithm": "algorithms",
-    "register_family": "envs", "task_names": "envs", "train": "api",
+    "register_family": "envs", "report": "reporting", "task_names": "envs", "train": "api",
 }  # fmt: skip
 __all__ = ["__version__", *_HOME]
 

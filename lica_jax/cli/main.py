@@ -1,4 +1,4 @@
-"""The command line: ``lica-jax train | eval | list | reproduce | sc2``.
+"""The command line: ``lica-jax train | eval | report | list | reproduce | sc2``.
 
 Bad input gives one message and exit code 2. Commands are imported when they are used.
 """
@@ -17,6 +17,7 @@ from lica_jax.files import put
 COMMANDS = {
     "train": ("train:train", "train an algorithm on a task, or resume a run"),
     "eval": ("evaluate:evaluate", "evaluate a trained policy"),
+    "report": ("report:report", "compare runs: curves, scores, statistics, one page"),
     "list": ("listing:show", "show algorithms, tasks, presets and ablations"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),
     "sc2": ("sc2:main", "StarCraft II: doctor, install-maps, record, replay"),
