@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,3 +62,12 @@ def make_folder(folder: Path, name: str) -> None:
         raise UserError(f"{name} cannot be written: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise UserError(f"{name} cannot be written")
+
+
+def leaves(values: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
+    """The values of a nested mapping by their names with dots."""
+    out = []
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        out += leaves(value, f"{path}{name}.") if inner else [(f"{path}{name}", value)]
+    return out

@@ -13,6 +13,7 @@ from lica_jax.algorithms import algorithm_names, find_algorithm
 from lica_jax.config.schema import DEFAULT_PRESET
 from lica_jax.envs.names import is_import_path, plain_name
 from lica_jax.errors import UserError, unknown
+from lica_jax.files import leaves
 from lica_jax.plugins import preset_folders
 
 EVERY = "all"  # the file of a folder that is read for every algorithm
@@ -195,15 +196,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if values is not None and not isinstance(values, dict):
         raise UserError(f"{path} must hold settings by name, got {type(values).__name__}")
     return values or {}
-
-
-def leaves(values: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    """The values of a nested mapping by their names with dots."""
-    out = []
-    for name, value in values.items():
-        inner = isinstance(value, Mapping)
-        out += leaves(value, f"{path}{name}.") if inner else [(f"{path}{name}", value)]
-    return out
 
 
 def deep_update(into: dict[str, Any], values: Mapping[str, Any]) -> None:

@@ -13,11 +13,21 @@ from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.envs import same_task
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder, plain, write_json
+from lica_jax.runs.names import (  # noqa: F401  (named by whoever reads or writes a run)
+    CHECKPOINTS,
+    COMMANDS,
+    CONFIG,
+    EVALS,
+    LOCK,
+    METRICS,
+    POLICY,
+    REPLAYS,
+    RESULT,
+    RUNS,
+    VERSIONS,
+)
 from lica_jax.runs.versions import versions
 
-CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock"
-METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
-POLICY, CHECKPOINTS, REPLAYS = "policy.safetensors", "checkpoints", "replays"
 Status = Literal["new", "interrupted", "finished", "damaged"]
 
 
@@ -173,7 +183,7 @@ def describe(run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | No
     write_json(run_dir / CONFIG, to_dict(config))
     with (run_dir / COMMANDS).open("a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
-    path = run_dir / "versions.json"
+    path = run_dir / VERSIONS
     try:  # a resumed run: keep what it was begun with
         begun = dict(json.loads(path.read_bytes()))
         write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})

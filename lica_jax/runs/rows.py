@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from lica_jax.files import plain
-from lica_jax.types import metric_name
 
 
 class RowFile:
@@ -105,6 +103,10 @@ def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:
 
     ``metrics`` is what ``loop.chunk`` returns, with leaves ``[R, iterations]``.
     """
+    import jax  # here: reading rows needs none
+
+    from lica_jax.types import metric_name
+
     episodes = jax.tree.map(lambda x: float(np.sum(x[run])), metrics["episodes"])
     n = episodes.episodes
     row: dict[str, float | None] = {

@@ -19,9 +19,9 @@ PACKAGE = Path(lica_jax.__file__).parent
 # registries name as text (families of tasks, algorithms) does not: plugins are found that way too.
 LAYERS = """
     errors version
-    machine files plugins
+    machine files plugins statistics
     types
-    core statistics
+    core
     networks
     smac
     envs.names
@@ -51,6 +51,7 @@ LAYERS = """
     starcraft2.task
     starcraft2
     runs
+    reporting
     api
     sweeps
     testing
@@ -64,8 +65,8 @@ FLOORS = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.
 LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
-    "api", "cli", "config", "engines", "envs.registry", "plugins", "policy", "runs", "smac",
-    "starcraft2", "sweeps", "testing",
+    "api", "cli", "config", "engines", "envs.registry", "plugins", "policy", "reporting", "runs",
+    "smac", "starcraft2", "statistics", "sweeps", "testing",
 )  # fmt: skip
 
 

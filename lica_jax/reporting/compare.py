@@ -1,0 +1,299 @@
+"""The numbers of a report: every task in one mode, on common grids, with what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lica_jax import statistics
+from lica_jax.reporting.collect import Run
+from lica_jax.reporting.groups import Group
+from lica_jax.statistics import Estimate
+
+FAR = 0.5  # of the longest: what has not come so far is shown, but not compared
+SHARES = (0.5, 0.8, 0.95)  # of the range of scores, whose first time is looked for
+METRICS = {"win_rate": "win rate", "return_mean": "return"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method's runs along env steps or seconds.
+
+    Attributes:
+      grid: ``[G]`` up to where all runs have come.
+      values: ``[G, N]``.
+      estimate: interquartile mean over runs, arrays ``[G]``.
+      runs: every run as it was, ``(x, y)``, those that are not in ``values`` included.
+    """
+
+    grid: np.ndarray
+    values: np.ndarray
+    estimate: Estimate
+    runs: list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method on a task in one mode.
+
+    Attributes:
+      runs: those that count; the others have not come far enough.
+      steps, seconds: its curves.
+      compared: whether it has come far enough to be compared with the others.
+      scores: of every run that counts ``[N]``, at the comparison's env steps or at its own end.
+      episodes: behind each of them, fewest and most.
+      best: of every run's best policy ``[N]``; None where not all runs have ended.
+      at: env steps of ``scores``.
+      areas: the mean of every run's curve ``[N]`` up to the comparison's env steps; None where not
+        compared.
+      reached: when its runs came to `SHARES` of the range, by share and axis.
+    """
+
+    group: Group
+    runs: tuple[Run, ...]
+    steps: Line
+    seconds: Line
+    compared: bool
+    scores: np.ndarray
+    episodes: tuple[int, int]
+    best: np.ndarray | None
+    at: float
+    areas: np.ndarray | None
+    reached: dict[tuple[float, str], statistics.Reached]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A task in one mode.
+
+    Attributes:
+      metric: "win_rate" or "return_mean".
+      range: the scores that count as 0 and 1.
+      horizon: env steps up to which methods are compared.
+      fresh: scores are those of last policies on fresh episodes, not of a periodic evaluation.
+      random: the uniformly random policy's score, or None.
+    """
+
+    task: str
+    mode: str
+    metric: str
+    range: tuple[float, float]
+    horizon: float
+    fresh: bool
+    random: float | None
+    entries: tuple[Entry, ...]
+
+    @property
+    def compared(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.compared]
+
+    def normalised(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on the scale of `range`."""
+        return statistics.normalise(scores, *self.range)
+
+
+def compare(task: str, groups: Sequence[Group], mode: str) -> Comparison:
+    """A task's groups side by side."""
+    groups = [g for g in groups if g.task == task]
+    everyone = [run for group in groups for run in group.runs]
+    metric = "win_rate" if all(run.has("win_rate") for run in everyone) else "return_mean"
+    used = {group.label: far_enough(group.runs) for group in groups}
+    lines = {
+        (g.label, axis): _line(g.runs, used[g.label], mode, metric, axis)
+        for g in groups
+        for axis in ("steps", "seconds")
+    }
+    ends = {g.label: lines[g.label, "steps"].grid[-1] for g in groups}
+    compared = {label for label, end in ends.items() if end >= FAR * max(ends.values())}
+    horizon = min(ends[label] for label in compared)
+    counted = [run for label in compared for run in used[label]]
+    fresh = all(run.last for run in counted) and len({run.total_steps for run in counted}) == 1
+    limits = (0.0, 1.0) if metric == "win_rate" else _range(everyone, metric)
+    entries = [
+        _entry(
+            g, used[g.label], [lines[g.label, a] for a in ("steps", "seconds")], mode, metric,
+            horizon if g.label in compared else None, fresh, limits,
+        )
+        for g in groups
+    ]  # fmt: skip
+    random = next(
+        (run.random[metric] for run in everyone if run.random.get(metric) is not None), None
+    )
+    order = sorted(entries, key=lambda entry: -statistics.iqm(entry.scores))
+    return Comparison(task, mode, metric, limits, horizon, fresh, random, tuple(order))
+
+
+def far_enough(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs that have come at least `FAR` as far as the longest, or have failed on the way:
+    leaving those out would flatter a method."""
+    longest = max(run.steps[-1] for run in runs)
+    return tuple(run for run in runs if run.failed or run.steps[-1] >= FAR * longest)
+
+
+def _range(runs: Sequence[Run], metric: str) -> tuple[float, float]:
+    """The lowest and highest score of any evaluation on a task, greedy or sampled."""
+    seen = np.concatenate([curve[metric] for run in runs for curve in run.figures.values()])
+    return float(np.nanmin(seen)), float(np.nanmax(seen))
+
+
+def _line(runs: Sequence[Run], used: Sequence[Run], mode: str, metric: str, axis: str) -> Line:
+    curves = [run.curve(mode, metric, axis) for run in used]
+    stop = min(
+        (x[-1] for run, (x, _) in zip(used, curves, strict=True) if not run.failed),
+        default=max(x[-1] for x, _ in curves),
+    )
+    held = [
+        (np.append(x, stop), np.append(y, y[-1])) if run.failed and x[-1] < stop else (x, y)
+        for run, (x, y) in zip(used, curves, strict=True)
+    ]
+    grid, values = statistics.common_grid(held, stop=stop)
+    shown = [run.curve(mode, metric, axis) for run in runs]
+    return Line(grid, values, statistics.interval([values]), shown)
+
+
+def _entry(
+    group: Group, used: tuple[Run, ...], lines: list[Line], mode: str, metric: str,
+    horizon: float | None, fresh: bool, limits: tuple[float, float],
+) -> Entry:  # fmt: skip
+    steps, seconds = lines
+    at = steps.grid[-1] if horizon is None else horizon
+    if horizon is not None and fresh:
+        figures = [run.last[mode] for run in used]
+        scores = np.array([figure[metric] for figure in figures], float)
+        episodes = [figure["episodes"] for figure in figures]
+        at = float(np.median([run.steps[-1] for run in used]))
+    else:
+        scores = _at(steps, at)
+        episodes = [run.figures[mode]["episodes"][-1] for run in used]
+    best = None
+    if all(run.best for run in used):
+        best = np.array([run.best[mode][metric] for run in used], float)
+    return Entry(
+        group=group, runs=used, steps=steps, seconds=seconds, compared=horizon is not None,
+        scores=scores, episodes=(int(min(episodes)), int(max(episodes))), best=best, at=float(at),
+        areas=None if horizon is None else _areas(steps, horizon),
+        reached=_reached(used, mode, metric, limits),
+    )  # fmt: skip
+
+
+def _at(line: Line, x: float) -> np.ndarray:
+    """Every run's score at a place of the grid, linearly interpolated."""
+    return np.array([np.interp(x, line.grid, y) for y in line.values.T])
+
+
+def _areas(line: Line, stop: float) -> np.ndarray:
+    """The mean of every run's curve up to ``stop``."""
+    inside = line.grid < stop
+    grid = np.append(line.grid[inside], stop)
+    return statistics.area(grid, np.vstack([line.values[inside], _at(line, stop)]))
+
+
+def _reached(
+    runs: Sequence[Run], mode: str, metric: str, limits: tuple[float, float]
+) -> dict[tuple[float, str], statistics.Reached]:
+    low, high = limits
+    return {
+        (share, axis): statistics.time_to_threshold(
+            [run.curve(mode, metric, axis) for run in runs], low + share * (high - low)
+        )
+        for share in SHARES
+        for axis in ("steps", "seconds")
+    }
+
+
+# --- over tasks ----------------------------------------------------------------------------------
+
+
+def methods_of(comparisons: Sequence[Comparison]) -> list[str]:
+    """The labels of all methods, the best first: by their mean normalised score."""
+    scores: dict[str, list[float]] = {}
+    for c in comparisons:
+        for entry in c.entries:
+            scores.setdefault(entry.group.label, []).append(
+                float(statistics.iqm(c.normalised(entry.scores)))
+            )
+    return sorted(scores, key=lambda label: -np.mean(scores[label]))
+
+
+def everywhere(comparisons: Sequence[Comparison]) -> list[str]:
+    """The methods that are compared on every one of the tasks, best first."""
+    sets = [{entry.group.label for entry in c.compared} for c in comparisons]
+    common = set.intersection(*sets) if sets else set()
+    return [label for label in methods_of(comparisons) if label in common]
+
+
+def strata(comparisons: Sequence[Comparison], label: str, what: str = "scores") -> list[np.ndarray]:
+    """A method's normalised ``scores`` or ``areas`` on every task that it is compared on."""
+    return [
+        c.normalised(getattr(entry, what))
+        for c in comparisons
+        for entry in c.compared
+        if entry.group.label == label
+    ]
+
+
+def aggregate_curve(comparisons: Sequence[Comparison], label: str, points: int = 51) -> Any:
+    """A method's normalised score over all tasks along the share of every task's horizon:
+    ``(share [G], Estimate of [G])``."""
+    share = np.linspace(0, 1, points)
+    curves = []
+    for c in comparisons:
+        for entry in c.compared:
+            if entry.group.label == label:
+                line = entry.steps
+                at = [np.interp(share * c.horizon, line.grid, y) for y in line.values.T]
+                curves.append(c.normalised(np.stack(at, axis=-1)))
+    return share, statistics.interval(curves)
+
+
+def improvement(comparisons: Sequence[Comparison], x: str, y: str) -> tuple[Estimate, int]:
+    """How likely a run of ``x`` beats one of ``y``, and on how many tasks both are compared."""
+    shared = [c for c in comparisons if {x, y} <= {e.group.label for e in c.compared}]
+    ours, theirs = strata(shared, x), strata(shared, y)
+    return statistics.improvement_interval(ours, theirs), len(shared)
+
+
+def remarks(comparisons: Sequence[Comparison]) -> list[str]:
+    """What must be told of how runs were put side by side."""
+    told, few = [], {}
+    for c in comparisons:
+        if c.mode != "greedy":  # the other one differs in its scores only
+            continue
+        for entry in c.entries:
+            name = f"{entry.group.label} on {c.task}"
+            told += _unlike(entry, name)
+            if len(entry.runs) < statistics.LEAST_RUNS:
+                few.setdefault(len(entry.runs), []).append(name)
+    told += _not_everywhere([c for c in comparisons if c.mode == "greedy"])
+    return told + [
+        f"{n} seed{'s' * (n > 1)} only: {', '.join(who)}. So points and no interval: what another "
+        "seed would do is unknown."
+        for n, who in sorted(few.items())
+    ]
+
+
+def _not_everywhere(comparisons: Sequence[Comparison]) -> list[str]:
+    there = everywhere(comparisons)
+    rest = [label for label in methods_of(comparisons) if label not in there]
+    if len(comparisons) < 2 or not rest:
+        return []
+    return [f"Not in what is over all tasks, since not compared on each: {', '.join(rest)}."]
+
+
+def _unlike(entry: Entry, name: str) -> list[str]:
+    told = []
+    left = [str(run.seed) for run in entry.group.runs if run not in entry.runs]
+    if left:
+        told.append(
+            f"{name}: seed{'s' * (len(left) > 1)} {', '.join(left)} not half as far as the longest "
+            "run: drawn, but in no number."
+        )
+    if not entry.compared:
+        told.append(
+            f"{name} ends at {entry.at:,.0f} env steps, before half of the longest method: "
+            "shown at its own end, not compared."
+        )
+    return told

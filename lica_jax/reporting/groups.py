@@ -1,0 +1,147 @@
+"""Which runs are the same thing with other seeds, what they are called, and what must be told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lica_jax.reporting.collect import Run
+
+UNSET = "unset"  # a setting that runs of another version have
+
+
+class Method(NamedTuple):
+    """What is compared: ``changed`` are the settings in which runs of an algorithm differ."""
+
+    algorithm: str
+    preset: str
+    changed: tuple[tuple[str, str], ...] = ()
+    test_double: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of a method on a task, which differ in their seed only.
+
+    Attributes:
+      label: of the method, unique in a report.
+    """
+
+    method: Method
+    label: str
+    task: str
+    runs: tuple[Run, ...]
+
+
+def make_groups(runs: Sequence[Run]) -> list[Group]:
+    """Runs by task and method, in the order in which they come."""
+    found: dict[tuple[str, Method], list[Run]] = {}
+    alike: dict[Any, list[Run]] = {}
+    for run in runs:
+        alike.setdefault((run.task, run.algorithm, run.preset, run.test_double), []).append(run)
+    for (task, algorithm, preset, double), same in alike.items():
+        differ = changed_settings(same)
+        for run in same:
+            changed = tuple((name, _text(run.settings, name)) for name in differ)
+            key = (task, Method(algorithm, preset, changed, double))
+            found.setdefault(key, []).append(run)
+    names = labels({method for _, method in found})
+    return [Group(method, names[method], task, tuple(g)) for (task, method), g in found.items()]
+
+
+def changed_settings(runs: Iterable[Run]) -> list[str]:
+    """The names of settings in which runs differ; those that some do not have count only where the
+    others differ."""
+    runs = list(runs)
+    known = dict.fromkeys(name for run in runs for name in run.settings)
+    return [
+        name
+        for name in known
+        if len({_text(run.settings, name) for run in runs if name in run.settings}) > 1
+    ]
+
+
+def _text(settings: dict[str, Any], name: str) -> str:
+    if name not in settings:
+        return UNSET
+    value = settings[name]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def labels(methods: Iterable[Method]) -> dict[Method, str]:
+    """A name for every method: its algorithm, the preset where there are several, its changes."""
+    methods = list(methods)
+    presets = {m.preset for m in methods}
+    short = _short_names({name for m in methods for name, _ in m.changed})
+    out = {}
+    for m in methods:
+        words = [m.algorithm, *([f"({m.preset})"] if len(presets) > 1 else [])]
+        words += [f"{short[name]}={value}" for name, value in m.changed]
+        out[m] = " ".join(words + (["[test double]"] if m.test_double else []))
+    return out
+
+
+def _short_names(names: set[str]) -> dict[str, str]:
+    """``entropy_coef`` for ``hp.entropy_coef`` where no other name ends so."""
+    last = Counter(name.rpartition(".")[2] for name in names)
+    return {n: n.rpartition(".")[2] if last[n.rpartition(".")[2]] == 1 else n for n in names}
+
+
+# --- what must be told ---------------------------------------------------------------------------
+
+
+def mixtures(groups: Sequence[Group]) -> list[str]:
+    """Everything in which runs of a figure differ beside what tells them apart."""
+    told = []
+    for task in dict.fromkeys(group.task for group in groups):
+        own = [group for group in groups if group.task == task]
+        for name in dict.fromkeys(k for g in own for r in g.runs for k in r.origin):
+            told += _mixed(f"Mixed on {task}: {name}", own, lambda run, k=name: run.origin.get(k))
+        told += _mixed(
+            f"Mixed on {task}: episodes per evaluation", own,
+            lambda run: f"{run.figures['greedy']['episodes'][-1]:.0f}",
+        )  # fmt: skip
+    presets = {g.method.preset: None for g in groups}
+    if len(presets) > 1:
+        told.append(f"Presets differ: {', '.join(presets)}. They are told apart by their names.")
+    doubles = [g.label for g in groups if g.method.test_double]
+    if doubles:
+        told.append(f"Not the real game but a test double: {', '.join(dict.fromkeys(doubles))}.")
+    return told + _together(groups)
+
+
+def _mixed(what: str, groups: Sequence[Group], value: Any) -> list[str]:
+    """A line that says which value whose runs have, where there are several."""
+    owners: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for run in group.runs:
+            if value(run) is not None:
+                owners.setdefault(value(run), {})[group.label] = None
+    if len(owners) < 2:
+        return []
+    parts = "; ".join(f"{text} ({', '.join(who)})" for text, who in owners.items())
+    return [f"{what} is {parts}."]
+
+
+def _together(groups: Sequence[Group]) -> list[str]:
+    """Seconds of runs that were trained side by side are those of all of them."""
+    widths: dict[int, dict[str, None]] = {}
+    for group in groups:
+        for run in group.runs:
+            widths.setdefault(run.together, {})[f"{group.label} on {group.task}"] = None
+    if set(widths) <= {1}:
+        return []
+    if len(widths) == 1:
+        return [
+            f"All runs were trained {min(widths)} at once: their seconds are those of all of them."
+        ]
+    parts = [
+        f"{'alone' if n == 1 else f'{n} at once'}: {', '.join(who)}"
+        for n, who in sorted(widths.items())
+    ]
+    return [
+        "Runs that were trained side by side share their seconds, which are those of all of them "
+        f"({'; '.join(parts)})."
+    ]

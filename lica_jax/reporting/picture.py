@@ -1,0 +1,197 @@
+"""A figure as panels: all of them on one sheet (PNG, PDF), each by itself for a page (SVG)."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+# Okabe and Ito's colours, safe for colour-blind people, and for the dark page lighter ones.
+COLOURS = {
+    "#0072b2": "#56a8e0", "#d55e00": "#ff8a3d", "#009e73": "#2cc79a", "#cc79a7": "#e39cc4",
+    "#e69f00": "#f2b63a", "#56b4e9": "#8fd0f7", "#7a5c00": "#c9a94a", "#666666": "#a8a8a8",
+}  # fmt: skip
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))
+MARKERS = "osD^vPX*"
+INK, FAINT, GRID = "#1b1f24", "#57606a", "#d8dee4"
+_VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
+    colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)
+}
+PANEL = (4.7, 3.1)  # inches
+_RC = {
+    "font.size": 9, "font.family": "sans-serif", "axes.titlesize": 9.5, "axes.labelsize": 9,
+    "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK,
+    "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.facecolor": "none", "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
+    "legend.frameon": False, "svg.fonttype": "none", "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn everywhere in a report."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
+    @classmethod
+    def number(cls, i: int) -> Style:
+        """The i-th style; after eight they come again."""
+        colours = list(COLOURS)
+        return cls(colours[i % 8], DASHES[i // 2 % 4], MARKERS[i % 8])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: ``draw`` gets its axes; ``height`` in inches."""
+
+    title: str
+    draw: Callable[[Any], None]
+    height: float = PANEL[1]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Panels that belong together.
+
+    Attributes:
+      name: of its files.
+      caption: what is drawn and of how many runs and episodes.
+      panels: in reading order.
+      legend: what a style stands for.
+      columns: of the sheet.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    legend: dict[str, Style] = field(default_factory=dict)
+    columns: int = 2
+
+    @cached_property
+    def figure(self) -> Any:
+        """All panels on one sheet, a ``matplotlib.figure.Figure``."""
+        columns = min(self.columns, len(self.panels))
+        rows = -(-len(self.panels) // columns)
+        tall = max(panel.height for panel in self.panels)
+        legend = 0.25 * (len(self.legend) // (2 * columns) + 1)
+        with _style():
+            figure = _new_figure((PANEL[0] * columns, tall * rows + legend + 0.3))
+            figure.set(facecolor="white", dpi=150, layout_engine="constrained")
+            figure.suptitle(self.title, fontsize=11)
+            axes = figure.subplots(rows, columns, squeeze=False).flat
+            for i, place in enumerate(axes):
+                if i < len(self.panels):
+                    _draw(self.panels[i], place)
+                else:
+                    place.set_visible(False)
+            if self.legend:
+                self._add_legend(figure, columns)
+        return figure
+
+    def _add_legend(self, figure: Any, columns: int) -> None:
+        from matplotlib.lines import Line2D
+
+        handles = [
+            Line2D([], [], color=s.colour, ls=s.dashes, lw=2, label=label)
+            for label, s in self.legend.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 * columns)
+
+    def file(self, kind: str) -> bytes:
+        """The sheet as "png" or "pdf"."""
+        data, dpi = io.BytesIO(), self.figure.dpi
+        with _style():
+            if kind == "pdf":  # without a date: equal runs give equal files
+                _canvas("pdf")(self.figure).print_pdf(data, metadata={"CreationDate": None})
+                self.figure.dpi = dpi
+            else:
+                _canvas("agg")(self.figure).print_png(data)
+        self.figure.set_layout_engine("none")  # it is laid out now, which takes time
+        return data.getvalue()
+
+    def svgs(self) -> list[str]:
+        """Every panel as an SVG whose colours are the page's variables (`page_colours`)."""
+        return [self._svg(panel, f"{self.name}-{i}") for i, panel in enumerate(self.panels)]
+
+    def _svg(self, panel: Panel, name: str) -> str:
+        data = io.StringIO()
+        with _style({"svg.hashsalt": name}):
+            figure = _new_figure((PANEL[0], panel.height))
+            axes = figure.subplots()
+            _draw(panel, axes)
+            figure.subplots_adjust(**_margins(axes, panel.height))
+            _canvas("svg")(figure).print_svg(data, metadata={"Date": None})
+        text = data.getvalue()
+        text = text[text.index("<svg") :]
+        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r"(\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
+        for plain, variable in _VARIABLES.items():
+            text = text.replace(plain, variable)
+        # Names must be unique on the page, and sizes are its own.
+        text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+        label = re.sub(r'[&<>"]', " ", f"{self.title}: {panel.title}")
+        return re.sub(
+            r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+            rf'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1" role="img" '
+            rf'aria-label="{label}">',
+            text, count=1,
+        )  # fmt: skip
+
+
+def page_colours(dark: bool) -> str:
+    """The CSS variables that pictures are drawn in."""
+    ink = ("#e6edf3", "#9aa4af", "#30363d") if dark else (INK, FAINT, GRID)
+    lines = [
+        f"--{name}:{value};" for name, value in zip(("ink", "faint", "grid"), ink, strict=True)
+    ]
+    chosen = COLOURS.values() if dark else COLOURS.keys()
+    return "".join(lines + [f"--c{i}:{value};" for i, value in enumerate(chosen)])
+
+
+def css_colour(style: Style) -> str:
+    """A style's colour as the page knows it."""
+    return _VARIABLES[style.colour]
+
+
+def _style(more: dict[str, Any] | None = None) -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context(_RC | (more or {}))
+
+
+def _new_figure(size: tuple[float, float]) -> Any:
+    # The object interface: no pyplot, so no display and no global state.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, facecolor="none")
+
+
+def _canvas(kind: str) -> Any:
+    """What writes a kind of file. Directly: ``savefig`` draws everything twice."""
+    module = importlib.import_module(f"matplotlib.backends.backend_{kind}")
+    return getattr(module, f"FigureCanvas{kind.capitalize() if kind != 'svg' else 'SVG'}")
+
+
+def _margins(axes: Any, height: float) -> dict[str, float]:
+    """Room around a single panel. Constrained layout would draw it several times to know."""
+    longest = max((len(label.get_text()) for label in axes.get_yticklabels()), default=0)
+    named = axes.yaxis.get_label().get_text() == ""
+    left = min(0.2 + 0.07 * longest, 0.5 * PANEL[0]) if named else 0.62
+    return {
+        "left": left / PANEL[0], "right": 1 - 0.12 / PANEL[0], "bottom": 0.48 / height,
+        "top": 1 - 0.28 / height,
+    }  # fmt: skip
+
+
+def _draw(panel: Panel, axes: Any) -> None:
+    axes.set_title(panel.title)
+    panel.draw(axes)

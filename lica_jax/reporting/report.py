@@ -1,0 +1,153 @@
+"""``report``: from folders of runs to figures, tables and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lica_jax.files import plain
+from lica_jax.reporting import html
+from lica_jax.reporting.collect import MODES, Run, collect
+from lica_jax.reporting.compare import compare, remarks
+from lica_jax.reporting.figures import SHOWN, draw_all
+from lica_jax.reporting.groups import Group, make_groups, mixtures
+from lica_jax.reporting.marl_eval import to_marl_eval
+from lica_jax.reporting.picture import Picture
+from lica_jax.reporting.table import Table
+from lica_jax.reporting.tables import make_tables
+from lica_jax.reporting.write import check_out, write
+from lica_jax.version import __version__
+
+
+@dataclass(frozen=True)
+class Report:
+    """What some runs show. In a notebook it shows itself.
+
+    Attributes:
+      title, summary: what it is of, in words.
+      notes: what a reader must know: omissions, mixtures, too few seeds.
+      runs: what was read.
+      tables: by name: "scores", "time_to_threshold", "tasks", "runs", and where there is something
+        to compare "probability_of_improvement" and "all_tasks". `Table.frame` gives a
+        ``pandas.DataFrame``, `Table.rows` dictionaries.
+      marl_eval: the same curves as the package marl-eval reads them.
+    """
+
+    title: str
+    summary: str
+    notes: list[str]
+    runs: list[Run] = field(repr=False)
+    tables: dict[str, Table] = field(repr=False)
+    marl_eval: dict[str, Any] = field(repr=False)
+    pictures: list[Picture] = field(repr=False)
+
+    @cached_property
+    def figures(self) -> dict[str, Any]:
+        """``matplotlib.figure.Figure`` by name."""
+        return {picture.name: picture.figure for picture in self.pictures}
+
+    def write(self, out: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Writes ``report.html``, figures, tables, ``marl_eval.json`` and ``report.json``.
+
+        Args:
+          out: a folder, made if there is none.
+          overwrite: an earlier report in it may be replaced.
+
+        Returns:
+          The files.
+
+        Raises:
+          UserError: there is something else, or it cannot be written.
+        """
+        out = Path(out)
+        check_out(out, overwrite)
+        files: dict[str, Any] = {"report.html": html.page(self.title, self._fragment(files=True))}
+        for picture in self.pictures:
+            files |= {
+                f"figures/{picture.name}.{kind}": picture.file(kind) for kind in ("png", "pdf")
+            }
+        for table in self.tables.values():
+            texts = {"csv": table.csv(), "md": table.markdown(), "tex": table.latex()}
+            files |= {f"tables/{table.name}.{kind}": text for kind, text in texts.items()}
+        files["marl_eval.json"] = self.marl_eval
+        about = {"lica_jax": __version__, "title": self.title, "notes": self.notes}
+        return write(
+            out, files, about | {"tables": {n: plain(t.plain) for n, t in self.tables.items()}}
+        )
+
+    def _fragment(self, files: bool) -> str:
+        return html.fragment(
+            self.title, self.summary, self.notes, self.tables, self.pictures, files
+        )
+
+    def _repr_html_(self) -> str:
+        return self._fragment(files=False)
+
+    def __str__(self) -> str:
+        notes = "".join(f"\n  - {note}" for note in self.notes)
+        return f"{self.title}\n{self.summary}{notes}\n\n{self.tables['scores']}"
+
+
+def report(
+    paths: str | Path | Sequence[str | Path], out: str | Path | None = None, *,
+    overwrite: bool = False,
+) -> Report:  # fmt: skip
+    """Puts runs side by side: curves, scores, profiles, improvement, efficiency, times.
+
+    Runs are grouped by algorithm, preset, the settings in which they differ, and task. Nothing is
+    trained or evaluated, and JAX is not imported.
+
+    Args:
+      paths: run directories, sweep directories, or folders with such at any depth, finished or not.
+      out: a folder to write everything to; nothing is written when None.
+      overwrite: an earlier report in ``out`` may be replaced.
+
+    Returns:
+      The report.
+
+    Raises:
+      UserError: no such folder, no run with evaluations, or ``out`` holds something else.
+    """
+    if out is not None:
+        check_out(Path(out), overwrite)
+    runs, told = collect([paths] if isinstance(paths, str | Path) else paths)
+    groups = make_groups(runs)
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    comparisons = [compare(task, groups, mode) for task in tasks for mode in MODES]
+    methods = list(dict.fromkeys(group.label for group in groups))
+    notes = told + mixtures(groups) + remarks(comparisons)
+    if len(methods) > SHOWN:
+        notes.append(f"Figures show the best {SHOWN} of {len(methods)} methods; tables show all.")
+    made = Report(
+        title=f"{_some(methods, 'methods')} on {_some(tasks, 'tasks')}",
+        summary=_summary(groups, methods, tasks), notes=notes, runs=runs,
+        tables={table.name: table for table in make_tables(comparisons, groups)},
+        marl_eval=to_marl_eval(groups), pictures=draw_all(comparisons),
+    )  # fmt: skip
+    if out is not None:
+        made.write(out, overwrite=overwrite)
+    return made
+
+
+def _some(names: Sequence[str], kind: str) -> str:
+    """A few names, or how many there are."""
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} {kind}"
+
+
+def _summary(groups: Sequence[Group], methods: Sequence[str], tasks: Sequence[str]) -> str:
+    runs = [run for group in groups for run in group.runs]
+    seeds = sorted({len(group.runs) for group in groups})
+    each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    steps = sum(run.steps[-1] for run in runs)
+
+    def counted(n: int, word: str) -> str:
+        return f"{n} {word}{'s' * (n != 1)}"
+
+    return (
+        f"{counted(len(runs), 'run')}: {counted(len(methods), 'method')}, "
+        f"{counted(len(tasks), 'task')}, {each} seed{'s' * (seeds[-1] != 1)} each, "
+        f"{steps:,.0f} env steps in all. Made with lica_jax {__version__}."
+    )

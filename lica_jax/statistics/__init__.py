@@ -1,0 +1,59 @@
+"""How sure one can be of what some runs show: estimates, intervals, profiles, comparisons.
+
+Runs are the last axis of every array of scores. A *stratum* holds the runs of one task; several
+tasks are a sequence of strata, whose scores should be on one scale (`normalise`). Everything random
+is drawn from a seed, and the order in which runs come changes nothing.
+
+Sources: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+NeurIPS 2021 (IQM, optimality gap, stratified bootstrap, profiles, probability of improvement,
+sample efficiency); Gorsane et al., "Towards a Standardised Performance Evaluation Protocol for
+Cooperative MARL", NeurIPS 2022 (the same for teams, absolute metric, min-max normalisation).
+"""
+
+from lica_jax.statistics.comparisons import (
+    improvement_interval,
+    performance_profile,
+    probability_of_improvement,
+)
+from lica_jax.statistics.curves import (
+    Reached,
+    area,
+    common_grid,
+    sample_efficiency,
+    time_to_threshold,
+)
+from lica_jax.statistics.estimates import (
+    CONFIDENCE,
+    LEAST_RUNS,
+    REPS,
+    Estimate,
+    interval,
+    iqm,
+    mean,
+    median,
+    normalise,
+    optimality_gap,
+    stratified_bootstrap,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "LEAST_RUNS",
+    "REPS",
+    "Estimate",
+    "Reached",
+    "area",
+    "common_grid",
+    "improvement_interval",
+    "interval",
+    "iqm",
+    "mean",
+    "median",
+    "normalise",
+    "optimality_gap",
+    "performance_profile",
+    "probability_of_improvement",
+    "sample_efficiency",
+    "stratified_bootstrap",
+    "time_to_threshold",
+]

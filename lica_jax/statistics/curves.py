@@ -1,0 +1,114 @@
+"""Learning curves: a common grid, their area, and the first time at a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from lica_jax.statistics.estimates import Estimate, Statistic, interval, iqm
+
+MOST_POINTS = 200  # of a common grid
+
+
+def common_grid(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]], points: int | None = None, *,
+    stop: float | None = None, how: Literal["linear", "last"] = "linear",
+) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, "G N"]]:  # fmt: skip
+    """Curves of different places and lengths on one grid.
+
+    Args:
+      curves: ``(x, y)`` of every run, ``[E_n]`` each, x in order.
+      points: of an even grid; by default the grid is every place that some curve has, of more than
+        `MOST_POINTS` every so many.
+      stop: where the grid ends; by default where the first curve does. It begins where the last one
+        begins.
+      how: between two points of a curve "linear"ly, or the "last" one's value.
+
+    Returns:
+      The grid, and every curve's values on it; NaN behind a curve's end.
+    """
+    start = max(x[0] for x, _ in curves)
+    stop = min(x[-1] for x, _ in curves) if stop is None else stop
+    if stop <= start:
+        grid = np.array([float(stop)])
+    elif points is not None:
+        grid = np.linspace(start, stop, points)
+    else:
+        grid = _every(np.concatenate([x for x, _ in curves]), start, stop)
+    return grid, np.stack([_on_grid(grid, x, y, how) for x, y in curves], axis=-1)
+
+
+def _every(places: np.ndarray, start: float, stop: float) -> Float[np.ndarray, " G"]:
+    inside = places[(places > start) & (places < stop)]
+    grid = np.unique([start, *inside, stop]).astype(float)
+    if len(grid) <= MOST_POINTS:
+        return grid
+    return grid[np.linspace(0, len(grid) - 1, MOST_POINTS).round().astype(int)]
+
+
+def _on_grid(grid: np.ndarray, x: np.ndarray, y: np.ndarray, how: str) -> np.ndarray:
+    if how == "linear":
+        return np.interp(grid, x, y, left=np.nan, right=np.nan)
+    if how != "last":
+        raise ValueError(f'how must be "linear" or "last", got {how!r}')
+    place = np.searchsorted(x, grid, side="right") - 1
+    values = np.asarray(y, float)[np.maximum(place, 0)]
+    return np.where((place >= 0) & (grid <= x[-1]), values, np.nan)
+
+
+def area(grid: Float[np.ndarray, " G"], scores: Float[np.ndarray, "G N"]) -> np.ndarray:
+    """Every run's score averaged over a grid (trapezoids), ``[N]``."""
+    if len(grid) < 2:
+        return np.asarray(scores, float)[-1]
+    return np.trapezoid(scores, grid, axis=0) / (grid[-1] - grid[0])
+
+
+def sample_efficiency(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]], statistic: Statistic = iqm, **options: Any
+) -> Estimate:
+    """The score averaged over training: high for who learns early.
+
+    Args:
+      curves: ``(grid [G], scores [G, N_m])`` of every task m.
+      statistic: over the pooled runs.
+      options: as of `interval`.
+    """
+    return interval([area(grid, scores) for grid, scores in curves], statistic, **options)
+
+
+class Reached(NamedTuple):
+    """When runs came to a threshold, in units of what they were followed along.
+
+    Attributes:
+      times: of every run ``[N]``; infinite where it did not within ``ends``.
+      ends: how far every run was followed ``[N]``.
+    """
+
+    times: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many runs came there."""
+        return int(np.isfinite(self.times).sum())
+
+    @property
+    def median(self) -> float:
+        """The median time, infinite where half of the runs or more did not come there: later than
+        anything seen, whenever it would have been."""
+        ordered = np.sort(self.times)
+        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        return float(high if np.isinf(high) else (low + high) / 2)
+
+
+def time_to_threshold(curves: Sequence[tuple[np.ndarray, np.ndarray]], threshold: float) -> Reached:
+    """The first place at which every run's score is at least ``threshold``, uninterpolated.
+
+    Args:
+      curves: ``(x, y)`` of every run, ``[E_n]`` each; x env steps or seconds, in order.
+    """
+    times = [x[np.argmax(y >= threshold)] if np.any(y >= threshold) else np.inf for x, y in curves]
+    return Reached(np.array(times, float), np.array([x[-1] for x, _ in curves], float))

@@ -1,0 +1,227 @@
+"""Which runs a report is of, what they are called, and what is told of them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from lica_jax.errors import UserError
+from lica_jax.reporting.collect import collect
+from lica_jax.reporting.compare import compare, remarks
+from lica_jax.reporting.groups import make_groups, mixtures
+from tests.report.synthetic import rise, write_run
+
+
+def flat(score):
+    return lambda steps: score
+
+
+def labels(runs):
+    return sorted({group.label for group in make_groups(runs)})
+
+
+def test_runs_are_found_in_runs_sweeps_and_folders_of_them(tmp_path):
+    write_run(tmp_path / "a" / "one", flat(0.5))
+    for i in range(2):
+        write_run(tmp_path / "sweep" / "runs" / f"000{i}", flat(0.5), seed=i, algorithm="vdn")
+    (tmp_path / "sweep" / "waves" / "000").mkdir(parents=True)
+    (tmp_path / "sweep" / "results.csv").write_text("run,seed\n")
+    runs, told = collect([tmp_path])
+    assert [run.algorithm for run in runs] == ["lica", "vdn", "vdn"] and not told
+    assert len(collect([tmp_path / "sweep", tmp_path / "sweep" / "runs" / "0001"])[0]) == 2  # once
+    (run,), _ = collect([tmp_path / "a" / "one"])
+    assert run.seed == 0 and run.ended and run.status == "finished"
+    np.testing.assert_array_equal(run.steps, np.arange(0, 100_001, 10_000))
+    assert run.last["sampled"]["win_rate"] == pytest.approx(0.45)
+
+
+def test_seeds_of_one_directory_are_runs_of_their_own(tmp_path):
+    path = write_run(tmp_path / "both", rise(1, 1e4))
+    rows = [json.loads(line) for line in (path / "eval.jsonl").read_text().splitlines()]
+    both = [r for row in rows for r in (row, row | {"seed": 7, "eval/win_rate": 0.25})]
+    (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in both))
+    result = json.loads((path / "result.json").read_text())
+    other = {mode: {"win_rate": 0.25, "episodes": 64} for mode in ("greedy", "sampled")}
+    result |= {"seeds": [0, 7], "env_steps": [100_000] * 2, "failed_at_update": [None, None]}
+    result["final"].append(other)
+    (path / "result.json").write_text(json.dumps(result))
+    runs, told = collect([path])
+    assert [run.seed for run in runs] == [0, 7] and not told
+    assert runs[1].last == other and runs[1].figures["greedy"]["win_rate"][-1] == 0.25
+    assert runs[1].best == {}  # the result says nothing of it
+    assert mixtures(make_groups(runs)) == [
+        "All runs were trained 2 at once: their seconds are those of all of them."
+    ]
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path: None, "is not there"),
+        (lambda path: path.write_text(""), "is a file"),
+        (lambda path: path.mkdir(), "holds no run"),
+        (lambda path: (path / "photos").mkdir(parents=True), "holds no run"),
+        (lambda path: _config_only(path, "{}"), "no configuration of lica_jax"),
+        (lambda path: _config_only(path, "[1"), "is damaged"),
+        (lambda path: _without_evaluations(path), "has no evaluations"),
+        (lambda path: _with_rows(path, "nonsense\n[1]\n{}\n"), "no sound row"),
+        (lambda path: _with_rows(path, '{"update": 1, "seed": 0}\n'), "no sound row"),
+    ],
+)
+def test_what_holds_nothing_to_report_is_refused(tmp_path, make, message):
+    make(tmp_path / "x")
+    with pytest.raises(UserError, match=message):
+        collect([tmp_path / "x"])
+
+
+def _config_only(path, text):
+    path.mkdir()
+    (path / "config.json").write_text(text)
+
+
+def _without_evaluations(path):
+    (write_run(path, flat(0.5)) / "eval.jsonl").unlink()
+
+
+def _with_rows(path, text):
+    (write_run(path, flat(0.5)) / "eval.jsonl").write_text(text)
+
+
+def test_beside_sound_runs_damaged_ones_are_left_out_and_told(tmp_path):
+    write_run(tmp_path / "good", flat(0.5))
+    _without_evaluations(tmp_path / "empty")
+    _config_only(tmp_path / "other", '{"model": "of somebody else"}')
+    hurt = write_run(tmp_path / "hurt", flat(0.5), seed=1)
+    text = (hurt / "eval.jsonl").read_text().splitlines()
+    text[3:5] = [text[3][:20], text[4].replace('"env_steps": 40000', '"env_steps": null')]
+    (hurt / "eval.jsonl").write_text("\n".join([*text, '{"seed": 1, "upd']))  # cut short by a kill
+    (hurt / "result.json").write_text("{")
+    runs, told = collect([tmp_path])
+    assert [run.seed for run in runs] == [0, 1] and len(runs[1].steps) == 9
+    told = "\n".join(told)
+    for words in (
+        "empty has no evaluations", "other/config.json is no configuration", "2 damaged row(s)",
+        "result.json is damaged", "seed 1: still going or killed",
+    ):  # fmt: skip
+        assert words in told
+    assert len(told.splitlines()) == 5
+
+
+def test_a_seed_counts_once_for_the_same_settings(tmp_path):
+    write_run(tmp_path / "a", flat(0.1), upto=50_000)
+    write_run(tmp_path / "b", flat(0.5))
+    shutil.copytree(tmp_path / "b", tmp_path / "c")
+    write_run(tmp_path / "d", flat(0.5), hp={"entropy_coef": 0.1})  # another setting
+    runs, told = collect([tmp_path])
+    assert [run.path.name for run in runs] == ["b", "d"]
+    assert sum("same seed and settings" in line for line in told) == 2
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def test_methods_are_named_by_what_differs(tmp_path):
+    write_run(tmp_path / "a", flat(0.5), hp={"lr": 1e-3})
+    assert labels(collect([tmp_path])[0]) == ["lica"]
+    write_run(tmp_path / "b", flat(0.5), hp={"lr": 5e-4})
+    write_run(tmp_path / "c", flat(0.5), hp={"lr": 5e-4}, seed=1, total=200_000)  # only longer
+    write_run(tmp_path / "d", flat(0.5), algorithm="vdn", hp={"lr": 7.0})
+    assert labels(collect([tmp_path])[0]) == ["lica lr=0.0005", "lica lr=0.001", "vdn"]
+    write_run(tmp_path / "e", flat(0.5), preset="paper", double=True)
+    assert "lica (paper) [test double]" in labels(collect([tmp_path])[0])
+
+
+def test_settings_of_newer_versions_tell_no_runs_apart_unless_they_differ(tmp_path):
+    write_run(tmp_path / "old", flat(0.5))
+    write_run(tmp_path / "new", flat(0.5), hp={"trick": 1}, seed=1)
+    assert labels(collect([tmp_path])[0]) == ["lica"]
+    write_run(tmp_path / "newer", flat(0.5), hp={"trick": 2}, seed=2)
+    assert labels(collect([tmp_path])[0]) == ["lica trick=1", "lica trick=2", "lica trick=unset"]
+
+
+def test_mixtures_are_told(tmp_path):
+    write_run(tmp_path / "a", flat(0.5))
+    assert mixtures(make_groups(collect([tmp_path])[0])) == []
+    write_run(tmp_path / "b", flat(0.5), algorithm="vdn", version="2.0", scale=1.0, preset="paper")
+    write_run(tmp_path / "c", flat(0.5), algorithm="iql", double=True)
+    told = "\n".join(mixtures(make_groups(collect([tmp_path])[0])))
+    assert "lica_jax is 1.0 (lica (fast), iql (fast) [test double]); 2.0 (vdn (paper))" in told
+    assert "reward scale is 10.0" in told and "1.0 (vdn (paper))" in told
+    assert "Presets differ: fast, paper" in told and "test double: iql" in told
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def comparison(path, mode="greedy"):
+    groups = make_groups(collect([path])[0])
+    return compare(groups[0].task, groups, mode)
+
+
+def test_scores_are_those_of_fresh_episodes_after_equal_budgets(tmp_path):
+    for seed in range(4):
+        write_run(tmp_path / f"{seed}", flat(0.5 + 0.1 * seed), seed=seed)
+    c = comparison(tmp_path, "sampled")
+    (entry,) = c.entries
+    assert c.fresh and c.metric == "win_rate" and c.range == (0, 1) and c.random == 0.05
+    np.testing.assert_allclose(sorted(entry.scores), [0.45, 0.54, 0.63, 0.72])
+    assert entry.episodes == (64, 64) and entry.at == 100_000
+    np.testing.assert_allclose(entry.areas, entry.scores)  # flat curves
+
+
+def test_unequal_runs_are_compared_where_all_have_come(tmp_path):
+    line = lambda steps: steps / 1e6  # noqa: E731
+    write_run(tmp_path / "a0", line, offset=7)
+    write_run(tmp_path / "a1", line, seed=1, upto=60_000)
+    write_run(tmp_path / "b0", line, algorithm="vdn", total=300_000, upto=80_000)
+    c = comparison(tmp_path)
+    assert not c.fresh and c.horizon == 60_000
+    for entry in c.entries:
+        np.testing.assert_allclose(entry.scores, 0.06, atol=1e-9)
+        np.testing.assert_allclose(entry.areas, 0.03, atol=1e-9)
+        assert np.isnan(entry.steps.estimate.low).all()  # two seeds, and one
+    told = remarks([c])
+    assert any("1 seed only: vdn" in line for line in told)
+    assert any("2 seeds only: lica" in line for line in told)
+
+
+def test_what_has_hardly_begun_is_drawn_and_not_counted(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / f"{seed}", flat(0.5), seed=seed)
+    write_run(tmp_path / "3", flat(0.9), seed=3, upto=40_000, finished=False)
+    write_run(tmp_path / "4", flat(0.9), seed=0, algorithm="vdn", upto=30_000)
+    c = comparison(tmp_path)
+    vdn, lica = c.entries  # the best first
+    assert len(lica.runs) == 3 and len(lica.steps.runs) == 4 and c.horizon == 100_000
+    assert not vdn.compared and vdn.areas is None and vdn.at == 30_000
+    told = "\n".join(remarks([c]))
+    assert "lica on smax/3m: seed 3 not half as far" in told
+    assert "vdn on smax/3m ends at 30,000 env steps" in told and "not compared" in told
+
+
+def test_a_run_that_failed_counts_on_as_it_was(tmp_path):
+    """Leaving it out would flatter the method."""
+    for seed in range(3):
+        write_run(tmp_path / f"{seed}", flat(0.9), seed=seed)
+    write_run(tmp_path / "3", flat(0.1), seed=3, upto=20_000, failed=5)
+    runs, told = collect([tmp_path])
+    assert any("failed at update 5" in line for line in told)
+    groups = make_groups(runs)
+    (entry,) = compare("smax/3m", groups, "greedy").entries
+    np.testing.assert_allclose(sorted(entry.scores), [0.1, 0.9, 0.9, 0.9])
+    assert entry.steps.grid[-1] == 100_000
+    assert entry.reached[0.5, "steps"].count == 3
+
+
+def test_returns_are_normalised_by_what_was_seen(tmp_path):
+    for seed in range(3):
+        line = lambda steps, seed=seed: -10 + (seed + 1) * steps / 1e4  # noqa: E731
+        write_run(tmp_path / f"{seed}", line, seed=seed, wins=False)
+    c = comparison(tmp_path)
+    low = -10.0  # at the start, greedy; the highest is the third seed's end
+    assert c.metric == "return_mean" and c.range == (low, 20.0)
+    np.testing.assert_allclose(c.normalised(np.array([-10, 5, 20])), [0, 0.5, 1])
+    reached = c.entries[0].reached[0.8, "steps"]  # a return of 14
+    assert reached.count == 1 and reached.median == np.inf
+    np.testing.assert_allclose(np.sort(reached.times)[0], 80_000)

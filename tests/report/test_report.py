@@ -1,0 +1,250 @@
+"""Reports: figures, tables, page and files of made-up runs, without JAX."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import lica_jax
+from lica_jax import reporting
+from lica_jax.cli.main import main
+from lica_jax.errors import UserError
+from lica_jax.reporting import figures, html
+from lica_jax.reporting.table import Column, Table, seconds_text, steps_text
+from lica_jax.statistics import Estimate
+from tests.report.synthetic import rise, write_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two methods on a task with wins and on one with returns, three seeds each."""
+    root = tmp_path_factory.mktemp("runs")
+    tops = {("lica", "smax/3m"): 0.9, ("vdn", "smax/3m"): 0.6, ("lica", "mpe/spread"): 0.8}
+    tops |= {("vdn", "mpe/spread"): 0.7}
+    for i, ((algorithm, task), top) in enumerate(tops.items()):
+        for seed in range(3):
+            write_run(
+                root / f"{i}{seed}", rise(top, 1e4, 0.03, 10 * i + seed), algorithm=algorithm,
+                task=task, seed=seed, wins=task.startswith("smax"), offset=13 * seed,
+            )  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory):
+    """The report, and where it was written by the command line."""
+    out = tmp_path_factory.mktemp("report") / "out"
+    assert main(["report", str(folder), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    return (made / "report.html").read_text()
+
+
+PICTURES = (
+    "learning_curves_smax-3m", "learning_curves_mpe-spread", "final_scores",
+    "performance_profiles", "probability_of_improvement", "sample_efficiency", "all_tasks",
+    "time_to_threshold_greedy", "time_to_threshold_sampled",
+)  # fmt: skip
+
+
+def test_all_figures_and_tables_are_there(made):
+    for name in PICTURES:
+        assert (made / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (made / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    manifest = json.loads((made / "report.json").read_text())
+    written = {p.relative_to(made).as_posix() for p in made.rglob("*") if p.is_file()}
+    assert written == {*manifest["files"], "report.json"}
+    tables = {"scores", "all_tasks", "time_to_threshold", "probability_of_improvement", "tasks"}
+    assert set(manifest["tables"]) == tables | {"runs"}
+    for name in manifest["tables"]:
+        rows = list(csv.DictReader((made / f"tables/{name}.csv").open()))
+        assert len(rows) == len(manifest["tables"][name]) > 0
+        assert (made / f"tables/{name}.md").read_text().count("\n") == len(rows) + 2
+        assert (made / f"tables/{name}.tex").read_text().count(r"\\") == len(rows) + 1
+
+
+def test_scores_are_the_interquartile_means_with_their_seeds(made):
+    rows = list(csv.DictReader((made / "tables/scores.csv").open()))
+    assert len(rows) == 4
+    for row in rows:
+        assert row["seeds"] == "3" and row["episodes"] == "64" and row["fresh"] == "True"
+        low, value, high = (float(row[k]) for k in ("greedy_low", "greedy", "greedy_high"))
+        assert low <= value <= high and float(row["sampled"]) < value
+    by = {(row["task"], row["method"]): float(row["greedy"]) for row in rows}
+    assert by["smax/3m", "lica"] > by["smax/3m", "vdn"] + 0.1
+
+
+def test_what_is_over_all_tasks(made):
+    rows = json.loads((made / "report.json").read_text())["tables"]
+    for row in rows["all_tasks"]:
+        assert row["tasks"] == 2 and row["runs"] == 6
+        assert row["iqm_low"] <= row["iqm"] <= row["iqm_high"]
+        assert row["optimality_gap"] == pytest.approx(1 - row["mean"])  # no score is beyond 1
+    (pair,) = [row for row in rows["probability_of_improvement"] if row["mode"] == "greedy"]
+    assert (pair["x"], pair["y"], pair["tasks"], pair["runs"]) == ("lica", "vdn", 2, 12)
+    assert pair["probability"] > 0.8
+    ranges = {row["task"]: (row["low"], row["high"]) for row in rows["tasks"]}
+    assert (
+        ranges["smax/3m"] == (0, 1) and 0 <= ranges["mpe/spread"][0] < ranges["mpe/spread"][1] < 1
+    )
+
+
+def test_the_page_needs_nothing_from_elsewhere(page):
+    assert len(page.encode()) < 3_000_000
+    assert "<script" not in page and "@import" not in page
+    sources = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert not [s for s in sources if re.match(r"(https?:)?//", s)]
+    assert "prefers-color-scheme:dark" in page and 'name="viewport"' in page
+
+
+def test_links_and_names_of_the_page_hold(page, made):
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    inside = re.findall(r'(?:href="#|url\(#)([^")]+)', page)
+    assert set(inside) <= set(names)
+    for link in re.findall(r'<a href="([^"#]+)"', page):
+        assert (made / link).is_file(), link
+
+
+def test_panels_are_svg_in_the_colours_of_the_page(page):
+    svgs = re.findall(r"<svg [^>]*role=\"img\".*?</svg>", page, re.DOTALL)
+    assert len(svgs) == 4 * 2 + 2 + 6 + 6 + 2 + 2 + 4 + 4
+    for svg in svgs:
+        assert ElementTree.fromstring(svg).attrib["aria-label"]
+    assert "var(--c0)" in svgs[0] and not re.search(r"#0072b2", svgs[0], re.IGNORECASE)
+
+
+def test_marl_eval_has_every_step_and_the_absolute_metric(made):
+    data = json.loads((made / "marl_eval.json").read_text())
+    assert set(data) == {"smax", "mpe"} and set(data["smax"]["3m"]) == {"lica", "vdn"}
+    run = data["smax"]["3m"]["lica"]["run_1"]
+    assert run["step_2"]["step_count"] == 20_013 and set(data["mpe"]["spread"]["vdn"]) == {
+        "run_0", "run_1", "run_2",
+    }  # fmt: skip
+    assert set(run["step_2"]) == {
+        "step_count", "elapsed_time", "win_rate", "return", "sampled_win_rate", "sampled_return",
+    }  # fmt: skip
+    assert len(run) == 12 and run["absolute_metrics"]["return"] == [
+        20 * run["absolute_metrics"]["win_rate"][0]
+    ]
+    assert set(data["mpe"]["spread"]["lica"]["run_0"]["step_0"]) == {
+        "step_count", "elapsed_time", "return", "sampled_return",
+    }  # fmt: skip
+
+
+def test_a_written_report_is_replaced_on_request_only(made, folder, tmp_path, capsys):
+    before = (made / "report.html").read_bytes()
+    one = write_run(tmp_path / "one", rise(0.5, 1e4))
+    assert main(["report", str(one), "--out", str(made)]) == 2
+    assert "already holds a report" in capsys.readouterr().err
+    assert (made / "report.html").read_bytes() == before
+    copy = tmp_path / "copy"
+    reporting.report(one, copy)
+    (copy / "mine.txt").write_text("keep")
+    again = reporting.report([one, folder / "10"], copy, overwrite=True)  # another task's figures
+    assert (copy / "figures/final_scores.png").exists()
+    reporting.report(one, copy, overwrite=True)
+    assert not (copy / "figures/final_scores.png").exists()  # not of this report any more
+    assert (copy / "mine.txt").read_text() == "keep" and len(again.runs) == 2
+
+
+@pytest.mark.parametrize("flag", [[], ["--overwrite"]])
+def test_other_peoples_folders_are_left_alone(folder, tmp_path, capsys, flag):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert main(["report", str(folder), "--out", str(tmp_path), *flag]) == 2
+    assert "holds no report" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    assert main(["report", str(folder), "--out", str(tmp_path / "thesis.tex"), *flag]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_nothing_is_written_where_there_is_nothing_to_report(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["report", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "holds no run" in error
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_one_run_is_a_report_of_points(tmp_path):
+    report = reporting.report(write_run(tmp_path / "one", rise(0.9, 1e4), upto=70_000))
+    assert [picture.name for picture in report.pictures] == ["learning_curves_smax-3m"]
+    assert "Every seed by itself" in report.pictures[0].caption
+    assert any("1 seed only" in note for note in report.notes)
+    assert any("interrupted, 70,000 of 100,000" in note for note in report.notes)
+    (row,) = report.tables["scores"].rows
+    assert row["seeds"] == 1 and np.isnan(row["greedy"].low) and row["best_greedy"] is None
+    lines = report.figures["learning_curves_smax-3m"].axes[0].lines
+    np.testing.assert_allclose(lines[0].get_xdata(), np.arange(8) * 10)  # thousands of env steps
+
+
+def test_a_report_shows_itself_in_a_notebook(folder):
+    report = lica_jax.report([folder / "00", folder / "01", folder / "02"])
+    fragment = report._repr_html_()
+    assert fragment.startswith('<div class="lica-report">') and "<html" not in fragment
+    assert not re.findall(r'<a href="([^"#]+)"', fragment)  # nothing lies beside it
+    frame = report.tables["scores"].frame()
+    assert frame.loc[0, "greedy_low"] <= frame.loc[0, "greedy"]
+    assert "lica on smax/3m" in str(report) and "Report(title=" in repr(report)
+
+
+def test_more_methods_than_can_be_told_apart(tmp_path):
+    for i in range(10):
+        write_run(tmp_path / f"{i}", rise(0.5 + 0.05 * i, 1e4), hp={"entropy_coef": i / 100})
+    report = reporting.report(tmp_path)
+    assert len(report.tables["scores"].rows) == 10
+    assert any("best 8 of 10 methods" in note for note in report.notes)
+    assert next(iter(report.pictures[0].legend)) == "lica entropy_coef=0.09"
+    assert len(report.pictures[0].legend) == figures.SHOWN
+
+
+def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch):
+    monkeypatch.setattr(html, "MOST_BYTES", 100_000)
+    report = reporting.report(folder)
+    fragment = report._repr_html_()
+    assert fragment.count("This page is full") >= 5 and len(fragment) < 400_000
+
+
+def test_tables_escape_what_their_formats_would_read():
+    columns = [Column("a", "a_b"), Column("n", "n")]
+    rows = [{"a": "x|y & 5 % <b>", "n": 1234}, {"a": Estimate(0.5, np.nan, np.nan, 1), "n": None}]
+    table = Table("t", "T", "about", columns, rows[:1])
+    assert table.markdown().splitlines()[2] == "| x/y & 5 % <b> | 1,234 |"
+    assert r"a\_b & n \\" in table.latex()
+    assert r"x|y \& 5 \% \textless{}b\textgreater{} & 1,234 \\" in table.latex()
+    assert "x|y &amp; 5 % &lt;b&gt;" in table.html()
+    plain = Table("t", "T", "about", columns, rows).plain
+    assert plain[1] == {"a": 0.5, "a_low": None, "a_high": None, "n": None}
+    assert [steps_text(x) for x in (2e6, 1_950_000, 40_000, 800)] == [
+        "2 M",
+        "1.95 M",
+        "40 k",
+        "800",
+    ]
+    assert [seconds_text(x) for x in (7560, 2040, 17)] == ["2.1 h", "34 min", "17 s"]
+
+
+def test_reporting_needs_no_jax(folder):
+    code = (
+        "import sys; from lica_jax.cli.main import main;"
+        f"code = main(['report', {str(folder / '00')!r}, '--out', sys.argv[1]]);"
+        "print(code, sorted({'jax', 'flax', 'pandas', 'orbax'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder.parent / "no-jax")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip().splitlines()[-1] == "0 []"
+
+
+def test_bad_paths_are_one_message(tmp_path):
+    with pytest.raises(UserError, match="is not there; name folders"):
+        reporting.report(tmp_path / "nothing")
