@@ -66,7 +66,7 @@ class Checkpointer:
         """
         if step in self._manager.all_steps() and step not in self._damaged:
             return
-        data = keys_to_data(arrays)
+        data = _of_this_process(keys_to_data(arrays))
         host = {**host, "format": FORMAT, "prng": prng_name(), "digests": digests(data)}
         with self._writing():
             for bad in self._damaged:
@@ -141,7 +141,7 @@ class Checkpointer:
                 f"{where} was written with JAX's random numbers of kind {prng!r}, and this process "
                 f"draws {prng_name()!r}: set JAX_DEFAULT_PRNG_IMPL={prng} to go on"
             )
-        raw = jax.eval_shape(keys_to_data, like)
+        raw = _of_this_process(jax.eval_shape(keys_to_data, like))
         arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(raw))
         leaves = jax.tree_util.tree_leaves_with_path(arrays)
         for (path, got), want in zip(leaves, jax.tree.leaves(raw), strict=True):
@@ -175,6 +175,19 @@ class Checkpointer:
 
 class Damaged(UserError):
     """A checkpoint that cannot be read, or is not what was written."""
+
+
+def _of_this_process(tree: PyTree) -> PyTree:
+    """Arrays, or their shapes, as orbax takes them where there are several processes: it would
+    have arrays on devices belong to all of them."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(
+        lambda x: (
+            np.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else jax.device_get(x)
+        ),
+        tree,
+    )
 
 
 def digests(tree: PyTree) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lica_jax.config import is_settings_file
 from lica_jax.config.presets import deep_update
-from lica_jax.errors import UserError
+from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import put, write_json
 from lica_jax.runs import directory
 from lica_jax.runs.compilation_cache import use_compilation_cache
@@ -173,6 +173,9 @@ class Driver:
             stopped = error.number
         except KeyboardInterrupt:
             stopped = int(signal.SIGINT)
+        except TrainingFailed as error:
+            what = str(error).partition("\ncontinue with:")[0]  # which is about the wave
+            raise TrainingFailed(f"{what}\n{self._how_to_go_on()}") from error
         finally:
             directory.unlock(lock)
         return self._result(stopped)
@@ -335,11 +338,11 @@ class Driver:
             seconds = duration(time.monotonic() - self._began)
             self.say(f"{len(rows)} runs, {seconds}; {best_text(summary['best'], self.objective)}")
         else:
-            self.say(
-                f"stopped by {signal.Signals(stopped).name}; continue with: lica-jax sweep "
-                f"--resume --sweep-dir {path}"
-            )
+            self.say(f"stopped by {signal.Signals(stopped).name}; {self._how_to_go_on()}")
         return result
+
+    def _how_to_go_on(self) -> str:
+        return f"continue with: lica-jax sweep --resume --sweep-dir {self.work.folder.path}"
 
 
 def _grow(ask: SweepConfig, folder: Folder, progress: Progress) -> None:

@@ -1,0 +1,64 @@
+"""Runs side by side on one GPU: seconds per run of smax/2s3z against the width of a wave.
+
+    python benchmarks/sweep_gpu.py [--widths 1 8 64 512] [--algorithm lica] [--steps 10000000]
+
+The figure to hold it against: 512 IPPO runs of 2s3z in JaxMARL, 10 M env steps each, took 1,950 s on
+an A100, 3.8 s a run. Prints a JSON line for every width; needs a GPU, and says so where there is
+none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+JAXMARL = 3.8  # seconds a run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[1, 4, 16, 64, 128, 256, 512])
+    parser.add_argument("--algorithm", default="lica")
+    parser.add_argument(
+        "--steps", type=int, default=10_000_000, help="of the runs that are told of"
+    )
+    parser.add_argument("--timed", type=int, default=2_000_000, help="env steps of one timing")
+    args = parser.parse_args()
+
+    import jax
+
+    if jax.default_backend() == "cpu":
+        print("no accelerator: benchmarks/sweep.py measures a CPU", file=sys.stderr)
+        return 2
+    from sweep import base_plan, compare
+
+    from lica_jax.training.memory import available_bytes
+
+    for width in args.widths:
+        plan = base_plan(args.algorithm, "smax/2s3z", width, {})
+        need, free = sum(plan.engine.needs.values()), available_bytes()
+        if free is not None and need > 0.9 * free:
+            print(json.dumps({"width": width, "left_out": f"needs {need / 2**30:.1f} GiB"}))
+            break
+        (row,) = compare({f"width {width}": plan}, args.timed)
+        seconds = args.steps / row["env_steps_per_second"]
+        print(
+            json.dumps(
+                {
+                    "device": jax.devices()[0].device_kind, "algorithm": args.algorithm,
+                    "width": width, "env_steps_per_second": row["env_steps_per_second"],
+                    "seconds_per_run": round(seconds, 2), "jaxmarl_seconds_per_run": JAXMARL,
+                    "gib": round(need / 2**30, 2),
+                }
+            ),
+            flush=True,
+        )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
