@@ -2,8 +2,8 @@
 
     python benchmarks/sweep_gpu.py [--widths 1 8 64 512] [--algorithm lica] [--steps 10000000]
 
-The figure to hold it against: 512 IPPO runs of 2s3z in JaxMARL, 10 M env steps each, took 1,950 s on
-an A100, 3.8 s a run. Prints a JSON line for every width; needs a GPU, and says so where there is
+The figure to hold it against: 512 IPPO runs of 2s3z in JaxMARL, 10 M env steps each, took 1,950 s
+on an A100, 3.8 s a run. Prints a JSON line for every width; needs a GPU, and says so where there is
 none.
 """
 
@@ -23,9 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 4, 16, 64, 128, 256, 512])
     parser.add_argument("--algorithm", default="lica")
-    parser.add_argument(
-        "--steps", type=int, default=10_000_000, help="of the runs that are told of"
-    )
+    parser.add_argument("--steps", type=int, default=10_000_000, help="of a whole run")
     parser.add_argument("--timed", type=int, default=2_000_000, help="env steps of one timing")
     args = parser.parse_args()
 
