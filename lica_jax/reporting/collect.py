@@ -21,6 +21,9 @@ FIGURES = ("win_rate", "return_mean", "episodes")
 # What may differ between two runs of the same settings: how long, and how often looked at.
 UNCOUNTED = ("algorithm", "task", "preset", "seeds", "total_steps", "log_interval", "plugins")
 UNCOUNTED_GROUPS = ("eval.", "checkpoint.")
+FINISHED = "finished"
+CARRIED = ", their scores count on as they were"
+MOST_NAMED = 6  # in a sentence; tables have all
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,30 @@ def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     runs, twice = without_repeats(runs)
     if not runs:
         raise UserError("nothing to report:\n" + "\n".join(f"  - {line}" for line in told))
-    return runs, told + twice
+    return runs, told + twice + _not_finished(runs)
+
+
+def _not_finished(runs: Sequence[Run]) -> list[str]:
+    """Runs that did not come to the end of their budget, by what became of them."""
+    kinds: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.status != FINISHED:
+            kinds.setdefault(f"Failed{CARRIED}" if run.failed else run.status, []).append(run)
+    told = []
+    for kind, own in kinds.items():
+        where = [
+            f"{run.path} seed {run.seed} ({f'{run.status}, ' if run.failed else ''}"
+            f"{run.steps[-1]:,.0f} of {run.total_steps:,} env steps evaluated)"
+            for run in own
+        ]
+        told.append(f"{kind[0].upper()}{kind[1:]}: {listed(where)}.")
+    return told
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
+    """Some names, and how many there are beside them."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _short(path: Path) -> Path:
@@ -160,13 +186,9 @@ def read_run_dir(run_dir: Path) -> tuple[list[Run], list[str]]:
     for row in rows:
         own.setdefault((row.get("run"), row["seed"]), []).append(row)
     made_with = _made_with(run_dir, result)
-    runs = [_run(run_dir, config, mine, result, made_with, len(own)) for mine in own.values()]
-    told += [f"{run.path}, seed {run.seed}: {run.status}." for run in runs if not run.ended]
-    return runs, told + [
-        f"{run.path}, seed {run.seed}: {run.status}; its score counts on as it was then."
-        for run in runs
-        if run.failed
-    ]
+    width = result.get("side_by_side")  # a sweep's runs have a directory each
+    together = width if type(width) is int else len(own)
+    return [_run(run_dir, config, mine, result, made_with, together) for mine in own.values()], told
 
 
 def _config(run_dir: Path) -> dict[str, Any]:
@@ -236,7 +258,7 @@ def _run(
         if name not in UNCOUNTED and not name.startswith(UNCOUNTED_GROUPS)
     }
     total, steps = config["total_steps"], np.array([r["env_steps"] for r in rows], float)
-    status, ended, failed = _status(result, place, steps[-1], total)
+    status, ended, failed = _status(result, place, total)
     return Run(
         path=run_dir, algorithm=config["algorithm"], task=config["task"], preset=config["preset"],
         seed=seed, settings=settings, total_steps=total, steps=steps,
@@ -274,23 +296,17 @@ def _entry(result: dict[str, Any], name: str, place: int | None) -> dict[str, di
     return figures if isinstance(figures, dict) and all(m in figures for m in MODES) else {}
 
 
-def _status(
-    result: dict[str, Any], place: int | None, steps: float, total: int
-) -> tuple[str, bool, bool]:
+def _status(result: dict[str, Any], place: int | None, total: int) -> tuple[str, bool, bool]:
     """In words, whether it ended, and whether that was a failure."""
     update = _at(result, "failed_at_update", place)
     if update is not None:
-        return (
-            f"failed at update {update}, {steps:,.0f} of {total:,} env steps evaluated",
-            True,
-            True,
-        )
-    upto = f"{steps:,.0f} of {total:,} env steps evaluated"
+        return f"failed at update {update}", True, True
     if not result:
-        return f"still going or killed, {upto}", False, False
+        return "still going or killed", False, False
     if result.get("interrupted") or number(_at(result, "env_steps", place)) < total:
-        return f"interrupted, {upto}", False, False
-    return "finished", True, False
+        said = result.get("status")  # a sweep's runs say why
+        return said if isinstance(said, str) and said != FINISHED else "interrupted", False, False
+    return FINISHED, True, False
 
 
 def _made_with(run_dir: Path, result: dict[str, Any]) -> dict[str, str]:

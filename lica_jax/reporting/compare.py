@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lica_jax import statistics
-from lica_jax.reporting.collect import Run
+from lica_jax.reporting.collect import Run, listed
 from lica_jax.reporting.groups import Group
 from lica_jax.statistics import Estimate
 
@@ -258,42 +258,32 @@ def improvement(comparisons: Sequence[Comparison], x: str, y: str) -> tuple[Esti
 
 def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     """What must be told of how runs were put side by side."""
-    told, few = [], {}
-    for c in comparisons:
-        if c.mode != "greedy":  # the other one differs in its scores only
-            continue
-        for entry in c.entries:
-            name = f"{entry.group.label} on {c.task}"
-            told += _unlike(entry, name)
-            if len(entry.runs) < statistics.LEAST_RUNS:
-                few.setdefault(len(entry.runs), []).append(name)
-    told += _not_everywhere([c for c in comparisons if c.mode == "greedy"])
-    return told + [
-        f"{n} seed{'s' * (n > 1)} only: {', '.join(who)}. So points and no interval: what another "
-        "seed would do is unknown."
-        for n, who in sorted(few.items())
-    ]
-
-
-def _not_everywhere(comparisons: Sequence[Comparison]) -> list[str]:
-    there = everywhere(comparisons)
-    rest = [label for label in methods_of(comparisons) if label not in there]
-    if len(comparisons) < 2 or not rest:
-        return []
-    return [f"Not in what is over all tasks, since not compared on each: {', '.join(rest)}."]
-
-
-def _unlike(entry: Entry, name: str) -> list[str]:
+    greedy = [c for c in comparisons if c.mode == "greedy"]  # sampled differs in scores only
+    everyone = [(f"{e.group.label} on {c.task}", e) for c in greedy for e in c.entries]
+    behind = [
+        f"{name} seed {run.seed}" for name, e in everyone for run in e.group.runs
+        if run not in e.runs
+    ]  # fmt: skip
+    short = [f"{name} ({e.at:,.0f} env steps)" for name, e in everyone if not e.compared]
     told = []
-    left = [str(run.seed) for run in entry.group.runs if run not in entry.runs]
-    if left:
+    if behind:
         told.append(
-            f"{name}: seed{'s' * (len(left) > 1)} {', '.join(left)} not half as far as the longest "
-            "run: drawn, but in no number."
+            "Drawn, but in no number, since not half as far as the longest run of the same: "
+            f"{listed(behind)}."
         )
-    if not entry.compared:
+    if short:
         told.append(
-            f"{name} ends at {entry.at:,.0f} env steps, before half of the longest method: "
-            "shown at its own end, not compared."
+            "Shown at its own end and not compared, since before half of the longest method: "
+            f"{listed(short)}."
         )
+    for n in range(1, statistics.LEAST_RUNS):
+        if few := [name for name, e in everyone if len(e.runs) == n]:
+            told.append(
+                f"{n} seed{'s' * (n > 1)} only: {listed(few)}. So points and no interval: what "
+                "another seed would do is unknown."
+            )
+    there = everywhere(greedy)
+    rest = [label for label in methods_of(greedy) if label not in there]
+    if len(greedy) > 1 and rest:
+        told.append(f"Not in what is over all tasks, since not compared on each: {listed(rest)}.")
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
@@ -15,6 +16,7 @@ from lica_jax.reporting.compare import METRICS, SHARES, Comparison, Entry, Line
 from lica_jax.reporting.picture import FAINT, Panel, Picture, Style
 from lica_jax.statistics import Estimate
 
+WRAPPED = 26  # letters of a row's name in a line
 SHOWN = 8  # methods in a figure: more cannot be told apart
 PAIRS = 5  # methods of which all pairs are drawn; of more, the best against each other one
 BAND = "Thick: interquartile mean over seeds, with its 95 % stratified bootstrap interval"
@@ -183,11 +185,13 @@ def _dots_of(modes: Sequence[Comparison], styles: Styles, what: str, label: str)
             if values is not None:
                 rows.setdefault(entry.group.label, []).append((_factor(c) * values, style))
     draw = partial(_draw_dots, rows=rows, label=label, wins=modes[0].metric == "win_rate")
-    return Panel(modes[0].task, draw, _height(len(rows)))
+    return Panel(modes[0].task, draw, _height(list(rows)))
 
 
-def _height(rows: int) -> float:
-    return 1.1 + 0.36 * max(rows, 2)
+def _height(names: Sequence[str]) -> float:
+    """Inches for rows of these names."""
+    lines = sum(max(2, len(textwrap.wrap(name, WRAPPED))) for name in names)
+    return 1.1 + 0.18 * max(lines, 4)
 
 
 def _draw_dots(axes: Any, rows: dict[str, list[Any]], label: str, wins: bool) -> None:
@@ -217,7 +221,7 @@ def _dot(axes: Any, estimate: Estimate, y: float, style: Style, fill: str) -> No
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [textwrap.fill(name, WRAPPED) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -246,8 +250,8 @@ def _small_multiples(
     panels = [
         Panel(title, partial(draw, comparisons=own, styles=styles), height) for title, own in sets
     ]
-    each = max(1, len(sets) // 2)  # of a mode
-    return panels, next((n for n in (3, 2) if each % n == 0), min(each, 3))
+    each = len(sets) // 2  # of a mode
+    return panels, next((n for n in (3, 2) if each % n == 0), 2 if each == 1 else 3)
 
 
 def profiles(comparisons: Sequence[Comparison], styles: Styles) -> Picture:
@@ -285,8 +289,9 @@ def pairs_of(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def improvements(comparisons: Sequence[Comparison], styles: Styles) -> Picture:
     """How likely a run of one method beats one of another."""
-    most = max(len(pairs_of(_labels_in(own, styles))) for _, own in _sets(comparisons, 2))
-    panels, columns = _small_multiples(comparisons, _draw_improvement, styles, _height(most), 2)
+    pairs = [pairs_of(_labels_in(own, styles)) for _, own in _sets(comparisons, 2)]
+    tall = max(_height([f"{x} > {y}" for x, y in own]) for own in pairs)
+    panels, columns = _small_multiples(comparisons, _draw_improvement, styles, tall, 2)
     caption = (
         "Probability of improvement: how likely a run of the first method scores higher than "
         "one of the second on the same task, mean over tasks, with 95 % stratified bootstrap "
@@ -341,7 +346,7 @@ def thresholds(comparisons: Sequence[Comparison], styles: Styles) -> Iterator[Pi
             Panel(
                 f"{c.task}, by {'env steps' if axis == 'steps' else axis}",
                 partial(_draw_thresholds, c=c, axis=axis, styles=styles),
-                _height(len(_drawn(c, styles))),
+                _height([entry.group.label for entry, _ in _drawn(c, styles)]),
             )
             for c in own
             for axis in ("steps", "seconds")

@@ -21,6 +21,11 @@ from lica_jax.reporting.tables import make_tables
 from lica_jax.reporting.write import check_out, write
 from lica_jax.version import __version__
 
+# The columns of scores that a terminal shows.
+BRIEF = (
+    "task", "method", "greedy", "sampled", "metric", "seeds", "episodes", "env_steps", "seconds",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Report:
@@ -88,7 +93,7 @@ class Report:
 
     def __str__(self) -> str:
         notes = "".join(f"\n  - {note}" for note in self.notes)
-        return f"{self.title}\n{self.summary}{notes}\n\n{self.tables['scores']}"
+        return f"{self.title}\n{self.summary}{notes}\n\n{self.tables['scores'].text(BRIEF)}"
 
 
 def report(

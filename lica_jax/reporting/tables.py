@@ -208,7 +208,9 @@ def _threshold_text(row: dict[str, Any]) -> str:
 def _times_text(row: dict[str, Any], axis: str, text: Callable[[float], str]) -> str:
     middle, first, last = (row[f"{axis}_{name}"] for name in ("median", "first", "last"))
     shown = text(middle) if np.isfinite(middle) else f"> {text(row[f'{axis}_followed'])}"
-    return shown if first is None or first == last else f"{shown} ({text(first)} to {text(last)})"
+    if first is None or text(first) == text(last):
+        return shown
+    return f"{shown} ({text(first)} to {text(last)})"
 
 
 # --- what was compared ---------------------------------------------------------------------------

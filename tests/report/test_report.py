@@ -179,7 +179,9 @@ def test_one_run_is_a_report_of_points(tmp_path):
     assert [picture.name for picture in report.pictures] == ["learning_curves_smax-3m"]
     assert "Every seed by itself" in report.pictures[0].caption
     assert any("1 seed only" in note for note in report.notes)
-    assert any("interrupted, 70,000 of 100,000" in note for note in report.notes)
+    assert any(
+        note.startswith("Interrupted") and "70,000 of 100,000" in note for note in report.notes
+    )
     (row,) = report.tables["scores"].rows
     assert row["seeds"] == 1 and np.isnan(row["greedy"].low) and row["best_greedy"] is None
     lines = report.figures["learning_curves_smax-3m"].axes[0].lines
