@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lica_jax.reporting.collect import Run, listed
+from lica_jax.reporting.collect import listed
+from lica_jax.reporting.reading import Run
 
 UNSET = "unset"  # a setting that runs of another version have
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from lica_jax.files import plain
 from lica_jax.reporting import html
-from lica_jax.reporting.collect import MODES, Run, collect
+from lica_jax.reporting.collect import collect
 from lica_jax.reporting.compare import compare, remarks
 from lica_jax.reporting.figures import SHOWN, draw_all
 from lica_jax.reporting.groups import Group, make_groups, mixtures
 from lica_jax.reporting.marl_eval import to_marl_eval
 from lica_jax.reporting.picture import Picture
+from lica_jax.reporting.reading import MODES, Run
 from lica_jax.reporting.table import Table
 from lica_jax.reporting.tables import make_tables
 from lica_jax.reporting.write import check_out, write

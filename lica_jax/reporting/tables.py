@@ -11,9 +11,9 @@ import numpy as np
 
 from lica_jax import statistics
 from lica_jax.reporting import compare
-from lica_jax.reporting.collect import MODES, Run
 from lica_jax.reporting.compare import METRICS, SHARES, Comparison, Entry
 from lica_jax.reporting.groups import Group
+from lica_jax.reporting.reading import MODES, Run
 from lica_jax.reporting.table import (
     Column,
     Table,

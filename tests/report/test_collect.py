@@ -42,7 +42,9 @@ def test_seeds_of_one_directory_are_runs_of_their_own(tmp_path):
     both = [r for row in rows for r in (row, row | {"seed": 7, "eval/win_rate": 0.25})]
     (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in both))
     result = json.loads((path / "result.json").read_text())
-    other = {mode: {"win_rate": 0.25, "episodes": 64} for mode in ("greedy", "sampled")}
+    other = {
+        mode: {"win_rate": 0.25, "return_mean": 5, "episodes": 64} for mode in ("greedy", "sampled")
+    }
     result |= {"seeds": [0, 7], "env_steps": [100_000] * 2, "failed_at_update": [None, None]}
     result["final"].append(other)
     (path / "result.json").write_text(json.dumps(result))
@@ -112,7 +114,8 @@ def test_beside_sound_runs_damaged_ones_are_left_out_and_told(tmp_path):
     assert [run.seed for run in runs] == [0, 1] and len(runs[1].steps) == 9
     told = "\n".join(told)
     for words in (
-        "empty has no evaluations", "other/config.json is no configuration", "2 damaged row(s)",
+        "empty has no evaluations", "other/config.json is no configuration",
+        "2 damaged or empty row(s)",
         "result.json is damaged", "Still going or killed:",
     ):  # fmt: skip
         assert words in told

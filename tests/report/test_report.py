@@ -188,6 +188,20 @@ def test_one_run_is_a_report_of_points(tmp_path):
     np.testing.assert_allclose(lines[0].get_xdata(), np.arange(8) * 10)  # thousands of env steps
 
 
+@pytest.mark.filterwarnings("error")
+def test_runs_that_have_only_begun_are_drawn_too(tmp_path):
+    """One evaluation, before the first update; a long name; and scores that never differ."""
+    long = {"critic": "mixing", "hypernet_hidden": 64, "straight_through": True}
+    write_run(tmp_path / "a", lambda steps: 0.0, upto=0, finished=False, algo=long, wins=False)
+    write_run(tmp_path / "b", lambda steps: 0.0, upto=0, finished=False, wins=False)
+    other = dict.fromkeys(long, "other")
+    write_run(tmp_path / "c", lambda steps: 0.0, upto=0, finished=False, algo=other, wins=False)
+    report = reporting.report(tmp_path, tmp_path / "out")
+    assert {row["greedy"].value for row in report.tables["scores"].rows} == {0.0}
+    assert all(row["env_steps"] == 0 for row in report.tables["runs"].rows)
+    assert report.tables["tasks"].rows[0]["points"] == 1
+
+
 def test_a_report_shows_itself_in_a_notebook(folder):
     report = lica_jax.report([folder / "00", folder / "01", folder / "02"])
     fragment = report._repr_html_()
