@@ -1,75 +1,19 @@
-"""Finds runs in folders and reads what their files say of them, finished or not."""
+"""Finds runs in folders, and tells which are left out or have not come to their end."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lica_jax.errors import UserError
-from lica_jax.files import leaves
+from lica_jax.reporting.reading import FINISHED, Run, read_run_dir
 from lica_jax.runs import names
-from lica_jax.runs.rows import sound_rows
 
-MODES = {"greedy": "eval/", "sampled": "eval/sampled/"}  # and how rows call their figures
-FIGURES = ("win_rate", "return_mean", "episodes")
-# What may differ between two runs of the same settings: how long, and how often looked at.
-UNCOUNTED = ("algorithm", "task", "preset", "seeds", "total_steps", "log_interval", "plugins")
-UNCOUNTED_GROUPS = ("eval.", "checkpoint.")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: a seed and its settings, and what its evaluations said.
-
-    Attributes:
-      path: its directory, which it may share with others.
-      settings: by their names with dots, those that change what is learned.
-      steps, seconds: of every evaluation ``[E]``; env steps of this run alone.
-      figures: ``[E]`` by mode and name: ``figures["greedy"]["win_rate"]``; NaN where there is none.
-      last, best: figures by mode on fresh episodes of the last policy and of the best one; {} where
-        the run has not ended.
-      random: the uniformly random policy's figures.
-      status: in words.
-      ended: it came to its end, of its budget or (``failed``) because its loss was not finite.
-      together: how many runs were trained side by side, whose seconds are the same.
-      origin: versions and machine by name.
-    """
-
-    path: Path
-    algorithm: str
-    task: str
-    preset: str
-    seed: int
-    settings: dict[str, Any]
-    total_steps: int
-    steps: np.ndarray
-    seconds: np.ndarray
-    figures: dict[str, dict[str, np.ndarray]]
-    last: dict[str, dict[str, Any]]
-    best: dict[str, dict[str, Any]]
-    random: dict[str, Any]
-    status: str
-    ended: bool
-    failed: bool
-    together: int
-    test_double: bool
-    origin: dict[str, str] = field(default_factory=dict)
-
-    def curve(self, mode: str, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
-        """A figure along ``axis`` ("steps" or "seconds"), without evaluations that lack it."""
-        y = self.figures[mode][metric]
-        have = np.isfinite(y)
-        return getattr(self, axis)[have], y[have]
-
-    def has(self, metric: str) -> bool:
-        """Whether any evaluation has the figure, in both modes."""
-        return all(np.isfinite(self.figures[mode][metric]).any() for mode in MODES)
+CARRIED = ", their scores count on as they were"
+MOST_NAMED = 6  # in a sentence; tables have all
 
 
 def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
@@ -101,7 +45,30 @@ def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     runs, twice = without_repeats(runs)
     if not runs:
         raise UserError("nothing to report:\n" + "\n".join(f"  - {line}" for line in told))
-    return runs, told + twice
+    return runs, told + twice + _not_finished(runs)
+
+
+def _not_finished(runs: Sequence[Run]) -> list[str]:
+    """Runs that did not come to the end of their budget, by what became of them."""
+    kinds: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.status != FINISHED:
+            kinds.setdefault(f"Failed{CARRIED}" if run.failed else run.status, []).append(run)
+    told = []
+    for kind, own in kinds.items():
+        where = [
+            f"{run.path} seed {run.seed} ({f'{run.status}, ' if run.failed else ''}"
+            f"{run.steps[-1]:,.0f} of {run.total_steps:,} env steps evaluated)"
+            for run in own
+        ]
+        told.append(f"{kind[0].upper()}{kind[1:]}: {listed(where)}.")
+    return told
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
+    """Some names, and how many there are beside them."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _short(path: Path) -> Path:
@@ -136,181 +103,3 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
             kept[key] = run
     order = {id(run): i for i, run in enumerate(runs)}
     return sorted(kept.values(), key=lambda run: order[id(run)]), told
-
-
-# --- one run directory ---------------------------------------------------------------------------
-
-
-def read_run_dir(run_dir: Path) -> tuple[list[Run], list[str]]:
-    """The runs of a run directory, and what is wrong with them.
-
-    Raises:
-      UserError: there is nothing to report of it.
-    """
-    config = _config(run_dir)
-    if not (run_dir / names.EVALS).is_file():
-        raise UserError(f"{run_dir} has no evaluations: {names.EVALS} is missing")
-    rows, bad = _rows(run_dir / names.EVALS)
-    told = [f"{run_dir / names.EVALS}: {bad} damaged row(s) left out."] if bad else []
-    if not rows:
-        raise UserError(f"{run_dir} has no evaluations: {names.EVALS} holds no sound row")
-    result, problem = _result(run_dir)
-    told += [problem] if problem else []
-    own: dict[tuple[Any, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        own.setdefault((row.get("run"), row["seed"]), []).append(row)
-    made_with = _made_with(run_dir, result)
-    runs = [_run(run_dir, config, mine, result, made_with, len(own)) for mine in own.values()]
-    told += [f"{run.path}, seed {run.seed}: {run.status}." for run in runs if not run.ended]
-    return runs, told + [
-        f"{run.path}, seed {run.seed}: {run.status}; its score counts on as it was then."
-        for run in runs
-        if run.failed
-    ]
-
-
-def _config(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / names.CONFIG
-    config = _json(path)
-    if config is None:
-        raise UserError(f"{path} is damaged")
-    texts, total = (
-        [config.get(k) for k in ("algorithm", "task", "preset")],
-        config.get("total_steps"),
-    )
-    if not all(isinstance(text, str) for text in texts) or not isinstance(total, int):
-        raise UserError(f"{path} is no configuration of lica_jax")
-    return config
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none that can be read."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Rows with a seed, a place and a figure, in order, and how many others there were."""
-    try:
-        rows, bad = sound_rows(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    sound = [
-        row
-        for row in rows
-        if type(row.get("seed")) is int
-        and all(np.isfinite(number(row.get(k))) for k in ("env_steps", "seconds"))
-        and np.isfinite(number(row.get("eval/return_mean")))
-    ]
-    by_place = {(row.get("run"), row["seed"], row["env_steps"]): row for row in sound}
-    return sorted(by_place.values(), key=lambda row: row["env_steps"]), bad + len(rows) - len(sound)
-
-
-def number(value: Any) -> float:
-    """A number as it is, anything else as NaN."""
-    return float(value) if isinstance(value, int | float) and type(value) is not bool else np.nan
-
-
-def _result(run_dir: Path) -> tuple[dict[str, Any], str]:
-    path = run_dir / names.RESULT
-    result = _json(path)
-    if result is None and path.exists():
-        return {}, f"{path} is damaged; what a run says at its end is left out."
-    return result or {}, ""
-
-
-def _run(
-    run_dir: Path, config: dict[str, Any], rows: list[dict[str, Any]], result: dict[str, Any],
-    made_with: dict[str, str], together: int,
-) -> Run:  # fmt: skip
-    """One run of a directory from its rows."""
-    seed, row = rows[0]["seed"], rows[-1]
-    place = _place(result, seed, row.get("run"))
-    swept = {key: value for key, value in row.items() if key.startswith("hp.")}
-    settings = {
-        name: value
-        for name, value in (dict(leaves(config)) | swept).items()
-        if name not in UNCOUNTED and not name.startswith(UNCOUNTED_GROUPS)
-    }
-    total, steps = config["total_steps"], np.array([r["env_steps"] for r in rows], float)
-    status, ended, failed = _status(result, place, steps[-1], total)
-    return Run(
-        path=run_dir, algorithm=config["algorithm"], task=config["task"], preset=config["preset"],
-        seed=seed, settings=settings, total_steps=total, steps=steps,
-        seconds=np.array([r["seconds"] for r in rows], float), figures=_figures(rows),
-        last=_entry(result, "final", place), best=_entry(result, "best", place),
-        random=result["random"] if isinstance(result.get("random"), dict) else {},
-        status=status, ended=ended, failed=failed, together=together,
-        test_double=bool(row.get("test_double")), origin=made_with,
-    )  # fmt: skip
-
-
-def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
-    return {
-        mode: {k: np.array([number(row.get(prefix + k)) for row in rows]) for k in FIGURES}
-        for mode, prefix in MODES.items()
-    }
-
-
-def _place(result: dict[str, Any], seed: int, run: Any) -> int | None:
-    """Which entry of the lists in a result is a run's."""
-    if isinstance(run, int):
-        return run
-    seeds = result.get("seeds")
-    return seeds.index(seed) if isinstance(seeds, list) and seed in seeds else None
-
-
-def _at(result: dict[str, Any], name: str, place: int | None) -> Any:
-    values = result.get(name)
-    have = isinstance(values, list) and place is not None and place < len(values)
-    return values[place] if have else None
-
-
-def _entry(result: dict[str, Any], name: str, place: int | None) -> dict[str, dict[str, Any]]:
-    figures = _at(result, name, place)
-    return figures if isinstance(figures, dict) and all(m in figures for m in MODES) else {}
-
-
-def _status(
-    result: dict[str, Any], place: int | None, steps: float, total: int
-) -> tuple[str, bool, bool]:
-    """In words, whether it ended, and whether that was a failure."""
-    update = _at(result, "failed_at_update", place)
-    if update is not None:
-        return (
-            f"failed at update {update}, {steps:,.0f} of {total:,} env steps evaluated",
-            True,
-            True,
-        )
-    upto = f"{steps:,.0f} of {total:,} env steps evaluated"
-    if not result:
-        return f"still going or killed, {upto}", False, False
-    if result.get("interrupted") or number(_at(result, "env_steps", place)) < total:
-        return f"interrupted, {upto}", False, False
-    return "finished", True, False
-
-
-def _made_with(run_dir: Path, result: dict[str, Any]) -> dict[str, str]:
-    """What a run was made with, as far as runs should not differ in it."""
-    versions = _json(run_dir / names.VERSIONS) or {}
-    packages = versions.get("packages")
-    packages = packages if isinstance(packages, dict) else {}
-    devices = versions.get("devices")
-    devices = ", ".join(map(str, devices)) if isinstance(devices, list) else None
-    found = {
-        "lica_jax": packages.get("lica_jax"),
-        "commit": versions.get("commit"),
-        "jax": packages.get("jax"),
-        "machine": _joined(versions.get("cpu"), versions.get("cpu_count"), devices),
-        "task source": result.get("task_source"),
-        "reward scale": result.get("reward_scale"),
-    }
-    return {name: str(value) for name, value in found.items() if value is not None}
-
-
-def _joined(cpu: Any, cores: Any, devices: str | None) -> str | None:
-    parts = [cpu and str(cpu), cores and f"{cores} cores", devices]
-    return ", ".join(part for part in parts if part) or None

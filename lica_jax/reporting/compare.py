@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lica_jax import statistics
-from lica_jax.reporting.collect import Run
+from lica_jax.reporting.collect import listed
 from lica_jax.reporting.groups import Group
+from lica_jax.reporting.reading import Run, number
 from lica_jax.statistics import Estimate
 
 FAR = 0.5  # of the longest: what has not come so far is shown, but not compared
@@ -25,14 +27,17 @@ class Line:
     Attributes:
       grid: ``[G]`` up to where all runs have come.
       values: ``[G, N]``.
-      estimate: interquartile mean over runs, arrays ``[G]``.
       runs: every run as it was, ``(x, y)``, those that are not in ``values`` included.
     """
 
     grid: np.ndarray
     values: np.ndarray
-    estimate: Estimate
     runs: list[tuple[np.ndarray, np.ndarray]]
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The interquartile mean over runs, arrays ``[G]``."""
+        return statistics.interval([self.values])
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def compare(task: str, groups: Sequence[Group], mode: str) -> Comparison:
     compared = {label for label, end in ends.items() if end >= FAR * max(ends.values())}
     horizon = min(ends[label] for label in compared)
     counted = [run for label in compared for run in used[label]]
-    fresh = all(run.last for run in counted) and len({run.total_steps for run in counted}) == 1
+    fresh = all(run.last and np.isfinite(run.last[mode][metric]) for run in counted)
+    fresh = fresh and len({run.total_steps for run in counted}) == 1
     limits = (0.0, 1.0) if metric == "win_rate" else _range(everyone, metric)
     entries = [
         _entry(
@@ -119,9 +125,8 @@ def compare(task: str, groups: Sequence[Group], mode: str) -> Comparison:
         )
         for g in groups
     ]  # fmt: skip
-    random = next(
-        (run.random[metric] for run in everyone if run.random.get(metric) is not None), None
-    )
+    random = [number(run.random.get(metric)) for run in everyone]
+    random = next((value for value in random if np.isfinite(value)), None)
     order = sorted(entries, key=lambda entry: -statistics.iqm(entry.scores))
     return Comparison(task, mode, metric, limits, horizon, fresh, random, tuple(order))
 
@@ -151,7 +156,7 @@ def _line(runs: Sequence[Run], used: Sequence[Run], mode: str, metric: str, axis
     ]
     grid, values = statistics.common_grid(held, stop=stop)
     shown = [run.curve(mode, metric, axis) for run in runs]
-    return Line(grid, values, statistics.interval([values]), shown)
+    return Line(grid, values, shown)
 
 
 def _entry(
@@ -169,7 +174,7 @@ def _entry(
         scores = _at(steps, at)
         episodes = [run.figures[mode]["episodes"][-1] for run in used]
     best = None
-    if all(run.best for run in used):
+    if all(run.best and np.isfinite(run.best[mode][metric]) for run in used):
         best = np.array([run.best[mode][metric] for run in used], float)
     return Entry(
         group=group, runs=used, steps=steps, seconds=seconds, compared=horizon is not None,
@@ -258,42 +263,32 @@ def improvement(comparisons: Sequence[Comparison], x: str, y: str) -> tuple[Esti
 
 def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     """What must be told of how runs were put side by side."""
-    told, few = [], {}
-    for c in comparisons:
-        if c.mode != "greedy":  # the other one differs in its scores only
-            continue
-        for entry in c.entries:
-            name = f"{entry.group.label} on {c.task}"
-            told += _unlike(entry, name)
-            if len(entry.runs) < statistics.LEAST_RUNS:
-                few.setdefault(len(entry.runs), []).append(name)
-    told += _not_everywhere([c for c in comparisons if c.mode == "greedy"])
-    return told + [
-        f"{n} seed{'s' * (n > 1)} only: {', '.join(who)}. So points and no interval: what another "
-        "seed would do is unknown."
-        for n, who in sorted(few.items())
-    ]
-
-
-def _not_everywhere(comparisons: Sequence[Comparison]) -> list[str]:
-    there = everywhere(comparisons)
-    rest = [label for label in methods_of(comparisons) if label not in there]
-    if len(comparisons) < 2 or not rest:
-        return []
-    return [f"Not in what is over all tasks, since not compared on each: {', '.join(rest)}."]
-
-
-def _unlike(entry: Entry, name: str) -> list[str]:
+    greedy = [c for c in comparisons if c.mode == "greedy"]  # sampled differs in scores only
+    everyone = [(f"{e.group.label} on {c.task}", e) for c in greedy for e in c.entries]
+    behind = [
+        f"{name} seed {run.seed}" for name, e in everyone for run in e.group.runs
+        if run not in e.runs
+    ]  # fmt: skip
+    short = [f"{name} ({e.at:,.0f} env steps)" for name, e in everyone if not e.compared]
     told = []
-    left = [str(run.seed) for run in entry.group.runs if run not in entry.runs]
-    if left:
+    if behind:
         told.append(
-            f"{name}: seed{'s' * (len(left) > 1)} {', '.join(left)} not half as far as the longest "
-            "run: drawn, but in no number."
+            "Drawn, but in no number, since not half as far as the longest run of the same: "
+            f"{listed(behind)}."
         )
-    if not entry.compared:
+    if short:
         told.append(
-            f"{name} ends at {entry.at:,.0f} env steps, before half of the longest method: "
-            "shown at its own end, not compared."
+            "Shown at its own end and not compared, since before half of the longest method: "
+            f"{listed(short)}."
         )
+    for n in range(1, statistics.LEAST_RUNS):
+        if few := [name for name, e in everyone if len(e.runs) == n]:
+            told.append(
+                f"{n} seed{'s' * (n > 1)} only: {listed(few)}. So points and no interval: what "
+                "another seed would do is unknown."
+            )
+    there = everywhere(greedy)
+    rest = [label for label in methods_of(greedy) if label not in there]
+    if len(greedy) > 1 and rest:
+        told.append(f"Not in what is over all tasks, since not compared on each: {listed(rest)}.")
     return told

@@ -11,14 +11,24 @@ import numpy as np
 
 from lica_jax import statistics
 from lica_jax.reporting import compare
-from lica_jax.reporting.compare import METRICS, SHARES, Comparison, Entry, Line
+from lica_jax.reporting.axes import (
+    BAND,
+    Styles,
+    dot,
+    drawn,
+    factor_of,
+    height_of,
+    metric_label,
+    name_rows,
+    unit_of,
+)
+from lica_jax.reporting.compare import Comparison, Line
+from lica_jax.reporting.dots import efficiency, final_scores, thresholds
 from lica_jax.reporting.picture import FAINT, Panel, Picture, Style
 from lica_jax.statistics import Estimate
 
 SHOWN = 8  # methods in a figure: more cannot be told apart
 PAIRS = 5  # methods of which all pairs are drawn; of more, the best against each other one
-BAND = "Thick: interquartile mean over seeds, with its 95 % stratified bootstrap interval"
-Styles = dict[str, Style]
 
 
 def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
@@ -33,10 +43,10 @@ def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
     pictures.append(final_scores(tasks, styles))
     if any(len(strata_of(comparisons, label)) >= statistics.LEAST_RUNS for label in shown):
         pictures.append(profiles(comparisons, styles))
-    if any(len(c.compared) > 1 for c in greedy):
+    if any(_sets(comparisons, styles, 2)):
         pictures.append(improvements(comparisons, styles))
     pictures.append(efficiency(tasks, styles))
-    if len(greedy) > 1 and compare.everywhere(greedy):
+    if len(greedy) > 1 and _labels_in(greedy, styles):
         pictures.append(aggregate_curves(comparisons, styles))
     pictures += thresholds(comparisons, styles)
     return pictures
@@ -46,10 +56,6 @@ def strata_of(comparisons: Sequence[Comparison], label: str) -> np.ndarray:
     """All of a method's greedy scores."""
     greedy = [c for c in comparisons if c.mode == "greedy"]
     return np.concatenate([np.zeros(0), *compare.strata(greedy, label)])
-
-
-def _drawn(c: Comparison, styles: Styles) -> list[tuple[Entry, Style]]:
-    return [(e, styles[e.group.label]) for e in c.entries if e.group.label in styles]
 
 
 def _legend(comparisons: Sequence[Comparison], styles: Styles) -> Styles:
@@ -83,9 +89,9 @@ def learning_curves(modes: Sequence[Comparison], styles: Styles) -> Picture:
         caption += "Every seed by itself; points are evaluations."
     else:
         caption += (
-            f"{BAND} (from {statistics.LEAST_RUNS} seeds on); thin: each seed. The mean is on a "
-            f"common grid of up to {points} points, every place of an evaluation, linear in "
-            "between; it ends where the first seed does."
+            f"Thick: {BAND} (from {statistics.LEAST_RUNS} seeds on); thin: each seed. The mean "
+            f"is on a common grid of up to {points} points, every place of an evaluation, linear "
+            "in between; it ends where the first seed does."
         )
     caption += "" if c.random is None else " Dotted: the uniformly random policy."
     return Picture(
@@ -99,18 +105,10 @@ def _span(values: Sequence[float]) -> str:
     return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
 
 
-def _factor(c: Comparison) -> float:
-    return 100.0 if c.metric == "win_rate" else 1.0
-
-
-def _metric_label(c: Comparison) -> str:
-    return METRICS[c.metric] + (" (%)" if c.metric == "win_rate" else "")
-
-
 def _draw_curves(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
-    factor = _factor(c)
+    factor = factor_of(c)
     lines: list[tuple[Line, Style, int]] = [
-        (getattr(e, axis), style, len(e.runs)) for e, style in _drawn(c, styles)
+        (getattr(e, axis), style, len(e.runs)) for e, style in drawn(c, styles)
     ]
     unit, name = unit_of(axis, max(x[-1] for line, *_ in lines for x, _ in line.runs))
     many = sum(len(line.runs) for line, *_ in lines) > 60
@@ -129,7 +127,7 @@ def _draw_curves(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
         axes.axhline(factor * c.random, color=FAINT, ls=":", lw=1)
     if c.metric == "win_rate":
         axes.set_ylim(-3, 103)
-    axes.set(xlabel=name, ylabel=_metric_label(c))
+    axes.set(xlabel=name, ylabel=metric_label(c))
     axes.set_xlim(left=0)
 
 
@@ -139,115 +137,31 @@ def _band(axes: Any, x: np.ndarray, estimate: Estimate, style: Style) -> None:
         axes.fill_between(x, estimate.low, estimate.high, color=style.colour, alpha=0.18, lw=0)
 
 
-def unit_of(axis: str, most: float) -> tuple[float, str]:
-    """What to divide an axis by, and its label."""
-    if axis == "steps":
-        units = ((1e6, "env steps (millions)"), (1e3, "env steps (thousands)"), (1, "env steps"))
-    else:
-        units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-    return next((unit for unit in units if most >= 2 * unit[0]), units[-1])
-
-
-# --- dots with intervals -------------------------------------------------------------------------
-
-
-def final_scores(tasks: Sequence[Sequence[Comparison]], styles: Styles) -> Picture:
-    """Every method's score on every task."""
-    caption = (
-        f"Filled: greedy; hollow: sampled. {BAND.removeprefix('Thick: ')[0].upper()}"
-        f"{BAND.removeprefix('Thick: ')[1:]}; small: each seed. Seeds, episodes and env steps of "
-        "every number are in the table of scores."
-    )
-    panels = [_dots_of(modes, styles, "scores", _metric_label(modes[0])) for modes in tasks]
-    return Picture("final_scores", "Final scores", caption, panels)
-
-
-def efficiency(tasks: Sequence[Sequence[Comparison]], styles: Styles) -> Picture:
-    """The mean of every method's learning curves."""
-    caption = (
-        "Sample efficiency: the score averaged over training, up to the env steps at which methods "
-        "are compared. Filled: greedy; hollow: sampled; interquartile mean over seeds with 95 % "
-        "stratified bootstrap interval; small: each seed."
-    )
-    panels = [
-        _dots_of(modes, styles, "areas", f"mean {_metric_label(modes[0])}") for modes in tasks
-    ]
-    return Picture("sample_efficiency", "Sample efficiency", caption, panels)
-
-
-def _dots_of(modes: Sequence[Comparison], styles: Styles, what: str, label: str) -> Panel:
-    rows = {}
-    for c in modes:
-        for entry, style in _drawn(c, styles):
-            values = getattr(entry, what)
-            if values is not None:
-                rows.setdefault(entry.group.label, []).append((_factor(c) * values, style))
-    draw = partial(_draw_dots, rows=rows, label=label, wins=modes[0].metric == "win_rate")
-    return Panel(modes[0].task, draw, _height(len(rows)))
-
-
-def _height(rows: int) -> float:
-    return 1.1 + 0.36 * max(rows, 2)
-
-
-def _draw_dots(axes: Any, rows: dict[str, list[Any]], label: str, wins: bool) -> None:
-    for i, pairs in enumerate(rows.values()):
-        for j, (values, style) in enumerate(pairs):
-            y = i + (0.14 if j else -0.14)
-            fill = "none" if j else style.colour
-            estimate = statistics.interval([values])
-            axes.plot(
-                values, np.full(len(values), y), ls="", marker="|", ms=5, color=style.colour,
-                alpha=0.6,
-            )  # fmt: skip
-            _dot(axes, estimate, y, style, fill)
-    _name_rows(axes, list(rows))
-    axes.set_xlabel(label)
-    if wins:
-        axes.set_xlim(-3, 103)
-
-
-def _dot(axes: Any, estimate: Estimate, y: float, style: Style, fill: str) -> None:
-    if np.isfinite(estimate.low):
-        axes.plot([estimate.low, estimate.high], [y, y], color=style.colour, lw=2, alpha=0.7)
-    axes.plot(
-        estimate.value, y, ls="", marker=style.marker, ms=6, color=style.colour,
-        markerfacecolor=fill,
-    )  # fmt: skip
-
-
-def _name_rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-
-
 # --- over runs and tasks -------------------------------------------------------------------------
 
 
 def _sets(
-    comparisons: Sequence[Comparison], least: int = 1
+    comparisons: Sequence[Comparison], styles: Styles, least: int = 1
 ) -> Iterator[tuple[str, list[Comparison]]]:
     """Each mode's tasks, and all of them together where there are two or more, if at least
-    ``least`` methods are compared there."""
+    ``least`` of the methods that are shown are compared there."""
     for mode in dict.fromkeys(c.mode for c in comparisons):
         own = [c for c in comparisons if c.mode == mode]
         sets = [(f"{mode}, all tasks", own)] if len(own) > 1 else []
         sets += [(f"{mode}, {c.task}", [c]) for c in own]
-        yield from ((title, some) for title, some in sets if len(compare.everywhere(some)) >= least)
+        yield from ((title, some) for title, some in sets if len(_labels_in(some, styles)) >= least)
 
 
 def _small_multiples(
     comparisons: Sequence[Comparison], draw: Callable[..., None], styles: Styles,
     height: float = 3.1, least: int = 1,
 ) -> tuple[list[Panel], int]:  # fmt: skip
-    sets = list(_sets(comparisons, least))
+    sets = list(_sets(comparisons, styles, least))
     panels = [
         Panel(title, partial(draw, comparisons=own, styles=styles), height) for title, own in sets
     ]
-    each = max(1, len(sets) // 2)  # of a mode
-    return panels, next((n for n in (3, 2) if each % n == 0), min(each, 3))
+    each = len(sets) // 2  # of a mode
+    return panels, next((n for n in (3, 2) if each % n == 0), 2 if each == 1 else 3)
 
 
 def profiles(comparisons: Sequence[Comparison], styles: Styles) -> Picture:
@@ -285,8 +199,9 @@ def pairs_of(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def improvements(comparisons: Sequence[Comparison], styles: Styles) -> Picture:
     """How likely a run of one method beats one of another."""
-    most = max(len(pairs_of(_labels_in(own, styles))) for _, own in _sets(comparisons, 2))
-    panels, columns = _small_multiples(comparisons, _draw_improvement, styles, _height(most), 2)
+    pairs = [pairs_of(_labels_in(own, styles)) for _, own in _sets(comparisons, styles, 2)]
+    tall = max(height_of([f"{x} > {y}" for x, y in own]) for own in pairs)
+    panels, columns = _small_multiples(comparisons, _draw_improvement, styles, tall, 2)
     caption = (
         "Probability of improvement: how likely a run of the first method scores higher than "
         "one of the second on the same task, mean over tasks, with 95 % stratified bootstrap "
@@ -302,9 +217,9 @@ def _draw_improvement(axes: Any, comparisons: Sequence[Comparison], styles: Styl
     pairs = pairs_of(_labels_in(comparisons, styles))
     for i, (x, y) in enumerate(pairs):
         estimate, _ = compare.improvement(comparisons, x, y)
-        _dot(axes, estimate, i, styles[x], styles[x].colour)
+        dot(axes, estimate, i, styles[x], styles[x].colour)
     axes.axvline(0.5, color=FAINT, lw=1, ls=":")
-    _name_rows(axes, [f"{x} > {y}" for x, y in pairs])
+    name_rows(axes, [f"{x} > {y}" for x, y in pairs])
     axes.set(xlabel="probability", xlim=(-0.03, 1.03))
 
 
@@ -315,8 +230,8 @@ def aggregate_curves(comparisons: Sequence[Comparison], styles: Styles) -> Pictu
         own = [c for c in comparisons if c.mode == mode]
         panels.append(Panel(mode, partial(_draw_aggregate, comparisons=own, styles=styles)))
     caption = (
-        f"{BAND}, of normalised scores pooled over {len(comparisons) // 2} tasks, along the share "
-        "of each task's compared env steps. The ranges are in the table of tasks."
+        f"Thick: {BAND}, of normalised scores pooled over {len(comparisons) // 2} tasks, along the "
+        "share of each task's compared env steps. The ranges are in the table of tasks."
     )
     legend = _legend(comparisons, styles)
     return Picture("all_tasks", "All tasks: sample-efficiency curves", caption, panels, legend)
@@ -328,48 +243,3 @@ def _draw_aggregate(axes: Any, comparisons: Sequence[Comparison], styles: Styles
         _band(axes, 100 * share, estimate, styles[label])
     axes.set(xlabel="env steps (% of the compared ones)", ylabel="normalised score")
     axes.set(ylim=(-0.03, 1.03), xlim=(0, 100))
-
-
-# --- time to threshold ---------------------------------------------------------------------------
-
-
-def thresholds(comparisons: Sequence[Comparison], styles: Styles) -> Iterator[Picture]:
-    """When methods come to 50, 80 and 95 % of the range, by mode."""
-    for mode in ("greedy", "sampled"):
-        own = [c for c in comparisons if c.mode == mode]
-        panels = [
-            Panel(
-                f"{c.task}, by {'env steps' if axis == 'steps' else axis}",
-                partial(_draw_thresholds, c=c, axis=axis, styles=styles),
-                _height(len(_drawn(c, styles))),
-            )
-            for c in own
-            for axis in ("steps", "seconds")
-        ]
-        caption = (
-            "The first evaluation at or above 50 % (circle), 80 % (square) and 95 % (diamond) of "
-            "the range; large: median over seeds, small: each seed. A hollow triangle at the edge: "
-            "half of the seeds or more did not come there. How many did is in the table."
-        )
-        title = f"Time to 50, 80 and 95 %, {mode}"
-        yield Picture(f"time_to_threshold_{mode}", title, caption, panels)
-
-
-def _draw_thresholds(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
-    drawn = _drawn(c, styles)
-    most = max(e.reached[share, axis].ends.max() for e, _ in drawn for share in SHARES)
-    unit, name = unit_of(axis, most)
-    edge = 1.04 * most / unit
-    for i, (entry, style) in enumerate(drawn):
-        for j, share in enumerate(SHARES):
-            reached, y = entry.reached[share, axis], i + 0.24 * (j - 1)
-            mark = {"ls": "", "color": style.colour}
-            seen = reached.times[np.isfinite(reached.times)] / unit
-            axes.plot(seen, np.full(len(seen), y), marker="|", ms=4, alpha=0.6, **mark)
-            if np.isfinite(reached.median):
-                axes.plot(reached.median / unit, y, marker="osD"[j], ms=5, **mark)
-            else:
-                axes.plot(edge, y, marker=">", ms=5, markerfacecolor="none", **mark)
-    _name_rows(axes, [entry.group.label for entry, _ in drawn])
-    axes.set_xlabel(name)
-    axes.set_xlim(0, 1.08 * most / unit)

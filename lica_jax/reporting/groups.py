@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lica_jax.reporting.collect import Run
+from lica_jax.reporting.collect import listed
+from lica_jax.reporting.reading import Run
 
 UNSET = "unset"  # a setting that runs of another version have
 
@@ -108,7 +109,7 @@ def mixtures(groups: Sequence[Group]) -> list[str]:
         told.append(f"Presets differ: {', '.join(presets)}. They are told apart by their names.")
     doubles = [g.label for g in groups if g.method.test_double]
     if doubles:
-        told.append(f"Not the real game but a test double: {', '.join(dict.fromkeys(doubles))}.")
+        told.append(f"Not the real game but a test double: {listed(list(dict.fromkeys(doubles)))}.")
     return told + _together(groups)
 
 
@@ -121,7 +122,7 @@ def _mixed(what: str, groups: Sequence[Group], value: Any) -> list[str]:
                 owners.setdefault(value(run), {})[group.label] = None
     if len(owners) < 2:
         return []
-    parts = "; ".join(f"{text} ({', '.join(who)})" for text, who in owners.items())
+    parts = "; ".join(f"{text} ({listed(list(who))})" for text, who in owners.items())
     return [f"{what} is {parts}."]
 
 
@@ -138,7 +139,7 @@ def _together(groups: Sequence[Group]) -> list[str]:
             f"All runs were trained {min(widths)} at once: their seconds are those of all of them."
         ]
     parts = [
-        f"{'alone' if n == 1 else f'{n} at once'}: {', '.join(who)}"
+        f"{'alone' if n == 1 else f'{n} at once'}: {listed(list(who))}"
         for n, who in sorted(widths.items())
     ]
     return [

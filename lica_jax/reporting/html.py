@@ -28,9 +28,9 @@ STYLE = (
     + page_colours(dark=True)
     + """--page:#12161b;--card:#1a2027;--note:#2a2413;--edge:#8a6d1f;--link:#7ab8ff}}
 .lica-report{max-width:1180px;margin:0 auto;padding:1.2rem;box-sizing:border-box}
-.lica-report h1{font-size:1.7rem;line-height:1.2;margin:.2rem 0}
-.lica-report h2{font-size:1.2rem;margin:2.2rem 0 .3rem}
-.lica-report p{margin:.4rem 0}
+.lica-report h1{font-size:1.7rem;line-height:1.2;margin:.2rem 0;overflow-wrap:anywhere}
+.lica-report h2{font-size:1.2rem;margin:2.2rem 0 .3rem;overflow-wrap:anywhere}
+.lica-report p{margin:.4rem 0;overflow-wrap:anywhere}
 .lica-report a{color:var(--link)}
 .lica-report .faint,.lica-report figcaption{color:var(--faint);font-size:.9rem;max-width:85ch}
 .lica-report nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.92rem;margin:.8rem 0}
@@ -44,7 +44,7 @@ STYLE = (
 .lica-report svg{display:block;width:100%;height:auto}
 .lica-report svg text{fill:var(--ink)}
 .lica-report .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;margin:.5rem 0;padding:0;
- list-style:none;font-size:.95rem}
+ list-style:none;font-size:.95rem;overflow-wrap:anywhere}
 .lica-report .legend svg{display:inline-block;width:34px;height:10px;margin-right:.45rem;
  vertical-align:middle}
 .lica-report .wide{overflow-x:auto;margin:.6rem 0}

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.reporting.collect import MODES, Run
 from lica_jax.reporting.compare import METRICS
 from lica_jax.reporting.groups import Group
+from lica_jax.reporting.reading import MODES, Run
 
 
 def to_marl_eval(groups: Sequence[Group]) -> dict[str, Any]:

@@ -183,7 +183,10 @@ def _canvas(kind: str) -> Any:
 
 def _margins(axes: Any, height: float) -> dict[str, float]:
     """Room around a single panel. Constrained layout would draw it several times to know."""
-    longest = max((len(label.get_text()) for label in axes.get_yticklabels()), default=0)
+    longest = max(
+        (len(line) for label in axes.get_yticklabels() for line in label.get_text().split("\n")),
+        default=0,
+    )
     named = axes.yaxis.get_label().get_text() == ""
     left = min(0.2 + 0.07 * longest, 0.5 * PANEL[0]) if named else 0.62
     return {

@@ -10,16 +10,22 @@ from typing import Any
 
 from lica_jax.files import plain
 from lica_jax.reporting import html
-from lica_jax.reporting.collect import MODES, Run, collect
+from lica_jax.reporting.collect import collect
 from lica_jax.reporting.compare import compare, remarks
 from lica_jax.reporting.figures import SHOWN, draw_all
 from lica_jax.reporting.groups import Group, make_groups, mixtures
 from lica_jax.reporting.marl_eval import to_marl_eval
 from lica_jax.reporting.picture import Picture
+from lica_jax.reporting.reading import MODES, Run
 from lica_jax.reporting.table import Table
 from lica_jax.reporting.tables import make_tables
 from lica_jax.reporting.write import check_out, write
 from lica_jax.version import __version__
+
+# The columns of scores that a terminal shows.
+BRIEF = (
+    "task", "method", "greedy", "sampled", "metric", "seeds", "episodes", "env_steps", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Report:
 
     def __str__(self) -> str:
         notes = "".join(f"\n  - {note}" for note in self.notes)
-        return f"{self.title}\n{self.summary}{notes}\n\n{self.tables['scores']}"
+        return f"{self.title}\n{self.summary}{notes}\n\n{self.tables['scores'].text(BRIEF)}"
 
 
 def report(

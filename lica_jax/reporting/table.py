@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.errors import UserError
 from lica_jax.statistics import Estimate
 
 _LATEX = {
@@ -60,11 +59,9 @@ class Table:
         return [_flat(row) for row in self.rows]
 
     def frame(self) -> Any:
-        """A ``pandas.DataFrame`` of `plain`; raises ``UserError`` without pandas."""
-        try:
-            import pandas
-        except ImportError:
-            raise UserError("frame() needs pandas: pip install pandas") from None
+        """A ``pandas.DataFrame`` of `plain`."""
+        import pandas  # here: reports of the command line need none
+
         return pandas.DataFrame(self.plain)
 
     def csv(self) -> str:
@@ -105,9 +102,14 @@ class Table:
     def _texts(self) -> list[list[str]]:
         return [[column.write(row) for column in self.columns] for row in self.rows]
 
-    def __str__(self) -> str:
-        cells = [[c.title for c in self.columns], *self._texts()]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
+    def text(self, keys: Sequence[str]) -> str:
+        """Some columns, for a terminal."""
+        columns = [column for column in self.columns if column.key in keys]
+        cells = [
+            [c.title for c in columns],
+            *([c.write(row) for c in columns] for row in self.rows),
+        ]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
         return "\n".join(
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
             for row in cells

@@ -11,9 +11,9 @@ import numpy as np
 
 from lica_jax import statistics
 from lica_jax.reporting import compare
-from lica_jax.reporting.collect import MODES, Run
 from lica_jax.reporting.compare import METRICS, SHARES, Comparison, Entry
 from lica_jax.reporting.groups import Group
+from lica_jax.reporting.reading import MODES, Run
 from lica_jax.reporting.table import (
     Column,
     Table,
@@ -208,7 +208,9 @@ def _threshold_text(row: dict[str, Any]) -> str:
 def _times_text(row: dict[str, Any], axis: str, text: Callable[[float], str]) -> str:
     middle, first, last = (row[f"{axis}_{name}"] for name in ("median", "first", "last"))
     shown = text(middle) if np.isfinite(middle) else f"> {text(row[f'{axis}_followed'])}"
-    return shown if first is None or first == last else f"{shown} ({text(first)} to {text(last)})"
+    if first is None or text(first) == text(last):
+        return shown
+    return f"{shown} ({text(first)} to {text(last)})"
 
 
 # --- what was compared ---------------------------------------------------------------------------

@@ -42,7 +42,9 @@ def test_seeds_of_one_directory_are_runs_of_their_own(tmp_path):
     both = [r for row in rows for r in (row, row | {"seed": 7, "eval/win_rate": 0.25})]
     (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in both))
     result = json.loads((path / "result.json").read_text())
-    other = {mode: {"win_rate": 0.25, "episodes": 64} for mode in ("greedy", "sampled")}
+    other = {
+        mode: {"win_rate": 0.25, "return_mean": 5, "episodes": 64} for mode in ("greedy", "sampled")
+    }
     result |= {"seeds": [0, 7], "env_steps": [100_000] * 2, "failed_at_update": [None, None]}
     result["final"].append(other)
     (path / "result.json").write_text(json.dumps(result))
@@ -53,6 +55,17 @@ def test_seeds_of_one_directory_are_runs_of_their_own(tmp_path):
     assert mixtures(make_groups(runs)) == [
         "All runs were trained 2 at once: their seconds are those of all of them."
     ]
+
+
+def test_runs_of_a_sweep_say_how_wide_their_wave_was_and_why_they_ended(tmp_path):
+    for i in range(8):
+        path = write_run(tmp_path / "runs" / f"{i}", flat(0.5), seed=i, upto=20_000)
+        result = json.loads((path / "result.json").read_text())
+        said = {"status": "stopped by halving", "side_by_side": 16, "interrupted": False}
+        (path / "result.json").write_text(json.dumps(result | said))
+    runs, (told,) = collect([tmp_path])
+    assert {run.together for run in runs} == {16} and not any(run.ended for run in runs)
+    assert told.startswith("Stopped by halving: ") and told.endswith("and 2 more.")
 
 
 @pytest.mark.parametrize(
@@ -101,8 +114,9 @@ def test_beside_sound_runs_damaged_ones_are_left_out_and_told(tmp_path):
     assert [run.seed for run in runs] == [0, 1] and len(runs[1].steps) == 9
     told = "\n".join(told)
     for words in (
-        "empty has no evaluations", "other/config.json is no configuration", "2 damaged row(s)",
-        "result.json is damaged", "seed 1: still going or killed",
+        "empty has no evaluations", "other/config.json is no configuration",
+        "2 damaged or empty row(s)",
+        "result.json is damaged", "Still going or killed:",
     ):  # fmt: skip
         assert words in told
     assert len(told.splitlines()) == 5
@@ -196,8 +210,8 @@ def test_what_has_hardly_begun_is_drawn_and_not_counted(tmp_path):
     assert len(lica.runs) == 3 and len(lica.steps.runs) == 4 and c.horizon == 100_000
     assert not vdn.compared and vdn.areas is None and vdn.at == 30_000
     told = "\n".join(remarks([c]))
-    assert "lica on smax/3m: seed 3 not half as far" in told
-    assert "vdn on smax/3m ends at 30,000 env steps" in told and "not compared" in told
+    assert "in no number" in told and "lica on smax/3m seed 3." in told
+    assert "not compared" in told and "vdn on smax/3m (30,000 env steps)" in told
 
 
 def test_a_run_that_failed_counts_on_as_it_was(tmp_path):
@@ -206,7 +220,10 @@ def test_a_run_that_failed_counts_on_as_it_was(tmp_path):
         write_run(tmp_path / f"{seed}", flat(0.9), seed=seed)
     write_run(tmp_path / "3", flat(0.1), seed=3, upto=20_000, failed=5)
     runs, told = collect([tmp_path])
-    assert any("failed at update 5" in line for line in told)
+    assert told == [
+        f"Failed, their scores count on as they were: {tmp_path / '3'} seed 3 (failed at update 5, "
+        "20,000 of 100,000 env steps evaluated)."
+    ]
     groups = make_groups(runs)
     (entry,) = compare("smax/3m", groups, "greedy").entries
     np.testing.assert_allclose(sorted(entry.scores), [0.1, 0.9, 0.9, 0.9])

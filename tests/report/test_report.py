@@ -179,11 +179,27 @@ def test_one_run_is_a_report_of_points(tmp_path):
     assert [picture.name for picture in report.pictures] == ["learning_curves_smax-3m"]
     assert "Every seed by itself" in report.pictures[0].caption
     assert any("1 seed only" in note for note in report.notes)
-    assert any("interrupted, 70,000 of 100,000" in note for note in report.notes)
+    assert any(
+        note.startswith("Interrupted") and "70,000 of 100,000" in note for note in report.notes
+    )
     (row,) = report.tables["scores"].rows
     assert row["seeds"] == 1 and np.isnan(row["greedy"].low) and row["best_greedy"] is None
     lines = report.figures["learning_curves_smax-3m"].axes[0].lines
     np.testing.assert_allclose(lines[0].get_xdata(), np.arange(8) * 10)  # thousands of env steps
+
+
+@pytest.mark.filterwarnings("error")
+def test_runs_that_have_only_begun_are_drawn_too(tmp_path):
+    """One evaluation, before the first update; a long name; and scores that never differ."""
+    long = {"critic": "mixing", "hypernet_hidden": 64, "straight_through": True}
+    write_run(tmp_path / "a", lambda steps: 0.0, upto=0, finished=False, algo=long, wins=False)
+    write_run(tmp_path / "b", lambda steps: 0.0, upto=0, finished=False, wins=False)
+    other = dict.fromkeys(long, "other")
+    write_run(tmp_path / "c", lambda steps: 0.0, upto=0, finished=False, algo=other, wins=False)
+    report = reporting.report(tmp_path, tmp_path / "out")
+    assert {row["greedy"].value for row in report.tables["scores"].rows} == {0.0}
+    assert all(row["env_steps"] == 0 for row in report.tables["runs"].rows)
+    assert report.tables["tasks"].rows[0]["points"] == 1
 
 
 def test_a_report_shows_itself_in_a_notebook(folder):
