@@ -7,7 +7,7 @@ import json
 import operator
 import signal
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import check_known_task, is_task, make_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError
-from lica_jax.files import make_folder
+from lica_jax.files import as_path, make_folder
 from lica_jax.policy import Policy, load_policy
 from lica_jax.runs import directory, messages
 from lica_jax.runs.compilation_cache import use_compilation_cache
@@ -31,7 +31,7 @@ from lica_jax.runs.in_words import one_line, table
 from lica_jax.runs.plan import make_plan
 from lica_jax.runs.rows import read_rows
 from lica_jax.runs.session import Session
-from lica_jax.training.evaluation import EXPORTED, evaluation_keys
+from lica_jax.training.evaluation import EXPORTED, Tell, evaluation_keys, silent
 from lica_jax.types import Collect, Task, TaskSpec
 
 
@@ -125,7 +125,7 @@ def train(
         raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
     own = task if is_task(task) else None
     config = _config(algorithm, task if own is None else task_reference(own), overrides)
-    path = None if run_dir is None else Path(run_dir)
+    path = None if run_dir is None else as_path(run_dir, "run_dir")
     use_compilation_cache()
     session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
@@ -186,6 +186,8 @@ def _with_seeds(overrides: dict[str, Any]) -> dict[str, Any]:
 
 def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
     """A seed or several, from whatever counts as integers."""
+    if isinstance(seeds, str | bytes | bytearray | Mapping):  # iterated they are other numbers
+        raise UserError(f"seeds must be an integer or several, got {seeds!r}")
     with contextlib.suppress(TypeError):
         return (operator.index(seeds),)
     try:
@@ -197,7 +199,7 @@ def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
 def evaluate(
     policy: Policy | str | Path, *, task: str | Task | HostTask | None = None,
     episodes: int | None = None,
-    seed: int = 0, envs: int = 8, save_replay: str | Path | None = None,
+    seed: int = 0, envs: int = 8, save_replay: str | Path | None = None, tell: Tell = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluates a policy, greedily and by sampling.
 
@@ -210,6 +212,7 @@ def evaluate(
       seed: seed of the episodes.
       envs: games at once, on ``smac/`` tasks.
       save_replay: a folder for the game's own replay files, on ``smac/`` tasks.
+      tell: called with the episodes per mode that have been played, and those that will be.
 
     Returns:
       ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means
@@ -228,8 +231,8 @@ def evaluate(
     ):
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
-    policy = policy if isinstance(policy, Policy) else load_policy(policy)
-    target = task if is_task(task) else make_task(_known_task(task or policy.about["task"], policy))
+    policy = policy if isinstance(policy, Policy) else load_policy(as_path(policy, "policy"))
+    target = task if is_task(task) else make_task(_known_task(task, policy))
     _check_sizes(policy, target)
     _check_state(policy, target)
     games = is_host_task(target)
@@ -241,13 +244,13 @@ def evaluate(
         policy.algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),
         eval_episodes=episodes, seed=f"eval/{seed}",
     )  # fmt: skip
-    folder = None if save_replay is None else _replay_folder(Path(save_replay))
+    folder = None if save_replay is None else _replay_folder(as_path(save_replay, "save_replay"))
     params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
     about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
     try:
         figures: dict[str, Any] = {"task_source": engine.open().source}
         keys = evaluation_keys((seed,), EXPORTED)
-        figures |= engine.evaluate(params, keys, hp, episodes)[0] | engine.losses()
+        figures |= engine.evaluate(params, keys, hp, episodes, tell=tell)[0] | engine.losses()
         if folder is not None:
             figures["replays"], problem = engine.save_replays(folder)
             figures |= {"replays_missing": problem} if problem else {}
@@ -256,8 +259,10 @@ def evaluate(
         engine.close()
 
 
-def _known_task(name: str, policy: Policy) -> str:
-    """``name``; raises ``UserError`` where only a plugin that is not loaded knows it."""
+def _known_task(name: str | None, policy: Policy) -> str:
+    """``name``, or the policy's own task; raises ``UserError`` where only a plugin that is not
+    loaded knows it."""
+    name = policy.about["task"] if name is None else name
     check_known_task(name, policy.about.get("plugins", ()))
     return name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -11,8 +12,18 @@ class UserError(ValueError):
 
 
 class TrainingFailed(RuntimeError):
-    """A run cannot go on: every seed's loss is not finite, or its environments do not start any
-    more. The command line exits with code 1."""
+    """A run cannot go on: every seed's loss is not finite, its environments do not start any more,
+    or it can no longer write. The command line exits with code 1."""
+
+
+class Diverged(TrainingFailed):
+    """The loss of every run became non-finite: to go on would change nothing."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
 
 
 class BudgetOverrun(UserWarning):
@@ -21,10 +32,10 @@ class BudgetOverrun(UserWarning):
 
 
 def unknown(
-    kind: str, name: str, known: Iterable[str], more: str = "`lica-jax list` shows all"
+    kind: str, name: Any, known: Iterable[str], more: str = "`lica-jax list` shows all"
 ) -> UserError:
     """The error for a name that is not registered, with the nearest names that are."""
-    hint = did_you_mean(name, known)
+    hint = did_you_mean(str(name), known)
     if not hint:
         known = sorted(known)
         hint = "known: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")

@@ -1,4 +1,4 @@
-"""Plain files: JSON that is whole or not there, and folders to write into."""
+"""Plain files: JSON that is whole or not there, paths, and folders to write into."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def write_json(path: Path, value: Any) -> None:
     scratch = path.with_name(path.name + ".tmp")
     scratch.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
     scratch.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; raises ``UserError`` where it cannot be read, is none, or is nested
+    too deeply."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
 
 
 def plain(value: Any) -> Any:
@@ -44,13 +53,45 @@ def put(text: str, stream: TextIO | None) -> bool:
 
     What a run does must not depend on who reads of it.
     """
+    return _written(text + "\n", stream)
+
+
+def put_over(text: str, stream: TextIO | None) -> bool:
+    """`put` over what stands in a terminal's last line, which stays the last one."""
+    return _written(f"\r\x1b[K{text}", stream)
+
+
+def _written(text: str, stream: TextIO | None) -> bool:
     if stream is None:
         return False
     try:
-        print(text, file=stream, flush=True)
+        stream.write(text)
+        stream.flush()
     except (OSError, ValueError):  # ValueError: a closed stream
         return False
     return True
+
+
+def as_path(value: Any, name: str) -> Path:
+    """A path that can be written down, from a text or a ``Path``.
+
+    Raises:
+      UserError: it is something else, empty, too long, or no text (JSON, logs and commands that
+        repeat a run name it); the message calls it ``name``.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise UserError(f"{name} must be a path, got {value!r}")
+    text = os.fspath(value)
+    if not text.strip() or not text.isprintable():  # undecodable bytes are not printable
+        raise UserError(f"{name} must be a path of printable characters, got {text!r}")
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # whoever needs it says so
+    except OSError as error:  # too long, links in a circle
+        shown = text if len(text) < 100 else f"{text[:97]}..."
+        raise UserError(f"{name} cannot be {shown}: {error.strerror}") from None
+    return Path(text)
 
 
 def make_folder(folder: Path, name: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+LEAST_ADDRESSES = 2 * 2**30  # that JAX and its compiler need, about; mapped, not all of it used
 
 
 def available_memory() -> int | None:
@@ -17,6 +18,8 @@ def available_memory() -> int | None:
         for line in (PROC / "meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 free = int(line.split()[1]) * 1024
+    if (addresses := address_space()) is not None:
+        free = addresses if free is None else min(free, addresses)
     for folder in control_groups():
         for limit, used in (
             ("memory.max", "memory.current"),  # cgroup 2
@@ -29,6 +32,25 @@ def available_memory() -> int | None:
                 left = most - now + (int(cache[1]) if cache else 0)  # caches are given back
                 free = left if free is None else min(free, max(left, 0))
     return free
+
+
+def gib(size: int) -> str:
+    """Bytes in words: ``3.2 GiB``, ``14.0 MiB``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
+
+
+def address_space() -> int | None:
+    """Bytes that this process may still map (``ulimit -v``); None where there is no limit."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int((PROC / "self" / "statm").read_text().split()[0])
+    except (ImportError, OSError, ValueError):  # not on this system
+        return None
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return max(limit - pages * resource.getpagesize(), 0)
 
 
 def control_groups() -> Iterator[Path]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-from lica_jax.cli.parsing import dispatch
-from lica_jax.cli.process import drop_output, quiet_libraries
+from lica_jax.cli.parsing import check_words, dispatch
+from lica_jax.cli.process import drop_output, explained, import_jax, quiet_libraries
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import put
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),
     "sc2": ("sc2:main", "StarCraft II: doctor, install-maps, record, replay"),
 }
+WITHOUT_JAX = ("report", "sc2")
 
 
 def entry() -> None:
@@ -49,6 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _failed(f"error: {error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not (found := explained(error)):
+            raise
+        text, code = found
+        return _failed(f"error: {text}", code)
 
 
 def _failed(text: str, code: int) -> int:
@@ -63,6 +69,7 @@ def _flush() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
+    check_words(argv)
     if argv[:1] == ["--version"]:
         from lica_jax.version import __version__
 
@@ -77,6 +84,8 @@ def _command(where: str):
     module, _, name = where.partition(":")
 
     def run(argv: list[str]) -> int:
+        if module not in WITHOUT_JAX:
+            import_jax()
         return getattr(importlib.import_module(f"lica_jax.cli.{module}"), name)(argv)
 
     return run

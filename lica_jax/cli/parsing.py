@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from lica_jax.errors import UserError, did_you_mean, unknown
+from lica_jax.files import as_path
+
+NARROWEST = 40  # columns
 
 
 def dispatch(
@@ -39,11 +44,33 @@ def dispatch(
     return commands[name][0](rest)
 
 
+def check_words(words: list[str]) -> None:
+    """Refuses what no command can take: an empty word, or bytes that are no text.
+
+    An empty one is a variable of the user's script that is not set; as a path it would be the
+    working directory.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        flag, equals, value = word.partition("=")
+        if equals and flag.startswith("--") and not value.strip():
+            raise UserError(f"{flag} has an empty value")
+        if not word.strip():
+            raise UserError(f"the word after {before!r} is empty")
+        if not word.isprintable():
+            raise UserError(f"{word!r} is no text of printable characters")
+
+
+def help_format(prog: str) -> argparse.HelpFormatter:
+    """Help as wide as the terminal; where that has no room for a word argparse never ends."""
+    width = max(shutil.get_terminal_size().columns - 2, NARROWEST)
+    return argparse.HelpFormatter(prog, width=width)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are ours. Takes no abbreviations."""
 
     def __init__(self, **options):
-        super().__init__(**{"allow_abbrev": False} | options)
+        super().__init__(**{"allow_abbrev": False, "formatter_class": help_format} | options)
 
     def add_plugin(self) -> None:
         """The flag that names packages from outside."""
@@ -51,6 +78,15 @@ class Parser(argparse.ArgumentParser):
             "--plugin", action="append", default=[], metavar="MODULE",
             help="import a module that adds algorithms or tasks first; may be given several times",
         )  # fmt: skip
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            values = getattr(found, action.dest, None)
+            for value in values if isinstance(values, list) else [values]:
+                if isinstance(value, Path):
+                    as_path(value, (action.option_strings or [action.dest])[-1])
+        return found, rest
 
     def error(self, message):
         flag = re.search(r"unrecognized arguments: (\S+)", message)

@@ -8,13 +8,55 @@ import os
 import sys
 import warnings
 
-from lica_jax.errors import BudgetOverrun
+from lica_jax.errors import BudgetOverrun, UserError, first_line
+from lica_jax.machine import LEAST_ADDRESSES, address_space, gib
+
+
+def import_jax() -> None:
+    """Imports JAX, which reads its settings from the environment then.
+
+    Raises:
+      UserError: a setting is none, or the process may not have the memory.
+    """
+    # XLA complains of slow compilations at the level of errors. What really fails in it is raised,
+    # and what ends the process is said at every level.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    free = address_space()
+    if free is not None and free < LEAST_ADDRESSES:
+        raise UserError(
+            f"{gib(free)} of address space are left to this process, and JAX needs about "
+            f"{gib(LEAST_ADDRESSES)}: raise the limit (ulimit -v)"
+        )
+    try:
+        import jax  # noqa: F401
+    except Exception as error:
+        raise UserError(f"JAX cannot be imported: {first_line(error)}{_settings()}") from error
+
+
+def explained(error: Exception) -> tuple[str, int] | None:
+    """What to say, and the exit code, where JAX has no device or no memory left; None of any other
+    error."""
+    text = first_line(error)
+    if "initialize backend" in text:
+        return f"JAX cannot start: {text}{_settings()}", 2
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return f"out of memory: {text}", 1
+    return None
+
+
+def _settings() -> str:
+    """JAX's settings in the environment, in words."""
+    known = {k: v for k, v in os.environ.items() if k.startswith("JAX_")}
+    said = ", ".join(f"{k}={v}" for k, v in sorted(known.items()))
+    return f" (the environment sets {said})" if said else ""
 
 
 def quiet_libraries() -> None:
     """Leaves the terminal to our own messages."""
-    # Orbax reports every save at INFO and harmless clean-ups at WARNING.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax reports every save at INFO and harmless clean-ups at WARNING; what it reports as errors,
+    # once a thread, with tracebacks, it raises too, and that is what we tell.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore", BudgetOverrun)  # the last lines of a run say so
     sys.unraisablehook = _without_orphans(sys.unraisablehook)
 

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from lica_jax.cli.parsing import Parser, count
+from lica_jax.cli.progress import Counter
 from lica_jax.errors import unknown
 
 
@@ -28,5 +29,7 @@ def reproduce(argv: list[str]) -> int:
 
     use_compilation_cache()
     settings = {name: value for name, value in vars(args).items() if name != "figure"}
-    importlib.import_module(FIGURES[args.figure]).reproduce(**settings)
+    with Counter(f"reproducing {args.figure}", "methods") as counter:
+        figure = importlib.import_module(FIGURES[args.figure])
+        figure.reproduce(**settings, say=counter.say, tell=counter.tell)
     return 0

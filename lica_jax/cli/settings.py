@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 from lica_jax.cli.parsing import Parser
 from lica_jax.config import TrainConfig
 from lica_jax.config.schema import Setting, nested, settings
-from lica_jax.errors import unknown
+from lica_jax.errors import UserError, unknown
 from lica_jax.types import Number, numbers
 
 # Short names of settings that are asked for all the time.
@@ -64,7 +64,17 @@ def parse_settings(
         flag = word.partition("=")[0]
         if flag.startswith("--") and flag not in known:
             raise unknown("flag", flag, [*known, *others], "`lica-jax train --help` shows all")
+    _check_switches(config, words)
     return nested(vars(parser.parse_args(words)))
+
+
+def _check_switches(config: TrainConfig, words: Iterable[str]) -> None:
+    """Refuses a switch that is turned on and off in one command."""
+    given = {word.partition("=")[0] for word in words}
+    for setting in flagged(config):
+        on, off = flag_of(setting.name), negated(setting.name)
+        if setting.hint is bool and on in given and off in given:
+            raise UserError(f"{on} and {off} contradict each other: leave one out")
 
 
 def _spelled_out(word: str) -> str:
@@ -115,7 +125,7 @@ TITLES = {
 
 def settings_help(config: TrainConfig, sources: Mapping[str, str]) -> str:
     """Every setting with what it means, its range, its value and the file that says so."""
-    parser = argparse.ArgumentParser(prog="lica-jax train", usage=argparse.SUPPRESS, add_help=False)
+    parser = Parser(prog="lica-jax train", usage=argparse.SUPPRESS, add_help=False)
     docs, facts = field_docs(config), numbers(config.hp)
     groups = {name: parser.add_argument_group(title) for name, title in TITLES.items()}
     for setting in flagged(config):

@@ -16,7 +16,7 @@ from lica_jax.files import put
 
 USAGE = """\
 lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
-lica-jax train FILE.yaml [--run-dir DIR] [SETTINGS]
+lica-jax train FILE.yaml [--run-dir DIR] [SETTINGS]  (or --config FILE)
 lica-jax train --resume --run-dir DIR [SETTINGS]"""
 
 
@@ -30,6 +30,7 @@ def train(argv: list[str]) -> int:
     parser = _parser()
     args, words = parser.parse_known_args(argv)
     load_plugins(args.plugin)
+    names = _with_file(args, names)
     if args.help:
         return _show_help(parser, args, names)
     others = [option for action in parser._actions for option in action.option_strings]
@@ -40,6 +41,8 @@ def train(argv: list[str]) -> int:
     if args.dump_config:
         return _dump(config)
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
+    if args.dry_run:
+        return _show_plan(config, run_dir, args.resume)
 
     from lica_jax import api
 
@@ -63,6 +66,9 @@ def _parser() -> Parser:
         f"default {DEFAULT_PRESET}",
     )
     parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a YAML file of settings, which names both"
+    )
+    parser.add_argument(
         "--run-dir", type=Path, help="where to write; default runs/ALGORITHM-TASK-TIME"
     )
     parser.add_argument(
@@ -74,12 +80,27 @@ def _parser() -> Parser:
         "--dump-config", action="store_true",
         help="print the settings as YAML, which `lica-jax train FILE.yaml` repeats, and stop",
     )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="show sizes, memory and counts of what would be trained, and stop",
+    )  # fmt: skip
     parser.add_argument("-h", "--help", action="store_true", help="show this and every setting")
     return parser
 
 
+def _with_file(args: Namespace, names: list[str]) -> list[str | Path]:
+    """What is to be trained, by names or by a file; refuses switches that contradict each other."""
+    if args.config and names:
+        raise UserError(f"--config says what to train already: leave out {' '.join(names)}")
+    if args.config and args.resume:
+        raise UserError("--resume takes the settings of the run: leave out --config")
+    if args.dry_run and args.dump_config:
+        raise UserError("--dry-run and --dump-config both stop before training: choose one")
+    return [args.config] if args.config else names
+
+
 def _configured(
-    args: Namespace, names: list[str], words: list[str], others: list[str]
+    args: Namespace, names: list[str | Path], words: list[str], others: list[str]
 ) -> TrainConfig:
     """The configuration that a command asks for, not yet resolved."""
     from lica_jax.cli.settings import parse_settings
@@ -97,7 +118,7 @@ def _configured(
     return asked
 
 
-def named_config(args: Namespace, names: list[str]) -> tuple[TrainConfig, Preset]:
+def named_config(args: Namespace, names: list[str | Path]) -> tuple[TrainConfig, Preset]:
     """The configuration of an algorithm on a task, or of a file, and where its values come from."""
     from lica_jax.config import DEFAULT_PRESET, is_settings_file, load_settings
     from lica_jax.config.load import load_with_sources
@@ -114,12 +135,19 @@ def named_config(args: Namespace, names: list[str]) -> tuple[TrainConfig, Preset
     return load_with_sources(*names, preset, plugins)
 
 
-def resumed_config(args: Namespace, names: list[str]) -> tuple[TrainConfig, Preset]:
+def resumed_config(args: Namespace, names: list[str | Path]) -> tuple[TrainConfig, Preset]:
     """The configuration of the run in a directory; names, where given, must be its own."""
-    from lica_jax.runs.directory import check_names, read_config
+    from lica_jax.runs.directory import CONFIG, abandoned, check_names, read_config
 
     if args.run_dir is None:
         raise UserError("--resume needs the --run-dir of the run to go on with")
+    if abandoned(args.run_dir) and not (args.run_dir / CONFIG).is_file():
+        if names:
+            return named_config(args, names)
+        raise UserError(
+            f"the run in {args.run_dir} ended before it wrote what it was: begin it again with "
+            f"lica-jax train ALGORITHM TASK --run-dir {args.run_dir}"
+        )
     config = read_config(args.run_dir)
     if len(names) == 1:
         raise UserError(f"name the task as well, or leave out {names[0]}: --resume knows both")
@@ -133,7 +161,7 @@ def resumed_config(args: Namespace, names: list[str]) -> tuple[TrainConfig, Pres
     return config, Preset()
 
 
-def _show_help(parser: Parser, args: Namespace, names: list[str]) -> int:
+def _show_help(parser: Parser, args: Namespace, names: list[str | Path]) -> int:
     """Every setting with its value for what is named, or for LICA on 3m."""
     from lica_jax.cli.settings import settings_help
     from lica_jax.config import is_settings_file, resolve
@@ -161,6 +189,14 @@ def _dump(config: TrainConfig) -> int:
 
     check_known_task(config.task, config.plugins)
     print(dump_settings(resolve(config, make_task(config.task).spec)), end="")
+    return 0
+
+
+def _show_plan(config: TrainConfig, run_dir: Path, resume: bool) -> int:
+    from lica_jax.runs.outlook import in_words
+    from lica_jax.runs.plan import make_plan
+
+    print(in_words(make_plan(config, run_dir, resume=resume)))
     return 0
 
 

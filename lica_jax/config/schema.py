@@ -231,7 +231,7 @@ def _meant(value: Any, hint: Any) -> Iterator[Any]:
         yield None
     try:
         yield yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month
         return
 
 

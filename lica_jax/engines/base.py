@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from lica_jax.training.evaluation import MODES
+from lica_jax.training.evaluation import MODES, Tell, silent
 from lica_jax.types import TaskSpec
 
 Stop = Callable[[], bool]  # whether to give up what is being played
@@ -30,6 +30,11 @@ class Engine:
         """Bytes of the large arrays of all runs, by name."""
         raise NotImplementedError
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """What a run compiles, in words; each program once."""
+        raise NotImplementedError
+
     def init(self, keys: PRNGKeyArray) -> PyTree:
         """``keys [R] -> RunState``."""
         raise NotImplementedError
@@ -45,7 +50,7 @@ class Engine:
 
     def evaluate(
         self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
-        modes: tuple[str, ...] = MODES, stop: Stop = never,
+        modes: tuple[str, ...] = MODES, stop: Stop = never, tell: Tell = silent,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Figures per run and mode (`evaluation.Evaluator`). May raise `games.Stopped`."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
 from lica_jax.engines.base import Engine, Stop, never
-from lica_jax.training.evaluation import MODES, Evaluator
+from lica_jax.training.evaluation import MODES, Evaluator, Tell, silent
 from lica_jax.training.loop import ENVS, RUNS, batch_runs, device_mesh, make_run
 from lica_jax.training.memory import training_bytes
 from lica_jax.types import Algorithm, Collect, Task, TaskSpec
@@ -42,6 +42,10 @@ class CompiledEngine(Engine):
     def needs(self) -> dict[str, int]:
         return training_bytes(self._algo, self._task, self._collect, self._run[0], self._n)
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("the start", "a chunk of updates", "the evaluation of both modes")
+
     def open(self) -> TaskSpec:
         return self._task.spec
 
@@ -56,10 +60,10 @@ class CompiledEngine(Engine):
 
     def evaluate(
         self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
-        modes: tuple[str, ...] = MODES, stop: Stop = never,
+        modes: tuple[str, ...] = MODES, stop: Stop = never, tell: Tell = silent,
     ) -> list[dict[str, Any]]:  # fmt: skip
         del stop
-        return self._evaluate(*self._placed((params, keys, hp)), episodes, modes)
+        return self._evaluate(*self._placed((params, keys, hp)), episodes, modes, tell)
 
     def _placed(self, arrays: PyTree) -> PyTree:
         """Arrays of all runs on the devices of their runs: those of a checkpoint are on one."""

@@ -21,7 +21,7 @@ from lica_jax.engines.games import Games, HostTask, Stopped
 from lica_jax.engines.playing import MAX_LOST, Recorder, play
 from lica_jax.engines.shapes import ShapeTask
 from lica_jax.errors import TrainingFailed
-from lica_jax.training.evaluation import MODES, summarise
+from lica_jax.training.evaluation import MODES, Tell, silent, summarise
 from lica_jax.training.loop import bound_act, make_learn, make_run, progress_of
 from lica_jax.training.memory import training_bytes
 from lica_jax.types import Algorithm, Collect, EpisodeStats, Progress, TaskSpec
@@ -72,6 +72,10 @@ class LockstepEngine(Engine):
     @cached_property
     def needs(self) -> dict[str, int]:
         return training_bytes(self._algo, self._shapes, self._collection, self._init, self._n)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("the start", "the choice of actions", "an update", "the policy", "keys")
 
     def init(self, keys: PRNGKeyArray) -> PyTree:
         return self._init_all(keys)
@@ -167,7 +171,7 @@ class LockstepEngine(Engine):
 
     def evaluate(
         self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
-        modes: tuple[str, ...] = MODES, stop: Stop = never,
+        modes: tuple[str, ...] = MODES, stop: Stop = never, tell: Tell = silent,
     ) -> list[dict[str, dict[str, Any]]]:  # fmt: skip
         """`evaluation.Evaluator` on these environments: greedy episodes, then sampled ones."""
         out = []
@@ -182,6 +186,7 @@ class LockstepEngine(Engine):
                     key = jax.random.fold_in(jax.random.fold_in(keys[r], i), len(waves))
                     progress = Progress.finished()
                     waves.append(self._play(own, own_hp, progress, explore, key, stop)[0])
+                    tell(sum(int(w.finished.sum()) for w in waves), episodes)
                 every = jax.tree.map(lambda *xs: np.concatenate(xs)[None], *waves)
                 figures[mode] = summarise(every, run=0)
             out.append(figures)

@@ -69,8 +69,8 @@ def name_with(name: str, known: Mapping[str, Choice], options: Mapping[str, str]
 
 def parsed_options(name: str) -> dict[str, str]:
     """The options that a name spells out; raises ``UserError`` where they are not ``a=x,b=y``."""
-    plain, _, text = name.partition(":")
-    pairs = [part.partition("=") for part in text.split(",") if part]
+    plain, colon, text = name.partition(":")
+    pairs = [part.partition("=") for part in text.split(",")] if colon else []
     if not all(key and sep and value for key, sep, value in pairs):
         raise UserError(f"task {plain!r}: options are written as {plain}:a=x,b=y")
     twice = [key for i, (key, *_) in enumerate(pairs) if key in (k for k, *_ in pairs[:i])]

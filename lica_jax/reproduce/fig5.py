@@ -54,6 +54,7 @@ def reproduce(
     seed: int = 0,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Trains every method from ``inits`` initialisations; writes `FILES` under ``out``.
 
@@ -64,6 +65,7 @@ def reproduce(
       seed: seed of everything random.
       overwrite: whether files of an earlier run may be replaced.
       say: gets the lines of the report, each as soon as it is known.
+      tell: gets how many methods are finished, and how many there are.
 
     Returns:
       What ``fig5.json`` holds.
@@ -80,7 +82,8 @@ def reproduce(
     )
     start, init_seconds = begin(settings)
     methods = {}
-    for method in game.METHODS:
+    for done, method in enumerate(game.METHODS):
+        tell(done, len(game.METHODS))
         probs, seconds = simulate(method, start, settings)
         methods[method] = {**game.statistics(probs), "seconds": seconds}
         shares = [entry["fraction"] for entry in methods[method]["outcomes"].values()]

@@ -92,10 +92,6 @@ class Checkpointer:
                 f"no checkpoint can be written to {self._directory}: {lines[0][:200]}"
             ) from error
 
-    def latest(self) -> int | None:
-        """The newest complete checkpoint, or None."""
-        return self._manager.latest_step()
-
     def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any], str]:
         """The newest sound checkpoint as ``(arrays, host, what was wrong with newer ones)``;
         ``like`` gives shapes and types.

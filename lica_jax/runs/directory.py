@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -12,8 +14,8 @@ from typing import IO, Any, Literal
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.envs import same_task
 from lica_jax.errors import UserError
-from lica_jax.files import make_folder, plain, write_json
-from lica_jax.runs.names import (  # noqa: F401  (named by whoever reads or writes a run)
+from lica_jax.files import as_path, make_folder, plain, read_json, write_json
+from lica_jax.runs.names import (
     CHECKPOINTS,
     COMMANDS,
     CONFIG,
@@ -28,6 +30,10 @@ from lica_jax.runs.names import (  # noqa: F401  (named by whoever reads or writ
 )
 from lica_jax.runs.versions import versions
 
+FILES = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, VERSIONS)
+FOLDERS = (CHECKPOINTS, REPLAYS)
+# What a run writes before its first checkpoint is complete; each also half written, as ".tmp".
+AT_START = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, VERSIONS, *FOLDERS)
 Status = Literal["new", "interrupted", "finished", "damaged"]
 
 
@@ -37,60 +43,112 @@ def read_config(run_dir: Path) -> TrainConfig:
     if not path.is_file():
         raise UserError(f"{run_dir} is not a run directory: it has no {CONFIG}")
     try:
-        return from_dict(json.loads(path.read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        return from_dict(read_json(path))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        named = str(error).startswith(str(path))
+        raise UserError(str(error) if named else f"{path}: {error}") from None
 
 
 def read_runs(run_dir: Path) -> list[dict[str, Any]] | None:
     """The seeds and numbers of runs that differ in more than their seed; None where they do not."""
     path = run_dir / RUNS
-    if not path.is_file():
+    if not path.is_file() or not (run_dir / CONFIG).is_file():  # which is written behind it
         return None
-    try:
-        rows = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+    rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is damaged: it must be a list of runs")
     return rows
 
 
 def status(run_dir: Path) -> Status:
-    """What there is: nothing yet ("new"), a run that can go on or has come to its end, or something
-    that is no run or can no longer be read ("damaged")."""
-    if not run_dir.exists() or (run_dir.is_dir() and _holds_nothing(run_dir)):
+    """What there is: nothing worth keeping ("new"), a run that can go on or has come to its end, or
+    something that is no run or can no longer be read ("damaged")."""
+    if not run_dir.exists() or (run_dir.is_dir() and not any(run_dir.iterdir())):
+        return "new"
+    if abandoned(run_dir):
         return "new"
     try:
         config = read_config(run_dir)
-        result = json.loads((run_dir / RESULT).read_bytes())
+        if not (run_dir / RESULT).exists():
+            return "interrupted"
+        result = read_json(run_dir / RESULT)
         spent = min(result["env_steps"]) >= config.total_steps
         return "finished" if spent and not result["interrupted"] else "interrupted"
-    except UserError:
-        return "damaged"
-    except OSError:  # no result yet
-        return "interrupted"
-    except (ValueError, TypeError, KeyError):
+    except (UserError, TypeError, KeyError, ValueError):
         return "damaged"
 
 
-def _holds_nothing(run_dir: Path) -> bool:
-    return all(path.name == LOCK for path in run_dir.iterdir())
+def checkpoints(run_dir: Path) -> list[int]:
+    """The numbers of the complete checkpoints; unfinished ones have other names."""
+    folder = run_dir / CHECKPOINTS
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
+
+
+def abandoned(run_dir: Path) -> bool:
+    """Whether a run was killed, or could not write, before there was anything worth keeping: no
+    complete checkpoint, no policy, no file but those that every run begins with. The first of
+    them is the lock."""
+    if not (run_dir / LOCK).is_file():
+        return False
+    for path in run_dir.iterdir():
+        folder = path.name in FOLDERS
+        if path.name.removesuffix(".tmp") not in AT_START or path.is_symlink():
+            return False
+        if path.is_dir() is not folder or (folder and not all(map(_unfinished, path.iterdir()))):
+            return False
+    return True
+
+
+def _unfinished(path: Path) -> bool:
+    """Whether orbax was writing it when it was killed."""
+    return re.match(r"\d+\.orbax-checkpoint-tmp", path.name) is not None
+
+
+def clear(run_dir: Path) -> bool:
+    """Removes what an `abandoned` run has left; True where there was something.
+
+    For who has the `lock`. Raises ``UserError`` where there is something else.
+    """
+    check_new(run_dir)
+    left = [path for path in run_dir.iterdir() if path.name != LOCK]
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return bool(left)
 
 
 def check_new(run_dir: Path) -> None:
-    """Refuses a directory that holds anything or cannot be written; creates it otherwise."""
+    """Refuses a directory that holds anything worth keeping, or that cannot be there; writes
+    nothing."""
+    as_path(run_dir, "the run directory")
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"run directory {run_dir} is a file")
-    if run_dir.is_dir() and not _holds_nothing(run_dir):
+    if run_dir.is_dir() and any(run_dir.iterdir()) and not abandoned(run_dir):
         if (run_dir / CONFIG).is_file():
             raise UserError(
                 f"{run_dir} already holds a run; go on with --resume or choose another --run-dir"
             )
         raise UserError(f"{run_dir} is not empty; choose another --run-dir")
-    make_folder(run_dir, f"run directory {run_dir}")
+    there = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"run directory {run_dir} cannot be written: see {there}")
+
+
+def _check_kinds(run_dir: Path) -> None:
+    """Refuses what somebody has put in the place of a file: writing would change what it leads to,
+    or fail."""
+    for name in (*FILES, *FOLDERS):
+        path = run_dir / name
+        if name in FILES and (path.is_symlink() or (path.exists() and not path.is_file())):
+            raise UserError(f"{path} must be a file, not a {_kind(path)}: move it away to go on")
+        if name in FOLDERS and path.exists() and not path.is_dir():
+            raise UserError(f"{path} must be a folder: move it away to go on")
+
+
+def _kind(path: Path) -> str:
+    if path.is_symlink():
+        return "link"
+    return "folder" if path.is_dir() else "device"
 
 
 def starts(run_dir: Path) -> int:
@@ -99,26 +157,22 @@ def starts(run_dir: Path) -> int:
     return len(path.read_bytes().splitlines()) if path.is_file() else 0
 
 
-def never_started(run_dir: Path) -> bool:
-    """Whether a run was killed before it wrote anything but its configuration."""
-    metrics = run_dir / METRICS
-    return not (metrics.exists() and metrics.stat().st_size) and not (run_dir / POLICY).exists()
-
-
-def lock(run_dir: Path) -> IO | None:
-    """Takes the directory for this process; the system lets go of it when the process ends.
+def lock(run_dir: Path) -> IO:
+    """Takes the directory for this process, and creates it where it is not there; the system lets
+    go of it when the process ends.
 
     Raises:
       UserError: another process has it, or it cannot be written.
     """
+    make_folder(run_dir, f"run directory {run_dir}")
     try:
-        import fcntl
-    except ImportError:  # not on this system
-        return None
-    try:
-        file = (run_dir / LOCK).open("a")
+        file = open(run_dir / LOCK, "a", opener=_no_links)  # noqa: SIM115
     except OSError as error:
         raise UserError(f"run directory {run_dir} cannot be written: {error.strerror}") from None
+    try:
+        import fcntl
+    except ImportError:  # not on this system: nothing is locked
+        return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -127,9 +181,13 @@ def lock(run_dir: Path) -> IO | None:
     return file
 
 
-def unlock(file: IO | None) -> None:
-    if file is not None:
-        file.close()
+def _no_links(path: str, flags: int) -> int:
+    """An ``opener`` that does not write to where a link leads."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def unlock(file: IO) -> None:
+    file.close()
 
 
 def check_names(run_dir: Path, algorithm: str, task: str) -> None:
@@ -146,6 +204,7 @@ def check_same(
 
     ``runs`` is what `read_runs` gave before.
     """
+    _check_kinds(run_dir)
     old, new = (to_dict(c) for c in (read_config(run_dir), config))
     if same_task(old["task"], new["task"]):
         old["task"] = new["task"]
@@ -181,11 +240,12 @@ def describe(run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | No
     if runs is not None:
         write_json(run_dir / RUNS, runs)
     write_json(run_dir / CONFIG, to_dict(config))
-    with (run_dir / COMMANDS).open("a") as file:
+    path = run_dir / COMMANDS
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_no_links) as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
     path = run_dir / VERSIONS
     try:  # a resumed run: keep what it was begun with
         begun = dict(json.loads(path.read_bytes()))
         write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})
-    except (OSError, ValueError, TypeError):  # new, or damaged: nothing to keep
+    except (OSError, ValueError, TypeError, RecursionError):  # new, or damaged: nothing to keep
         write_json(path, versions())

@@ -157,6 +157,15 @@ def resume(run_dir: Path) -> str:
     return f"continue with: lica-jax train --resume --run-dir {run_dir}"
 
 
+def begin(run_dir: Path) -> str:
+    return f"continue with: the same command; nothing was kept in {run_dir}, so it begins anew"
+
+
+def anew(run_dir: Path) -> str:
+    """A run begins where another one was broken off."""
+    return f"{run_dir} holds a run that ended before its first checkpoint: beginning anew"
+
+
 def replays(n_written: int, n_games: int, folder: Path, problem: str) -> str:
     text = f"{n_written} of {n_games} replays are in {folder}"
     return text + (f": {problem}" if problem else "")

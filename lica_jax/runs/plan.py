@@ -119,8 +119,9 @@ def make_plan(
 
     Args:
       config: what to train; need not be resolved.
-      run_dir: where to write; created where it is not there, nothing is written into it.
-      resume: go on from what is there.
+      run_dir: where to write; nothing is written yet.
+      resume: go on from what is there; where that is nothing worth keeping
+        (`directory.abandoned`), begin anew.
       task: the task itself, where ``config.task`` is only its reference.
       runs: what to train side by side; by default a run for each of ``config.seeds`` with
         ``config.hp``.
@@ -131,7 +132,8 @@ def make_plan(
     """
     if resume and run_dir is None:
         raise UserError("resume needs a run directory")
-    if resume:
+    anew = resume and directory.abandoned(run_dir)
+    if resume and not anew:
         directory.check_names(run_dir, config.algorithm, config.task)
     if task is None:
         check_known_task(config.task, config.plugins)
@@ -141,6 +143,7 @@ def make_plan(
     config = resolve(config, task.spec)
     if resume and runs is None:
         runs = _runs_of(directory.read_runs(run_dir), config)
+    resume = resume and not anew
     runs = tuple(runs or (Run(seed, config.hp) for seed in config.seeds))
     runs = tuple(Run(run.seed, resolve_hp(config, run.hp, task)) for run in runs)
     if len(set(runs)) < len(runs):

@@ -70,7 +70,7 @@ def sound_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     for line in lines[:-1]:
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # a number may have too many digits
             row = None
         if isinstance(row, dict) and type(row.get("update")) is int:
             rows.append(row)

@@ -34,12 +34,9 @@ class Saver:
             self._files = Checkpointer(run_dir / directory.CHECKPOINTS, config.keep)
         self._last, self._took = time.monotonic(), 0.0
 
-    def restore(self, run_dir: Path, like: Arrays) -> tuple[Arrays, HostState, str] | None:
-        """The latest sound checkpoint, and what was wrong with later ones; None of a run that was
-        killed before its first, and has nothing to lose. ``like`` gives shapes. Raises
-        ``UserError`` where there should be one."""
-        if self._files.latest() is None and directory.never_started(run_dir):
-            return None
+    def restore(self, like: Arrays) -> tuple[Arrays, HostState, str]:
+        """The latest sound checkpoint, and what was wrong with later ones; ``like`` gives shapes.
+        Raises ``UserError`` where there is none."""
         arrays, stored, problem = self._files.restore(like)
         return arrays, HostState.of(stored), problem
 

@@ -16,12 +16,13 @@ import numpy as np
 from jaxtyping import PyTree
 
 from lica_jax.engines.games import Stopped, is_host_task
-from lica_jax.errors import TrainingFailed
+from lica_jax.errors import Diverged
 from lica_jax.files import make_folder
 from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
 from lica_jax.runs.display import Display
 from lica_jax.runs.export import export_runs
+from lica_jax.runs.failures import in_words
 from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import Plan, stored_runs
 from lica_jax.runs.saver import Arrays, Saver
@@ -52,7 +53,7 @@ class Session:
         if isinstance(display, str):
             display = Display(display, plan.config.total_steps, len(plan.runs))
         self.display = display
-        with ExitStack() as opened:
+        with in_words(plan.run_dir), ExitStack() as opened:
             opened.callback(self.display.close)
             if plan.run_dir is not None:
                 opened.callback(directory.unlock, directory.lock(plan.run_dir))
@@ -60,6 +61,9 @@ class Session:
             if is_host_task(plan.task):
                 self.display.notice(messages.starting_games(plan.config))
             self.spec = self.engine.open()
+            fresh = plan.run_dir is not None and not plan.resume
+            if fresh and directory.clear(plan.run_dir):
+                self.display.warn(messages.anew(plan.run_dir))
             self.saver = Saver(plan.run_dir, plan.config.checkpoint)
             opened.callback(self.saver.close)
             restored = self._restored()
@@ -92,7 +96,7 @@ class Session:
     def _restored(self) -> tuple[Arrays, HostState, str] | None:
         if not self.plan.resume:
             return None
-        return self.saver.restore(self.plan.run_dir, jax.eval_shape(self._fresh))
+        return self.saver.restore(jax.eval_shape(self._fresh))
 
     def close(self) -> None:
         """Ends what was started; ``run`` does so itself."""
@@ -108,22 +112,17 @@ class Session:
             ended; without it a later session goes on from the last checkpoint.
 
         Raises:
-          TrainingFailed: the loss of every run became non-finite, or its games do not start.
+          TrainingFailed: the loss of every run became non-finite (`Diverged`), its games do not
+            start, or it can no longer write.
         """
-        with self._opened, stop_on_signal() as self.stop:
-            try:
-                self.display.say(messages.start(self.plan, self.spec, self.done_before))
-                with suppress(Stopped):
-                    self._before_training()
-                    self._train()
-                # A signal that comes after the budget is spent changes nothing any more.
-                self.interrupted = None if self._spent() else self.stop.number
-                self._finish(final)
-            except (TrainingFailed, OSError) as error:
-                if self.plan.run_dir is None or not self.counters.alive.any():
-                    raise
-                how = messages.resume(self.plan.run_dir)
-                raise TrainingFailed(f"{error}\n{how}") from error
+        with in_words(self.plan.run_dir), self._opened, stop_on_signal() as self.stop:
+            self.display.say(messages.start(self.plan, self.spec, self.done_before))
+            with suppress(Stopped):
+                self._before_training()
+                self._train()
+            # A signal that comes after the budget is spent changes nothing any more.
+            self.interrupted = None if self._spent() else self.stop.number
+            self._finish(final)
 
     def _before_training(self) -> None:
         if self.host.random is None:
@@ -236,7 +235,7 @@ class Session:
     def _finish(self, final: bool) -> None:
         """The last checkpoint, the last figures, and the files of a run that has ended."""
         if not self.counters.alive.any():
-            raise TrainingFailed(messages.all_failed(self.plan, self.counters))
+            raise Diverged(messages.all_failed(self.plan, self.counters))
         self._save()
         plan, spec = self.plan, self.spec
         random = self.host.random and self.host.random[0]  # None: stopped before it was played

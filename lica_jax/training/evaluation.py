@@ -17,11 +17,16 @@ from lica_jax.training.rollout import is_over, reset_batch, select_env, step_bat
 from lica_jax.types import Algorithm, Progress, Task, TaskSpec, metric_name, numbers
 
 MODES = ("greedy", "sampled")
+Tell = Callable[[int, int], None]  # how many episodes per mode have been played, of how many
 # Environments per mode in one compiled call; longer evaluations repeat the call.
 MAX_WAVE = 128
 _STREAM = 0x6576616C  # "eval": folded into a run's key, so that evaluation never touches training
 # What an evaluation is for; each has keys of its own.
 PERIODIC, FINAL_LAST, FINAL_BEST, RANDOM, EXPORTED = range(5)
+
+
+def silent(done: int, total: int) -> None:
+    """The `Tell` of whoever waits in silence."""
 
 
 @struct.dataclass
@@ -98,7 +103,7 @@ class Evaluator:
 
     def __call__(
         self, params: PyTree, keys: PRNGKeyArray, hp: PyTree, episodes: int,
-        modes: tuple[str, ...] = MODES,
+        modes: tuple[str, ...] = MODES, tell: Tell = silent,
     ) -> list[dict[str, dict[str, Any]]]:  # fmt: skip
         """Plays at least ``episodes`` episodes per run and mode.
 
@@ -109,7 +114,10 @@ class Evaluator:
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         waves = range(-(-episodes // self.wave))
         # One wave at a time: what all of them hold together has no bound.
-        parts = [jax.device_get(self._evaluate(params, fold(keys, i), hp)) for i in waves]
+        parts = []
+        for i in waves:
+            parts.append(jax.device_get(self._evaluate(params, fold(keys, i), hp)))
+            tell(len(parts) * self.wave, len(waves) * self.wave)
         result = jax.tree.map(lambda *xs: np.concatenate(xs, axis=1), *parts)
         return [{m: summarise(result[m], run=i) for m in modes} for i in range(self._n)]
 

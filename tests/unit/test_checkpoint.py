@@ -130,22 +130,34 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(run, capfd, harm):
     assert "damaged" not in capfd.readouterr().err
 
 
-def test_flipped_bits_are_noticed(tmp_path):
-    """Wherever one falls: the checkpoint is refused, or what is read is what was written."""
-    Checkpointer(tmp_path / "c").close()
+def flipped(data, draw):
+    at = draw.integers(len(data))
+    return data[:at] + bytes([data[at] ^ (1 << draw.integers(8))]) + data[at + 1 :]
+
+
+def cut_short(data, draw):
+    return data[: draw.integers(len(data))]
+
+
+def overwritten(data, draw):
+    at = draw.integers(len(data))
+    return data[:at] + draw.bytes(8) + data[at + 8 :]
+
+
+@pytest.mark.parametrize("harm", [flipped, cut_short, overwritten, None])
+def test_damage_is_noticed(tmp_path, harm):
+    """Wherever it is done: the checkpoint is refused, or what is read is what was written. None
+    deletes the file."""
     saver = Checkpointer(tmp_path / "c")
     saver.save(4, tree(), {"seconds": 1.5, "next_eval": 7}, score=0.5)
     saver.close()
     files = [p for p in (tmp_path / "c" / "4").rglob("*") if p.is_file() and p.stat().st_size]
     draw = np.random.default_rng(0)
     noticed = 0
-    for _ in range(60):
-        path = files[draw.integers(len(files))]
+    for i in range(40 if harm else len(files)):
+        path = files[i % len(files)]
         whole = path.read_bytes()
-        at = draw.integers(len(whole))
-        path.write_bytes(
-            whole[:at] + bytes([whole[at] ^ (1 << draw.integers(8))]) + whole[at + 1 :]
-        )
+        path.write_bytes(harm(whole, draw)) if harm else path.unlink()
         loader = Checkpointer(tmp_path / "c")
         try:
             arrays, host, _ = loader.restore(jax.eval_shape(tree))
@@ -157,7 +169,7 @@ def test_flipped_bits_are_noticed(tmp_path):
         finally:
             loader.close()
             path.write_bytes(whole)
-    assert noticed > 10
+    assert noticed > 5 if harm else noticed
 
 
 @pytest.mark.parametrize("where", ["arrays", "host"])
