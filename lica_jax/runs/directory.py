@@ -17,7 +17,8 @@ from lica_jax.runs.versions import versions
 
 CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock"
 METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
-POLICY, CHECKPOINTS, REPLAYS = "policy.safetensors", "checkpoints", "replays"
+POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
+CHECKPOINTS, REPLAYS = "checkpoints", "replays"
 Status = Literal["new", "interrupted", "finished", "damaged"]
 
 
