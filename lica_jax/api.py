@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from lica_jax.config import MAX_EPISODES, TrainConfig, is_settings_file, load_config, load_settings
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
-from lica_jax.envs.registry import check_known_task, is_task, make_task, task_reference
+from lica_jax.envs.registry import is_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError
-from lica_jax.files import as_path, make_folder
+from lica_jax.files import as_path
 from lica_jax.policy import Policy, load_policy
 from lica_jax.runs import directory, messages
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
+from lica_jax.runs.evaluating import alike, empty_folder, fitting_task, play
 from lica_jax.runs.in_words import one_line, table
 from lica_jax.runs.plan import make_plan
 from lica_jax.runs.rows import read_rows
 from lica_jax.runs.session import Session
-from lica_jax.training.evaluation import EXPORTED, Tell, evaluation_keys, silent
+from lica_jax.training.evaluation import Tell, silent
 from lica_jax.types import Collect, Task, TaskSpec
 
 
@@ -197,29 +197,33 @@ def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def evaluate(
-    policy: Policy | str | Path, *, task: str | Task | HostTask | None = None,
-    episodes: int | None = None,
+    policy: Policy | str | Path, *, which: str | None = None,
+    task: str | Task | HostTask | None = None, episodes: int | None = None,
     seed: int = 0, envs: int = 8, save_replay: str | Path | None = None, tell: Tell = silent,
 ) -> dict[str, Any]:  # fmt: skip
-    """Evaluates a policy, greedily and by sampling.
+    """Evaluates a policy, or those of several seeds, greedily and by sampling.
 
     Args:
       policy: a loaded policy, a policy file or a run directory.
+      which: of a run directory: "best" (the default) or "last" policy of its best seed, or of each
+        seed the best ("all-seeds") or last one ("all-seeds-last").
       task: another task with the same sizes, or a task of your own; by default the one it was
         trained on.
-      episodes: at least this many per mode, each played to its end; by default 512, on ``smac/``
-        tasks 32.
-      seed: seed of the episodes.
+      episodes: at least this many per mode and policy, each played to its end; by default 512, on
+        ``smac/`` tasks 32.
+      seed: seed of the episodes, of which every policy plays its own.
       envs: games at once, on ``smac/`` tasks.
       save_replay: a folder for the game's own replay files, on ``smac/`` tasks.
       tell: called with the episodes per mode that have been played, and those that will be.
 
     Returns:
       ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means
-      over finished episodes; returns are unscaled. On ``smac/`` tasks also ``"lost_episodes"``
-      (``"lost_because"``: the last one's reason), ``"replays"`` if asked for
-      (``"replays_missing"``: why there are fewer than games), and ``"test_double": True`` where it
-      was not the real game.
+      over finished episodes and 95 % intervals (``..._ci95``, see `training.figures`); returns are
+      unscaled. Of several policies ``"policies"`` lists all three of each, and the others are means
+      over the seeds with intervals over the seeds (absent where hyper-parameters differ too). On
+      ``smac/`` tasks also ``"lost_episodes"`` (``"lost_because"``: the last one's reason),
+      ``"replays"`` if asked for (``"replays_missing"``: why there are fewer than games), and
+      ``"test_double": True`` where it was not the real game.
 
     Raises:
       UserError: no such policy, or it does not fit the task.
@@ -231,75 +235,21 @@ def evaluate(
     ):
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
-    policy = policy if isinstance(policy, Policy) else load_policy(as_path(policy, "policy"))
-    target = task if is_task(task) else make_task(_known_task(task, policy))
-    _check_sizes(policy, target)
-    _check_state(policy, target)
+    if not isinstance(policy, Policy):
+        policy = as_path(policy, "policy")
+    policies = alike(policy, which)
+    target = fitting_task(policies[0], task)
     games = is_host_task(target)
     if save_replay is not None and not games:
         raise UserError(f"{target.spec.name} has no replay files; smac/ tasks have")
     episodes = episodes or (32 if games else 512)
     use_compilation_cache()
     engine = make_engine(
-        policy.algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),
-        eval_episodes=episodes, seed=f"eval/{seed}",
+        policies[0].algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),
+        n_runs=len(policies), eval_episodes=episodes, seed=f"eval/{seed}",
     )  # fmt: skip
-    folder = None if save_replay is None else _replay_folder(as_path(save_replay, "save_replay"))
-    params, hp = jax.tree.map(lambda x: jnp.asarray(x)[None], (policy.params, policy.hp))
-    about = {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")}
+    folder = None if save_replay is None else empty_folder(as_path(save_replay, "save_replay"))
     try:
-        figures: dict[str, Any] = {"task_source": engine.open().source}
-        keys = evaluation_keys((seed,), EXPORTED)
-        figures |= engine.evaluate(params, keys, hp, episodes, tell=tell)[0] | engine.losses()
-        if folder is not None:
-            figures["replays"], problem = engine.save_replays(folder)
-            figures |= {"replays_missing": problem} if problem else {}
-        return {"task": target.spec.name, "policy": about, **figures}
+        return {"task": target.spec.name} | play(engine, policies, seed, episodes, folder, tell)
     finally:
         engine.close()
-
-
-def _known_task(name: str | None, policy: Policy) -> str:
-    """``name``, or the policy's own task; raises ``UserError`` where only a plugin that is not
-    loaded knows it."""
-    name = policy.about["task"] if name is None else name
-    check_known_task(name, policy.about.get("plugins", ()))
-    return name
-
-
-def _replay_folder(folder: Path) -> Path:
-    make_folder(folder, str(folder))
-    if any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty: choose another folder for the replays")
-    return folder
-
-
-def _check_sizes(policy: Policy, target: Task | HostTask) -> None:
-    """What the policy's networks were made for is what the task has."""
-    for name in ("n_agents", "n_actions", "continuous", "obs_size"):
-        have, need = getattr(policy.spec, name), getattr(target.spec, name)
-        if have != need:
-            raise UserError(
-                f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
-                f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
-            )
-
-
-def _check_state(policy: Policy, target: Task | HostTask) -> None:
-    """Some policies carry a critic that takes the state; the others do not mind its size."""
-    have, need = policy.spec.state_size, target.spec.state_size
-    if have == need:
-        return
-    algo = policy.algo_for(target.spec)
-    wanted = jax.eval_shape(lambda key: algo.policy(algo.init(key)), jax.random.key(0))
-    if jax.tree.map(jnp.shape, policy.params) != jax.tree.map(jnp.shape, wanted):
-        raise UserError(
-            f"this policy was trained on {policy.spec.name} (state_size {have}), which its critic "
-            f"takes, and cannot play {target.spec.name} (state_size {need})"
-        )
-
-
-def _hint(trained: str, target: str) -> str:
-    """smax/ tasks take what was trained on smac/, in SMAC's layout."""
-    both = {name.partition("/")[0] for name in (trained, target)} == {"smac", "smax"}
-    return "; SMAX tasks have SMAC's sizes with layout=smac" if both else ""

@@ -57,3 +57,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     found = (same or (parts if len(last(name)) < 4 else []) or near)[:3]
     return f"did you mean {' or '.join(found)}?" if found else ""
+
+
+def visible(text: str, most: int = 600) -> str:
+    """Text that is partly from outside, cut where it is long, with escapes for all that a terminal
+    would obey instead of show."""
+    text = text if len(text) <= most else text[:most] + " ..."
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

@@ -222,6 +222,48 @@ class Replay:
     updates: int = 1
 
 
+class Layer(NamedTuple):
+    """One layer of the agents' network.
+
+    Attributes:
+      kind: ``"linear"`` or ``"gru"``, as in `networks.layers`.
+      name: where its parameters are among the network's.
+      relu: whether a ReLU follows.
+    """
+
+    kind: Literal["linear", "gru"]
+    name: str
+    relu: bool = False
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How a policy acts, as data: enough to act without this library (`policy.exporting`).
+
+    Attributes:
+      layers: the agents' network from its input on; names are paths in what `Algorithm.policy`
+        gives, such as ``"params/fc1"``.
+      shared: one network for all agents, or parameters with a leading axis N.
+      last_action, agent_id: what is read behind the observation, in this order.
+      choice: what the outputs say: ``"softmax"``; ``"epsilon_floor"`` (`core.exploration`) over the
+        available actions, or ``"epsilon_floor_over_all"``; ``"epsilon_greedy"``;
+        ``"gumbel_softmax"``, weights instead of indices; ``"gaussian"`` (`core.gaussian`).
+      number: the hyper-parameter that a choice depends on: its epsilon or temperature.
+    """
+
+    layers: tuple[Layer, ...]
+    shared: bool
+    last_action: bool = False
+    agent_id: bool = False
+    choice: str = "softmax"
+    number: str = ""
+
+    def under(self, name: str) -> Acting:
+        """The same with its parameters one level further down."""
+        layers = tuple(layer._replace(name=f"{name}/{layer.name}") for layer in self.layers)
+        return dataclasses.replace(self, layers=layers)
+
+
 class Algorithm(NamedTuple):
     """An algorithm as pure functions over arrays; built by ``make_algorithm(name, spec, config)``.
 
@@ -239,6 +281,7 @@ class Algorithm(NamedTuple):
         many (time, environment) rows, for the memory check.
       hparams: the default numbers that ``act`` and ``update`` take as ``hp``.
       replay: what it learns from; None for the fresh trajectory alone (on-policy).
+      acting: what `act` does, for exports to programs without JAX; None: there are none.
     """
 
     init: Callable[..., PyTree]
@@ -250,6 +293,7 @@ class Algorithm(NamedTuple):
     scratch_bytes: Callable[[int], dict[str, int]] = lambda rows: {}
     metrics: tuple[str, ...] = ()
     replay: Replay | None = None
+    acting: Acting | None = None
 
 
 @struct.dataclass

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from lica_jax.algorithms.heads import Head, make_head
 from lica_jax.algorithms.settings import AgentSettings
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
-from lica_jax.types import TaskSpec, Trajectory
+from lica_jax.types import Acting, TaskSpec, Trajectory
 
 
 @struct.dataclass
@@ -35,6 +35,7 @@ class Actor(NamedTuple):
       features: as ``unroll``, with a third result: what the outputs are made of ``[T, B, N, H]``
         (of a recurrent agent its hidden states).
       head: what the outputs mean.
+      acting: the same as data, for those who sample from the head.
     """
 
     init: Callable[[Array], PyTree]
@@ -42,6 +43,7 @@ class Actor(NamedTuple):
     unroll: Callable[..., tuple[Array, Array]]
     features: Callable[..., tuple[Array, Array, Array]]
     head: Head
+    acting: Acting
 
 
 def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
@@ -54,7 +56,8 @@ def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
     """
     n, head = spec.n_agents, make_head(spec)
     recurrent, hidden = config.network == "gru", config.hidden
-    module = (RecurrentAgent if recurrent else FeedForwardAgent)(head.n_outputs, hidden)
+    kind = RecurrentAgent if recurrent else FeedForwardAgent
+    module = kind(head.n_outputs, hidden)
     # A feed-forward agent has no memory; width 1, since checkpoints hold no arrays of size zero.
     hidden_size = hidden if recurrent else 1
 
@@ -95,7 +98,9 @@ def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
     def unroll(*args):
         return features(*args)[:2]
 
-    return Actor(init, initial_carry, unroll, features, head)
+    choice = "gaussian" if spec.continuous else "softmax"
+    acting = Acting(kind.layers, config.share_params, config.last_action, config.agent_id, choice)
+    return Actor(init, initial_carry, unroll, features, head, acting.under("params"))
 
 
 def features_over(

@@ -19,7 +19,7 @@ MEAN_MAX = 2.0
 # Outputs of zero mean a policy that is as nearly uniform on (-1, 1) as a squashed Gaussian can be
 # (sigma 0.87, entropy 0.684 of log 2 = 0.693 nats).
 _UNIFORM = (np.log(0.87) - LOG_STD_MIN) / (LOG_STD_MAX - LOG_STD_MIN)
-_OFFSET = float(np.log(_UNIFORM / (1 - _UNIFORM)))
+OFFSET = float(np.log(_UNIFORM / (1 - _UNIFORM)))
 _LOG_2PI_E = float(np.log(2 * np.pi * np.e))
 # Nodes and weights of Gauss-Hermite quadrature for N(0, 1): error below 1e-3 nats over the range.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
@@ -32,7 +32,7 @@ def split_outputs(
     """Network outputs as ``(mean, log_std)``, each squashed into its range."""
     mean, raw = jnp.split(outputs, 2, axis=-1)
     mean = MEAN_MAX * jnp.tanh(mean / MEAN_MAX)
-    return mean, LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * jax.nn.sigmoid(raw + _OFFSET)
+    return mean, LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * jax.nn.sigmoid(raw + OFFSET)
 
 
 def log_one_minus_tanh_squared(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from lica_jax.networks.layers import GRU, MLP, Linear
+from lica_jax.types import Layer
 
 
 class RecurrentAgent(nn.Module):
@@ -13,6 +14,7 @@ class RecurrentAgent(nn.Module):
 
     n_outputs: int
     hidden: int = 64
+    layers = Layer("linear", "fc1", relu=True), Layer("gru", "rnn"), Layer("linear", "fc2")
 
     @nn.compact
     def __call__(
@@ -32,6 +34,7 @@ class FeedForwardAgent(nn.Module):
 
     n_outputs: int
     hidden: int = 64
+    layers = tuple(Layer("linear", f"mlp/layer_{i}", relu=i < 2) for i in range(3))
 
     @nn.compact
     def __call__(self, x, h, first):

@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
 from lica_jax.networks.layers import uniform_fan
+from lica_jax.types import Layer
 
 INIT_STD = 0.1
 
@@ -48,6 +49,7 @@ class NormalMLP(nn.Module):
 
     hidden: int
     features: int
+    layers = tuple(Layer("linear", f"layer_{i}", relu=i < 2) for i in range(3))
 
     @nn.compact
     def __call__(self, *parts: Float[Array, "... I"]) -> Float[Array, "... F"]:

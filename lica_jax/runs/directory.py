@@ -23,6 +23,7 @@ from lica_jax.runs.names import (
     LOCK,
     METRICS,
     POLICY,
+    POLICY_LAST,
     REPLAYS,
     RESULT,
     RUNS,
@@ -30,7 +31,7 @@ from lica_jax.runs.names import (
 )
 from lica_jax.runs.versions import versions
 
-FILES = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, VERSIONS)
+FILES = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, POLICY_LAST, VERSIONS)
 FOLDERS = (CHECKPOINTS, REPLAYS)
 # What a run writes before its first checkpoint is complete; each also half written, as ".tmp".
 AT_START = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, VERSIONS, *FOLDERS)

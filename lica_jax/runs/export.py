@@ -7,24 +7,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Int, PyTree
 
 from lica_jax.files import write_json
 from lica_jax.policy import origin, save_policy
 from lica_jax.runs import directory
 from lica_jax.runs.best import Best
 from lica_jax.runs.plan import Plan
-from lica_jax.runs.summary import best_run
 from lica_jax.types import TaskSpec
 
 
 def export_runs(
-    plan: Plan, spec: TaskSpec, summary: dict[str, Any], rows: list[dict[str, Any]], best: Best
+    plan: Plan, spec: TaskSpec, summary: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
-    """Writes ``result.json``, ``learning_curve.png`` and the policies.
-
-    ``policy.safetensors`` is the best policy of the best run; with several each has a
-    ``policy_seed<k>.safetensors`` (``policy_run<i>``) of its own beside it.
-    """
+    """Writes ``result.json`` and ``learning_curve.png``."""
     from lica_jax.runs.learning_curve import run_curve
 
     config, run_dir = plan.config, plan.run_dir
@@ -32,15 +28,37 @@ def export_runs(
     curve = run_curve(config, spec, rows, summary["random"])
     (run_dir / "learning_curve.png").write_bytes(curve)
 
-    scores, env_steps = np.asarray(best.score), np.asarray(best.env_steps)
-    names = {directory.POLICY: best_run(summary)}
-    if len(plan.runs) > 1:
-        names |= {f"policy_{name}.safetensors": i for i, name in enumerate(plan.names)}
-    params = jax.device_get(best.params)
-    for name, i in names.items():
-        save_policy(
-            run_dir / name, jax.tree.map(operator.itemgetter(i), params),
-            algorithm=config.algorithm, config=config.algo, hp=plan.runs[i].hp, spec=spec,
-            seed=plan.runs[i].seed, env_steps=int(env_steps[i]), score=float(scores[i]),
-            **origin(config, spec),
-        )  # fmt: skip
+
+def export_policies(
+    plan: Plan, spec: TaskSpec, chosen: int, best: Best, last: PyTree, env_steps: Int[Array, " R"]
+) -> None:
+    """Writes the policies.
+
+    ``policy.safetensors`` is the best policy of run ``chosen`` and ``policy_last.safetensors`` its
+    last one; with several runs each has a ``policy_seed<k>.safetensors`` and a
+    ``policy_last_seed<k>.safetensors`` (``policy_run<i>``, ``policy_last_run<i>``) of its own
+    beside them. The last policy of a run whose loss became non-finite is its last sound one.
+
+    Args:
+      last, env_steps: of all runs, parameters and where they stand.
+    """
+    config = plan.config
+    scores = np.asarray(best.score)
+    kinds = {
+        directory.POLICY: (best.params, np.asarray(best.env_steps), "best"),
+        directory.POLICY_LAST: (last, np.asarray(env_steps), "last"),
+    }
+    for alone, (params, steps, which) in kinds.items():
+        names = {alone: chosen}
+        if len(plan.runs) > 1:
+            stem = alone.removesuffix(".safetensors")
+            names |= {f"{stem}_{name}.safetensors": i for i, name in enumerate(plan.names)}
+        params = jax.device_get(params)
+        for name, i in names.items():
+            score = {"score": float(scores[i])} if which == "best" else {}
+            save_policy(
+                plan.run_dir / name, jax.tree.map(operator.itemgetter(i), params),
+                algorithm=config.algorithm, config=config.algo, hp=plan.runs[i].hp, spec=spec,
+                seed=plan.runs[i].seed, env_steps=int(steps[i]), which=which, **score,
+                **origin(config, spec),
+            )  # fmt: skip

@@ -2,5 +2,6 @@
 
 CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock"
 METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
-POLICY, CHECKPOINTS, REPLAYS = "policy.safetensors", "checkpoints", "replays"
+POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
+CHECKPOINTS, REPLAYS = "checkpoints", "replays"
 VERSIONS = "versions.json"

@@ -21,14 +21,14 @@ from lica_jax.files import make_folder
 from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
 from lica_jax.runs.display import Display
-from lica_jax.runs.export import export_runs
+from lica_jax.runs.export import export_policies, export_runs
 from lica_jax.runs.failures import in_words
 from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import Plan, stored_runs
 from lica_jax.runs.saver import Arrays, Saver
 from lica_jax.runs.signals import StopRequest, stop_on_signal
 from lica_jax.runs.state import Counters, HostState
-from lica_jax.runs.summary import Summary, describe, final_figures
+from lica_jax.runs.summary import Summary, best_run, describe, final_figures
 from lica_jax.training.evaluation import (
     FINAL_BEST,
     FINAL_LAST,
@@ -235,6 +235,7 @@ class Session:
     def _finish(self, final: bool) -> None:
         """The last checkpoint, the last figures, and the files of a run that has ended."""
         if not self.counters.alive.any():
+            self._export_policies(int(np.argmax(self.best.score)))
             raise Diverged(messages.all_failed(self.plan, self.counters))
         self._save()
         plan, spec = self.plan, self.spec
@@ -261,9 +262,16 @@ class Session:
         self.logs.complain(every=0)
         self.summary["seconds"] = round(self._seconds(), 1)
         if plan.run_dir is not None:
-            export_runs(plan, spec, self.summary, self.logs.evals.rows, self.best)
+            export_runs(plan, spec, self.summary, self.logs.evals.rows)
+        self._export_policies(best_run(self.summary))
         if plan.config.eval.save_replay and self.interrupted is None:  # last: it may fail
             self._save_replays(plan.run_dir / directory.REPLAYS)
+
+    def _export_policies(self, chosen: int) -> None:
+        if self.plan.run_dir is not None:
+            last = self.algo.policy(self.state.learner)
+            steps = self.state.env_steps
+            export_policies(self.plan, self.spec, chosen, self.best, last, steps)
 
     def _save_replays(self, folder: Path) -> None:
         paths, problem = self.engine.save_replays(folder)

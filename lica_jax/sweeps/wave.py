@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import jax
 
-from lica_jax.errors import TrainingFailed
+from lica_jax.errors import Diverged
 from lica_jax.files import make_folder, write_json
 from lica_jax.runs import directory
 from lica_jax.runs.display import Display
-from lica_jax.runs.export import export_runs
+from lica_jax.runs.export import export_policies, export_runs
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.rows import rows_of_run, write_rows
 from lica_jax.runs.session import Session
@@ -46,9 +46,7 @@ def train_wave(plan: Plan, *, final: bool, display: Display) -> Ended:
     try:
         session = Session(plan, display)
         session.run(final=final)
-    except TrainingFailed:
-        if session is None or session.counters.alive.any():
-            raise
+    except Diverged:
         # Every run's loss is not finite: that is a result of each of them.
         session.summary = describe(
             plan, session.spec, session.counters, session.best, session.host.random,
@@ -141,8 +139,10 @@ def _export_run(session: Session, path: Path, setting: Setting, i: int, status: 
     )
     write_rows(path / directory.METRICS, metrics)
     write_rows(path / directory.EVALS, evals)
-    best = jax.tree.map(lambda x: x[i : i + 1], session.best)
-    export_runs(own, session.spec, summary, evals, best)
+    export_runs(own, session.spec, summary, evals)
+    arrays = (session.best, session.algo.policy(session.state.learner), session.state.env_steps)
+    best, last, steps = jax.tree.map(lambda x: x[i : i + 1], arrays)
+    export_policies(own, session.spec, 0, best, last, steps)
 
 
 def restored(plan: Plan) -> Session:

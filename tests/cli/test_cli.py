@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lica_jax
-from lica_jax import UserError, train
+from lica_jax import UserError, load_policy, train
 from lica_jax.cli.main import main
 from lica_jax.cli.settings import flagged, parse_settings
 from lica_jax.cli.train import resumed_config
@@ -63,6 +63,10 @@ def test_eval_prints_both_modes(run, capsys):
     assert main(["eval", str(run / "policy.safetensors"), "--episodes", "20"]) == 0
     text = capsys.readouterr().out
     assert "greedy" in text and "sampled" in text and "return" in text
+    figures = result["greedy"]
+    low, high = figures["return_mean_ci95"]
+    assert low <= figures["return_mean"] <= high
+    assert f"[{low:.3f}, {high:.3f}]" in text
 
 
 def test_resume_extends_a_run(run, tmp_path):
@@ -187,6 +191,7 @@ BAD = {
     "no run to resume": (["train", "--resume", "--run-dir", "nowhere"], "no config.json"),
     "resume what": (["train", "--resume"], "--run-dir"),
     "eval of nothing": (["eval", "nowhere"], "no policy at"),
+    "eval of which": (["eval", "nowhere", "--which", "worst"], "which must be one of best, last"),
     "eval of no episodes": (["eval", "nowhere", "--episodes", "0"], "within 1 and"),
     "list of what": (["list", "taks"], "invalid choice"),
 }
@@ -308,7 +313,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
 
     session = new_session(read_config(tmp_path / "r"), tmp_path / "r", resume=True)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(session.state.learner))
+    sound = session.algo.policy(session.state.learner)
     session.close()
+    # Its last sound policy is a file all the same.
+    last = load_policy(tmp_path / "r" / "policy_last.safetensors").params
+    jax.tree.map(lambda x, own: np.testing.assert_array_equal(x[0], own), sound, last)
+    assert (tmp_path / "r" / "policy.safetensors").is_file()
 
 
 @pytest.mark.parametrize("how", ["closed reader", "full disk", "no streams"])

@@ -5,11 +5,12 @@ import pytest
 
 from lica_jax import evaluate, train
 from lica_jax.algorithms.ppo import mappo
-from lica_jax.api import _as_tuple, _check_state
+from lica_jax.api import _as_tuple
 from lica_jax.config import TrainConfig, load_config
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.policy import Policy
+from lica_jax.runs.evaluating import check_state
 
 BAD = {
     "no seed": (lambda: train("lica", "smax/3m", seeds=None), "seeds must be"),
@@ -67,8 +68,8 @@ def test_only_policies_with_a_critic_mind_the_states_size():
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), params)
         return Policy.of(config, small.spec, zeros, seed=0)
 
-    _check_state(policy("qmix"), large)
+    check_state(policy("qmix"), large)
     recurrent = policy("mappo", critic="gru")
-    _check_state(recurrent, small)
+    check_state(recurrent, small)
     with pytest.raises(UserError, match=r"state_size 48\), which its critic takes"):
-        _check_state(recurrent, large)
+        check_state(recurrent, large)

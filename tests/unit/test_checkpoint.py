@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax import load_policy, train
+from lica_jax import evaluate, load_policy, train
+from lica_jax.cli.evaluate import _in_words
 from lica_jax.config import load_config
 from lica_jax.errors import UserError
 from lica_jax.files import plain
+from lica_jax.runs import directory
 from lica_jax.runs.checkpoint import Checkpointer, keys_to_data
 from tests.conftest import TINY, new_session
 
@@ -258,6 +260,8 @@ def test_the_files_of_a_run(finished):
     assert names >= {
         "config.json", "command.txt", "versions.json", "metrics.jsonl", "eval.jsonl", "checkpoints",
         "policy.safetensors", "policy.json", "learning_curve.png", "result.json",
+        "policy_seed0.safetensors", "policy_seed1.safetensors", "policy_last.safetensors",
+        "policy_last_seed0.safetensors", "policy_last_seed1.safetensors", "policy_last.json",
     }  # fmt: skip
     rows = [json.loads(line) for line in (finished / "eval.jsonl").read_text().splitlines()]
     assert {r["seed"] for r in rows} == {0, 1}
@@ -278,6 +282,61 @@ def test_an_exported_policy_plays_like_the_trained_one(finished, tiny):
         np.testing.assert_array_equal(a, b)
     jax.tree.map(np.testing.assert_array_equal, carry_a, carry_b)
     assert loaded.about["seed"] == 1 and loaded.about["task"] == TASK
+
+
+def test_the_last_policies_are_those_of_the_last_update(finished):
+    result = json.loads((finished / "result.json").read_text())
+    session = new_session(directory.read_config(finished), finished, resume=True)
+    last = session.algo.policy(session.state.learner)
+    session.close()
+    for i in (0, 1):
+        policy = load_policy(finished / f"policy_last_seed{i}.safetensors")
+        assert policy.about["env_steps"] == result["env_steps"][i]
+        assert policy.about["which"] == "last" and policy.about["seed"] == i
+        own = jax.tree.map(lambda x, i=i: x[i], last)
+        jax.tree.map(np.testing.assert_array_equal, own, policy.params)
+    best = (finished / f"policy_last_seed{result['best_seed']}.safetensors").read_bytes()
+    assert (finished / "policy_last.safetensors").read_bytes() == best
+
+
+def test_every_seed_is_evaluated_in_one_program(finished, programs):
+    result = evaluate(finished, which="all-seeds", episodes=16)
+    assert programs == ["evaluate"], "one program for all seeds and both modes"
+    assert result["policy"]["seed"] == [0, 1] and len(result["policies"]) == 2
+    for mode in ("greedy", "sampled"):
+        each = [one[mode] for one in result["policies"]]
+        means = [figures["return_mean"] for figures in each]
+        assert result[mode]["return_mean"] == pytest.approx(np.mean(means))
+        assert result[mode]["episodes"] == sum(figures["episodes"] for figures in each) == 32
+        for figures in (*each, result[mode]):
+            low, high = figures["return_mean_ci95"]
+            assert low <= figures["return_mean"] <= high
+    text = _in_words(result, None).splitlines()
+    assert [line.split()[:2] for line in text[2:]] == [
+        [mode, word] for mode in ("greedy", "sampled") for word in ("seed", "seed", "mean")
+    ]
+    assert json.loads(json.dumps(result)) == result
+
+    last = evaluate(finished, which="last", episodes=16)
+    assert "policies" not in last
+    stored = load_policy(finished / "policy_last.safetensors").about
+    assert last["policy"]["env_steps"] == stored["env_steps"]
+    assert len(_in_words(last, None).splitlines()) == 4
+
+
+def test_policies_that_are_not_there(finished, tmp_path):
+    with pytest.raises(UserError, match="which must be one of best, last, all-seeds"):
+        evaluate(finished, which="worst")
+    with pytest.raises(UserError, match="is a file"):
+        evaluate(finished / "policy.safetensors", which="last")
+    with pytest.raises(UserError, match="among the policies of a run"):
+        evaluate(load_policy(finished), which="last")
+    shutil.copy(finished / "policy.safetensors", tmp_path)
+    with pytest.raises(UserError, match=r"no policy_last.safetensors.*--resume"):
+        evaluate(tmp_path, which="last")
+    (tmp_path / "policy.safetensors").unlink()
+    with pytest.raises(UserError, match="no policy at"):
+        evaluate(tmp_path, which="all-seeds-last")
 
 
 def test_a_policy_acts_on_one_environment_and_on_many(finished):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lica_jax.core.entropy import ENTROPY_MODES, categorical_entropy, entropy_bonus
+from lica_jax.core.intervals import student_t_of, wilson
 from lica_jax.core.losses import critic_loss, policy_value_loss
 from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, clip_by_global_norm, periodic_copy
@@ -146,3 +147,25 @@ def test_the_target_is_copied_once_the_interval_has_passed():
         assert got == (1.0 if copied else 0.0)
         copied_at += [steps] if copied else []
     assert copied_at == [12, 24, 36]
+
+
+def test_intervals_against_published_values():
+    """Wilson: Brown, Cai and DasGupta's formula at 8 of 10; Student: the table's 4.303 at 2."""
+    assert wilson(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson(0.0, 20) == pytest.approx((0, 0.1611252), abs=1e-6)
+    assert wilson(1.0, 20)[1] == 1.0 and wilson(0.5, 0) is None
+    low, high = student_t_of([1.0, 2.0, 3.0])
+    assert (low + high) / 2 == pytest.approx(2)
+    assert high - 2 == pytest.approx(4.302653 / 3**0.5)
+    assert student_t_of([1.0]) is None
+
+
+def test_intervals_cover():
+    """95 % of them hold the truth, within 4 standard errors of 2,000 samples."""
+    rng = np.random.default_rng(0)
+    wins = rng.binomial(30, 0.9, 2000)
+    held = [low <= 0.9 <= high for low, high in (wilson(k / 30, 30) for k in wins)]
+    means = [student_t_of(x) for x in rng.normal(1.0, 2.0, (2000, 4))]
+    inside = [low <= 1.0 <= high for low, high in means]
+    assert abs(np.mean(inside) - 0.95) < 0.02
+    assert np.mean(held) > 0.93

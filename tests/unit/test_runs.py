@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from lica_jax import UserError, load_policy, train
+from lica_jax import UserError, evaluate, load_policy, train
+from lica_jax.cli.evaluate import _in_words
 from lica_jax.config import dump_settings, load_config, load_settings, merge, resolve
 from lica_jax.envs import make_task
 from lica_jax.runs import directory
@@ -61,6 +62,15 @@ def test_runs_differ_in_seed_and_numbers(together):
         assert policy.about["seed"] == run.seed and policy.hp.gamma == run.hp.gamma
     obs = np.random.default_rng(0).normal(size=(8, 2, 2)).astype(np.float32)
     np.testing.assert_array_equal(load_policy(run_dir).act(obs)[0], policies[best].act(obs)[0])
+
+
+def test_policies_of_other_numbers_have_no_mean(together):
+    result = evaluate(together.plan.run_dir, which="all-seeds-last", episodes=8)
+    facts = [one["policy"] for one in result["policies"]]
+    assert [fact["hp.gamma"] for fact in facts] == [0.99, 0.99, 0.5, 0.5]
+    assert [fact["seed"] for fact in facts] == [0, 5, 0, 5]
+    assert "greedy" not in result and "policy" not in result
+    assert "seed 5, hp.gamma 0.5, hp.entropy_coef 0.3 " in _in_words(result, None)
 
 
 def test_each_is_the_run_that_it_would_be_alone(together):

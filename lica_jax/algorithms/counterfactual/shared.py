@@ -8,6 +8,7 @@ every agent. Then the actor takes one step along a policy gradient with advantag
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
 from lica_jax.core.schedules import linear
 from lica_jax.networks.counterfactual import critic_inputs
 from lica_jax.networks.layers import MLP
-from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
+from lica_jax.types import Acting, Algorithm, TaskSpec, TimeStep, Trajectory
 
 
 @struct.dataclass
@@ -77,7 +78,14 @@ def algorithm(nets: Networks, init: Callable, update: Callable, hparams: PyTree)
         scratch_bytes=partial(scratch_bytes, nets),
         hparams=hparams,
         metrics=("entropy", "epsilon"),
+        acting=acting(nets),
     )
+
+
+def acting(nets: Networks) -> Acting:
+    """`act` as data."""
+    choice = "epsilon_floor" if nets.config.mask_before_softmax else "epsilon_floor_over_all"
+    return replace(nets.actor.acting, choice=choice, number="epsilon_finish")
 
 
 def n_critic_inputs(spec: TaskSpec) -> int:

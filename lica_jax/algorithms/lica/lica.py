@@ -139,6 +139,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         scratch_bytes=partial(scratch_bytes, nets),
         hparams=HParams(),
         metrics=("entropy",),
+        acting=nets.actor.acting,
     )
 
 

@@ -9,7 +9,7 @@ what critic i reads, and in SQDDPG the TD regression fits the sum of all critics
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -88,7 +88,10 @@ def make_networks(
 
 
 def algorithm(nets: Networks) -> Algorithm:
-    return shared.algorithm(nets, act, HParams())
+    algo = shared.algorithm(nets, act, HParams())
+    if not nets.config.is_soft(nets.spec):
+        return algo
+    return algo._replace(acting=replace(algo.acting, choice="gumbel_softmax", number="temperature"))
 
 
 # --- losses --------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import watched
 from lica_jax.core.masking import masked_mean
 from lica_jax.core.optim import ADAM, periodic_copy
-from lica_jax.networks.per_agent import AgentNetwork, agent_network
-from lica_jax.types import Algorithm, Replay, TaskSpec, Trajectory
+from lica_jax.networks.per_agent import AgentNetwork, NormalMLP, agent_network
+from lica_jax.types import Acting, Algorithm, Replay, TaskSpec, Trajectory
 
 Losses = Float[Array, " N"]
 
@@ -119,6 +119,7 @@ def algorithm(nets: Networks, act: Callable, hparams: HParams) -> Algorithm:
         hparams=hparams,
         metrics=("entropy", "value_loss"),
         replay=nets.method.replay,
+        acting=Acting(NormalMLP.layers, nets.config.share_params).under("params"),
     )
 
 

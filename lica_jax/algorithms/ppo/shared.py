@@ -110,6 +110,7 @@ def make(config: Config, spec: TaskSpec, view: View) -> Algorithm:
         scratch_bytes=partial(scratch_bytes, nets),
         hparams=HParams(),
         metrics=("entropy", "clip_fraction"),
+        acting=nets.actor.acting.under("actor"),
     )
 
 

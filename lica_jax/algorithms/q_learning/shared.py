@@ -8,6 +8,7 @@ one clipped optimiser step per minibatch and copy everything into a target once 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -94,6 +95,7 @@ def algorithm(nets: Networks, hparams: Any = None) -> Algorithm:
         hparams=HParams() if hparams is None else hparams,
         metrics=("epsilon", "q_taken_mean"),
         replay=nets.config.replay("segment"),
+        acting=replace(nets.agent.acting, choice="epsilon_greedy", number="epsilon_finish"),
     )
 
 

@@ -1,76 +1,21 @@
-"""Trained policies as single files: safetensors with a JSON header, no pickle, no orbax."""
+"""A trained policy, for use outside training."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
-from lica_jax.algorithms import algorithm_module, algorithm_names
-from lica_jax.algorithms.registry import check_known_algorithm
+from lica_jax.algorithms import algorithm_module
 from lica_jax.config.schema import TrainConfig, merge
-from lica_jax.envs.names import is_import_path
-from lica_jax.errors import UserError
-from lica_jax.files import plain, write_json
+from lica_jax.errors import UserError, visible
+from lica_jax.policy.exporting import export
+from lica_jax.policy.reading import checked_facts, read_header, read_params
+from lica_jax.policy.writing import header, origin
 from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
-
-FORMAT = "lica_jax policy 1"
-
-
-def save_policy(
-    path: Path,
-    params: PyTree,
-    *,
-    algorithm: str,
-    config: Any,
-    hp: Any,
-    spec: TaskSpec,
-    **about: Any,
-) -> None:
-    """Writes ``path`` (safetensors, all facts in its header) and a readable ``.json`` beside it.
-
-    Args:
-      path: file name ending in ``.safetensors``.
-      params: what the algorithm's ``act`` needs, unbatched.
-      algorithm, config, hp, spec: what is needed to rebuild ``act``.
-      about: further facts to keep: seed, env_steps, scores.
-    """
-    from safetensors.numpy import save
-
-    facts = header(algorithm, config, hp, spec, **about)
-    scratch = path.with_name(path.name + ".tmp")
-    arrays = {name: np.ascontiguousarray(x) for name, x in named_leaves(params).items()}
-    scratch.write_bytes(save(arrays, metadata={"lica_jax": json.dumps(plain(facts))}))
-    scratch.replace(path)
-    write_json(path.with_suffix(".json"), facts)
-
-
-def header(algorithm: str, config: Any, hp: Any, spec: TaskSpec, **about: Any) -> dict[str, Any]:
-    """Everything but the parameters that a policy needs to act, and facts about its making."""
-    return {
-        "format": FORMAT, "algorithm": algorithm, "task": spec.name,
-        "config": dataclasses.asdict(config), "hp": dataclasses.asdict(hp),
-        "spec": dataclasses.asdict(spec), **about,
-    }  # fmt: skip
-
-
-def origin(config: TrainConfig, spec: TaskSpec) -> dict[str, Any]:
-    """Where a policy's task and code are found again."""
-    # An object's own name may be anything; its import path leads back to it.
-    task = config.task if is_import_path(config.task) else spec.name
-    return {"task": task, "plugins": config.plugins}
-
-
-def named_leaves(params: PyTree) -> dict[str, Any]:
-    """Leaves by their path, such as ``params/fc1/kernel``."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {"/".join(str(getattr(k, "key", k)) for k in path): x for path, x in leaves}
 
 
 class Policy:
@@ -154,6 +99,19 @@ class Policy:
             action, carry = jax.tree.map(lambda x: x[0], (action, carry))
         return action, carry
 
+    def export(self, path: str | Path) -> None:
+        """Writes the policy for programs without JAX; docs/policies.md has both formats.
+
+        Args:
+          path: ``.npz`` for `lica_jax.numpy_policy`, one file that needs numpy alone; ``.onnx`` for
+            one step of the network in any ONNX runtime. What is there is replaced.
+
+        Raises:
+          UserError: another ending, a place that cannot be written, an algorithm that does not say
+            how it acts, or for ONNX a missing package.
+        """
+        export(Path(path), self.algo, self.spec, self.hp, self.params, self.about)
+
     def _act_batch(self, params, carry, obs, avail, key, explore):
         batch = obs.shape[0]
         off = jnp.zeros(batch, bool)
@@ -176,8 +134,6 @@ def load_policy(path: str | Path) -> Policy:
     Raises:
       UserError: the file is missing, damaged, or no lica_jax policy.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if path.is_dir():
         if (path / "config.json").is_file() and not (path / "policy.safetensors").is_file():
@@ -189,21 +145,20 @@ def load_policy(path: str | Path) -> Policy:
     if not path.is_file():
         raise UserError(f"no policy at {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("lica_jax", "null"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error})") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise UserError(f"{path} is a safetensors file, but not a lica_jax policy")
-    check_known_algorithm(about["algorithm"], about.get("plugins", ()))
-    if about["algorithm"] not in algorithm_names():
-        raise UserError(f"{path} needs algorithm {about['algorithm']!r}, which this version lacks")
-    policy = Policy(None, about)
-    like = jax.eval_shape(lambda key: policy.algo.policy(policy.algo.init(key)), jax.random.key(0))
-    wanted = named_leaves(like)
-    if {n: a.shape for n, a in arrays.items()} != {n: x.shape for n, x in wanted.items()}:
-        raise UserError(f"{path}: its tensors do not fit its own configuration")
-    leaves = [jnp.asarray(arrays[name]) for name in wanted]
-    policy.params = jax.tree.unflatten(jax.tree.structure(like), leaves)
+        about, tensors = read_header(path)
+        policy, shapes = _without_params(checked_facts(about))
+        policy.params = read_params(path, tensors, shapes)
+    except UserError as error:
+        raise UserError(visible(f"{path} cannot be loaded: {error}")) from None
     return policy
+
+
+def _without_params(about: dict[str, Any]) -> tuple[Policy, PyTree]:
+    """A policy that lacks its parameters, and their shapes and types; allocates none of them."""
+    try:
+        policy = Policy(None, about)
+        algo, key = policy.algo, jax.random.key(0)
+        return policy, jax.eval_shape(lambda key: algo.policy(algo.init(key)), key)
+    # What a file asks for may fail anywhere in a network, or in a plugin.
+    except Exception as error:
+        raise UserError(f"its network cannot be built: {type(error).__name__}: {error}") from error

@@ -1,0 +1,11 @@
+"""Trained policies: to play with, as files, and as files for programs without JAX."""
+
+from __future__ import annotations
+
+from lica_jax.policy.policy import Policy, load_policy
+from lica_jax.policy.selection import WHICH, chosen_policies
+from lica_jax.policy.writing import header, origin, save_policy
+
+__all__ = [
+    "WHICH", "Policy", "chosen_policies", "header", "load_policy", "origin", "save_policy",
+]  # fmt: skip

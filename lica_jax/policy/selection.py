@@ -1,0 +1,49 @@
+"""Which of a run's policies is meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lica_jax.errors import UserError
+from lica_jax.policy.policy import Policy, load_policy
+
+# Of each choice: the file of a run's best seed, and the files that each of several seeds has.
+_FILES = {
+    "best": ("policy.safetensors", None),
+    "last": ("policy_last.safetensors", None),
+    "all-seeds": ("policy.safetensors", r"policy_(?:seed|run)(\d+)\.safetensors"),
+    "all-seeds-last": ("policy_last.safetensors", r"policy_last_(?:seed|run)(\d+)\.safetensors"),
+}
+WHICH = tuple(_FILES)
+
+
+def chosen_policies(path: str | Path, which: str | None = None) -> list[Policy]:
+    """The policies that are meant by a policy file, or by a run directory and one of `WHICH`.
+
+    Args:
+      path: a policy file or a run directory.
+      which: ``"best"``, the best policy of the best seed (the default); ``"last"``, the last one of
+        that seed; ``"all-seeds"``, every seed's best one; ``"all-seeds-last"``, every seed's last.
+
+    Raises:
+      UserError: ``which`` is none of these or goes with a file, or a policy is missing or unsound.
+    """
+    path = Path(path)
+    if which is not None and which not in WHICH:
+        raise UserError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
+    if which is not None and path.is_file():
+        raise UserError(f"which={which!r} chooses among the policies of a run; {path} is a file")
+    if which in (None, "best") or not path.is_dir():
+        return [load_policy(path)]
+    alone, each = _FILES[which]
+    numbered = ((re.fullmatch(each, file.name), file) for file in path.iterdir()) if each else ()
+    several = sorted((int(found[1]), file) for found, file in numbered if found)
+    files = [file for _, file in several] or [path / alone]
+    if not files[0].is_file():
+        load_policy(path)  # a run that has not come so far: says so
+        raise UserError(
+            f"{path} has no {alone}, since an older version wrote it; have it written with: "
+            f"lica-jax train --resume --run-dir {path}"
+        )
+    return [load_policy(file) for file in files]

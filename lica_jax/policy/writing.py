@@ -1,0 +1,74 @@
+"""Policy files: safetensors with a JSON header, no pickle, no orbax."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from lica_jax.config.schema import TrainConfig
+from lica_jax.envs.names import is_import_path
+from lica_jax.files import plain, write_json
+from lica_jax.types import TaskSpec
+
+FORMAT = "lica_jax policy 1"
+
+
+def save_policy(
+    path: Path,
+    params: PyTree,
+    *,
+    algorithm: str,
+    config: Any,
+    hp: Any,
+    spec: TaskSpec,
+    **about: Any,
+) -> None:
+    """Writes ``path`` (safetensors, all facts in its header) and a readable ``.json`` beside it.
+
+    Args:
+      path: file name ending in ``.safetensors``.
+      params: what the algorithm's ``act`` needs, unbatched.
+      algorithm, config, hp, spec: what is needed to rebuild ``act``.
+      about: further facts to keep: seed, env_steps, scores.
+    """
+    from safetensors.numpy import save
+
+    facts = header(algorithm, config, hp, spec, **about)
+    arrays = {name: np.ascontiguousarray(x) for name, x in named_leaves(params).items()}
+    write_whole(path, save(arrays, metadata={"lica_jax": json.dumps(plain(facts))}))
+    write_json(path.with_suffix(".json"), facts)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that is whole or not there."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_bytes(content)
+    scratch.replace(path)
+
+
+def header(algorithm: str, config: Any, hp: Any, spec: TaskSpec, **about: Any) -> dict[str, Any]:
+    """Everything but the parameters that a policy needs to act, and facts about its making."""
+    return {
+        "format": FORMAT, "algorithm": algorithm, "task": spec.name,
+        "config": dataclasses.asdict(config), "hp": dataclasses.asdict(hp),
+        "spec": dataclasses.asdict(spec), **about,
+    }  # fmt: skip
+
+
+def origin(config: TrainConfig, spec: TaskSpec) -> dict[str, Any]:
+    """Where a policy's task and code are found again."""
+    # An object's own name may be anything; its import path leads back to it.
+    task = config.task if is_import_path(config.task) else spec.name
+    return {"task": task, "plugins": config.plugins}
+
+
+def named_leaves(params: PyTree) -> dict[str, Any]:
+    """Leaves by their path, such as ``params/fc1/kernel``."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {"/".join(str(getattr(k, "key", k)) for k in path): x for path, x in leaves}

@@ -1,0 +1,196 @@
+"""Policies without JAX: numpy and ONNX say what JAX says, for every algorithm."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from lica_jax import numpy_policy
+from lica_jax.algorithms import algorithm_module, make_algorithm
+from lica_jax.algorithms.registry import _OURS
+from lica_jax.config import TrainConfig
+from lica_jax.config.schema import merge
+from lica_jax.errors import UserError
+from lica_jax.policy import Policy
+from lica_jax.types import TaskSpec
+
+SIZES = dict(n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
+CHOICE, POINT, WEIGHTS = (
+    TaskSpec("test/task", **SIZES, **more)
+    for more in ({}, {"continuous": True}, {"weighs_actions": True})
+)
+CASES = {name: (name, CHOICE, {}) for name in _OURS} | {
+    "points": ("lica", POINT, {}),
+    "points, one network each": ("lica", POINT, {"share_params": False}),
+    "feed-forward": ("lica", CHOICE, {"actor": "mlp"}),
+    "one network each": ("vdn", CHOICE, {"share_params": False}),
+    "one network each, no index": ("vdn", CHOICE, {"share_params": False, "agent_id": False}),
+    "observations alone": ("lica", CHOICE, {"agent_id": False, "last_action": False}),
+    "a floor over all actions": ("coma", CHOICE, {"mask_before_softmax": False}),
+    "one network for all": ("coma_fc", CHOICE, {"share_params": True}),
+    "weights": ("iddpg", WEIGHTS, {}),
+}  # fmt: skip
+BATCH, DRAWS = 6, 300
+
+
+def untrained(name, spec, algo=None) -> Policy:
+    """A policy with small networks of random numbers; nothing is compiled."""
+    module = algorithm_module(name)
+    config = merge(module.Config(), {"hidden": 8} | (algo or {}))
+    built = make_algorithm(name, spec, config)
+    shapes = jax.eval_shape(lambda key: built.policy(built.init(key)), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(x.dtype), shapes)
+    return Policy.of(TrainConfig(name, spec.name, config, module.HParams()), spec, params, seed=0)
+
+
+def moments(masks: bool = True):
+    """Observations of three steps and masks; an agent of the last environment has no choice."""
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(3, BATCH, 3, 5)).astype(np.float32)
+    avail = rng.random((3, BATCH, 3, 4)) < 0.6
+    avail[..., 0] |= ~avail.any(-1)
+    avail[:, -1, -1] = np.arange(4) == 2
+    return obs, avail if masks else np.ones_like(avail)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_numpy_plays_as_jax_does(case, tmp_path):
+    """Greedy actions over an episode, memories, and the frequencies of sampled ones."""
+    name, spec, algo = CASES[case]
+    policy = untrained(name, spec, algo)
+    policy.export(tmp_path / "p.npz")
+    plain = numpy_policy.load(tmp_path / "p.npz")
+    assert plain.about["algorithm"] == name and plain.about["seed"] == 0
+    theirs, ours = None, plain.initial_carry(BATCH * DRAWS)
+    masks = not spec.weighs_actions
+    rng = np.random.default_rng(1)
+    for t, (obs, avail) in enumerate(zip(*moments(masks), strict=True)):
+        # Copies of a batch, of which JAX needs one program for greedy and sampled actions.
+        obs, avail = np.repeat(obs, DRAWS, axis=0), np.repeat(avail, DRAWS, axis=0)
+        sampled, _ = policy.act(obs, avail, theirs, key=jax.random.key(t))
+        action, theirs = policy.act(obs, avail, theirs)
+        drawn, _, probs = plain.act(obs, avail, ours, rng)
+        own, ours, _ = plain.act(obs, avail, ours)
+        np.testing.assert_allclose(own, action, atol=1e-5)
+        assert own.dtype.kind == np.asarray(action).dtype.kind
+        if plain.hidden:
+            np.testing.assert_allclose(ours.hidden, theirs.hidden, atol=1e-5)
+        for draws in (np.asarray(sampled), drawn):
+            check_draws(draws.reshape(BATCH, DRAWS, *draws.shape[1:]), probs[::DRAWS], spec)
+
+
+def check_draws(draws, probs, spec):
+    """Draws ``[B, K, N, ...]`` come from ``probs``: within 5 standard errors."""
+    if spec.continuous:
+        mean, std = probs[:, :, 0], probs[:, :, 1]
+        error = np.arctanh(draws.astype(np.float64)) - mean[:, None]
+        assert np.all(np.abs(error.mean(1)) < 5 * std / DRAWS**0.5)
+        np.testing.assert_allclose(error.std(1), std, rtol=0.25)
+        return
+    np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
+    if spec.weighs_actions:
+        np.testing.assert_allclose(draws.sum(-1), 1, atol=1e-5)
+        draws = draws.argmax(-1)
+    share = (draws[..., None] == np.arange(spec.n_actions)).mean(1)
+    error = np.sqrt(probs * (1 - probs) / DRAWS)
+    assert np.all(np.abs(share - probs) < 5 * error + 2 / DRAWS)
+    assert not np.any(share[probs == 0])
+
+
+def test_the_numpy_file_stands_alone(tmp_path):
+    """Copied beside a policy, without lica_jax and jax, for one environment."""
+    policy = untrained("lica", CHOICE)
+    policy.export(tmp_path / "p.npz")
+    shutil.copy(numpy_policy.__file__, tmp_path / "numpy_policy.py")
+    obs = np.linspace(-1, 1, 15).reshape(3, 5)
+    code = (
+        "import sys, json\n"
+        "sys.modules['jax'] = sys.modules['lica_jax'] = None\n"
+        "from numpy_policy import load\n"
+        "policy = load('p.npz')\n"
+        "actions, carry, probs = policy.act(json.loads(sys.argv[1]))\n"
+        "print(json.dumps([actions.tolist(), carry.hidden.tolist(), probs.shape]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(obs.tolist())], cwd=tmp_path, text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    actions, hidden, shape = json.loads(done.stdout)
+    wanted, carry = policy.act(obs)
+    assert actions == wanted.tolist() and shape == [3, 4]
+    np.testing.assert_allclose(hidden, carry.hidden, atol=1e-5)
+
+
+def test_a_row_without_actions_and_wrong_input(tmp_path):
+    policy = untrained("vdn", CHOICE)
+    policy.export(tmp_path / "p.npz")
+    plain = numpy_policy.load(tmp_path / "p.npz")
+    actions, _, _ = plain.act(np.ones((3, 5)), np.zeros((3, 4)), None, np.random.default_rng(0))
+    assert actions.tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"obs must be \[\(batch,\) 3, 5\]"):
+        plain.act(np.zeros((3, 6)))
+    with pytest.raises(ValueError, match="avail must be"):
+        plain.act(np.zeros((3, 5)), np.ones(3))
+    (tmp_path / "other.npz").write_bytes(b"no archive")
+    np.savez(tmp_path / "arrays.npz", x=np.ones(3))
+    for name, words in (("other.npz", "damaged"), ("arrays.npz", "not a policy of the format")):
+        with pytest.raises(ValueError, match=words):
+            numpy_policy.load(tmp_path / name)
+
+
+def test_what_cannot_be_exported(tmp_path, monkeypatch):
+    policy = untrained("vdn", CHOICE)
+    with pytest.raises(UserError, match=r"to .npz or .onnx, not to p.pt"):
+        policy.export(tmp_path / "p.pt")
+    with pytest.raises(UserError, match="cannot be written: No such file"):
+        policy.export(tmp_path / "nowhere" / "p.npz")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"pip install 'lica_jax\[onnx\]'"):
+        policy.export(tmp_path / "p.onnx")
+    policy.algo = policy.algo._replace(acting=None)
+    with pytest.raises(UserError, match="does not say how it acts"):
+        policy.export(tmp_path / "p.npz")
+    assert not list(tmp_path.iterdir())
+
+
+ONNX = [
+    "lica", "points", "feed-forward", "one network each", "a floor over all actions", "mappo",
+    "iddpg", "weights", "points, one network each",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ONNX)
+def test_onnx_plays_as_numpy_does(case, tmp_path):
+    """And so as JAX does: outputs, greedy actions and memories over an episode."""
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    name, spec, algo = CASES[case]
+    policy = untrained(name, spec, algo)
+    for ending in ("npz", "onnx"):
+        policy.export(tmp_path / f"p.{ending}")
+    plain = numpy_policy.load(tmp_path / "p.npz")
+    model = runtime.InferenceSession(tmp_path / "p.onnx", providers=["CPUExecutionProvider"])
+    about = json.loads(model.get_modelmeta().custom_metadata_map["lica_jax"])
+    assert about == plain.about
+    names = {x.name for x in model.get_inputs()}
+    carry = plain.initial_carry(BATCH)
+    memory = {"hidden": carry.hidden, "last_action": carry.last_action}
+    for obs, avail in zip(*moments(masks=not spec.weighs_actions), strict=True):
+        feed = {"obs": obs, "avail": avail} | memory
+        keys = [x.name for x in model.get_outputs()]
+        out = dict(zip(keys, model.run(None, {k: feed[k] for k in names}), strict=True))
+        action, carry, probs = plain.act(obs, avail, carry)
+        np.testing.assert_allclose(out["action"], action, atol=1e-5)
+        if spec.continuous:
+            np.testing.assert_allclose(np.stack([out["mean"], out["std"]], -2), probs, atol=1e-5)
+        elif plain.about["choice"]["kind"] == "softmax":
+            shifted = np.exp(out["outputs"] - out["outputs"].max(-1, keepdims=True))
+            np.testing.assert_allclose(shifted / shifted.sum(-1, keepdims=True), probs, atol=1e-5)
+        memory = {"last_action": out["action"], "hidden": out.get("next_hidden")}
+        if plain.hidden:
+            np.testing.assert_allclose(out["next_hidden"], carry.hidden, atol=1e-5)
