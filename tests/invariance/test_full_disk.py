@@ -13,7 +13,7 @@ import lica_jax
 # In a child, whose files alone are limited: every way to run out, one after the other; then, in
 # another one, what becomes of each.
 CHILD = """
-import dataclasses, functools, json, resource, shutil, sys
+import dataclasses, functools, json, resource, shutil, sys, time
 from pathlib import Path
 
 from lica_jax.cli.process import quiet_libraries
@@ -37,6 +37,12 @@ def train(run_dir, resume=False):
 
 def limit(size=resource.RLIM_INFINITY):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def settle(run_dir):
+    # Waits for the checkpoint that is being written.
+    while list(run_dir.glob("checkpoints/*tmp*")):
+        time.sleep(0.01)
 
 
 def strike(where, name, at, harm):
@@ -68,8 +74,8 @@ def attempt(name):
 
 STRIKES = {
     "config": (directory, "describe", 1), "first": (saver.Saver, "save", 1),
-    "later": (saver.Saver, "save", 3), "row": (rows.RowFile, "append", 2),
-    "export": (session, "export_runs", 1), "gone": (rows.RowFile, "append", 3),
+    "later": (saver.Saver, "save", 3), "row": (rows.RowFile, "append", 4),
+    "export": (session, "export_runs", 1), "gone": (rows.RowFile, "append", 4),
 }
 if phase == "again":
     straight = train(folder / "straight" / "run")
@@ -80,9 +86,12 @@ if phase == "again":
         tell(name, status=status, same=final == straight)
 else:
     for name in names:
-        harm = functools.partial(limit, 0)
-        if name == "gone":
-            harm = functools.partial(shutil.rmtree, folder / name / "run")
+        run_dir = folder / name / "run"
+
+        def harm(name=name, run_dir=run_dir):
+            settle(run_dir)
+            shutil.rmtree(run_dir) if name == "gone" else limit(0)
+
         restore = strike(*STRIKES[name], harm) if name in STRIKES else limit
         attempt(name)
         restore()
