@@ -76,14 +76,14 @@ import jax.numpy as jnp
 
 
 def slow_to_fold():
-    x = jnp.zeros((300, 300)) + jnp.arange(300.0)
-    return jax.lax.reduce_window(x, 0.0, jax.lax.add, (20, 20), (1, 1), "SAME").sum()
+    x = jnp.zeros((100, 100)) + jnp.arange(100.0)
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, (12, 12), (1, 1), "SAME").sum()
 
 
 jax.config.update("jax_enable_compilation_cache", False)
 jax.jit(slow_to_fold)()
 print("compiled")
-jnp.zeros(2**45)
+jax.devices("nowhere")
 """
 
 
@@ -96,6 +96,6 @@ def test_slow_compilations_are_not_complained_of_and_errors_are(tmp_path):
         done = shell(command, tmp_path, TF_CPP_MIN_LOG_LEVEL=level)
         assert "compiled" in done.stdout and done.returncode == 1
         assert ("slow_operation_alarm" in done.stderr) is banner
-        assert "RESOURCE_EXHAUSTED" in done.stderr  # what fails in XLA is raised
+        assert "RuntimeError: " in done.stderr and "nowhere" in done.stderr  # what fails is raised
     done = shell(f"unset TF_CPP_MIN_LOG_LEVEL; lica-jax {MATCH}", tmp_path, XLA_FLAGS="--xla_no")
     assert done.returncode and "xla_no" in done.stderr  # and what ends the process is said
