@@ -28,6 +28,7 @@ def shell(command, folder, **environment):
     ("command", "environment", "words"),
     [
         (f"lica-jax {MATCH}", {"JAX_PLATFORMS": "foo"}, "JAX cannot start: Unable to initialize"),
+        (f"lica-jax {MATCH}", {"JAX_PLATFORMS": "rocm"}, "JAX cannot start: "),
         (f"lica-jax {MATCH}", {"JAX_ENABLE_X64": "zz"}, "JAX cannot be imported: invalid truth"),
         (f"ulimit -v 2000000; lica-jax {MATCH}", {}, "raise the limit (ulimit -v)"),
     ],
@@ -46,6 +47,19 @@ def test_help_fits_into_any_terminal(monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", columns)
         assert main(["train", "lica", "probe/match", "--help"]) == 0
         assert "--hp.entropy-coef" in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    """JAX ends in an assertion where a platform is known and no device of it is found."""
+
+    def devices():
+        raise AssertionError
+
+    monkeypatch.setattr("jax.devices", devices)
+    process.find_device()  # of the CPU, which the tests run on, nothing need be asked
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError, match=r"no such device is here .*JAX_PLATFORMS=cuda"):
+        process.find_device()
 
 
 def test_what_is_said_of_no_memory_and_no_device():
