@@ -25,6 +25,7 @@ from lica_jax.algorithms.actors import (
     make_actor,
     previous_actions,
 )
+from lica_jax.algorithms.lica.critics import make_critic
 from lica_jax.algorithms.lica.settings import Config, HParams
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core import gaussian
@@ -38,8 +39,8 @@ from lica_jax.core.returns import (
     monte_carlo_returns,
     pymarl_lambda_returns,
 )
-from lica_jax.core.schedules import linear
-from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
+from lica_jax.core.schedules import annealed
+from lica_jax.networks.critics import JointCritic
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 __all__ = ["Config", "HParams", "make"]
@@ -93,38 +94,6 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
         config = replace(config, critic_pass="dense")
     critic = make_critic(config, state_size, joint)
     return Networks(actor, critic, state_size, config, spec)
-
-
-def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
-    """The critic of a configuration, for states and joint actions of the given lengths."""
-    width = joint * config.mixing_embed
-    hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
-    into_last = hidden if config.hypernet_layers == 2 else state_size
-    passes = grouped_passes(config.critic_pass, into_last * width)
-    mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, *passes)
-    if config.critic == "mixing":
-        return mixing
-    if config.mlp_hidden != "matched":
-        return MLPCritic(joint, config.mlp_hidden)
-    zeros = jnp.zeros(state_size), jnp.zeros(joint)
-    shapes = jax.eval_shape(mixing.init, jax.random.key(0), *zeros)
-    wanted = sum(x.size for x in jax.tree.leaves(shapes))
-    return MLPCritic(joint, matched_hidden(state_size, joint, wanted))
-
-
-def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:
-    """Whether to group the critic's pass at actions, and its pass at policies.
-
-    Measured on CPU: at actions it is the faster one at every width, at policies only where the
-    hypernetwork is wide. Accelerators get one large product.
-    """
-    if critic_pass != "auto":
-        return critic_pass == "grouped", critic_pass == "grouped"
-    on_cpu = jax.default_backend() == "cpu"
-    return on_cpu, on_cpu and hyper_weights >= WIDE
-
-
-WIDE = 2**22  # numbers in the hypernetwork's last matrix
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
@@ -306,10 +275,9 @@ def draw_relaxation(
     if nets.config.policy_input == "probs":
         return None
     shape = traj.steps.avail[:-1].shape
-    final = hp.temperature if hp.temperature_final is None else hp.temperature_final
-    steps = hp.temperature_steps
-    annealed = linear(hp.temperature, final, steps, progress.env_steps)
-    temperature = jnp.where(jnp.asarray(steps) > 0, annealed, hp.temperature)
+    temperature = annealed(
+        hp.temperature, hp.temperature_final, hp.temperature_steps, progress.env_steps
+    )
     return Relaxation(jax.random.uniform(key, shape, traj.steps.obs.dtype), temperature)
 
 

@@ -7,25 +7,39 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, Settings
 from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
-class Config(AgentSettings):
+class MixingSettings(Settings):
+    """Settings of LICA's mixing critic, for `mixing_critic`. Defaults are the official code's.
+
+    Attributes:
+      state_last_action: append all agents' previous actions to the critic's state, where it
+        does not hold them already.
+      mixing_embed: E, width of the mixing critic.
+      hypernet_layers: 1 or 2.
+      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
+      critic_pass: how W1(s) is computed: all of it ("dense"), or only the rows that are used
+        ("grouped"); the numbers are the same to rounding. "auto" takes the faster by backend.
+    """
+
+    state_last_action: bool = True
+    mixing_embed: int = 64
+    hypernet_layers: Literal[1, 2] = 2
+    hypernet_hidden: int | Literal["full"] = "full"
+    critic_pass: Literal["auto", "dense", "grouped"] = "auto"
+
+
+@dataclass(frozen=True)
+class Config(MixingSettings, AgentSettings):
     """Static choices; changing one recompiles. Defaults are the official code's.
 
     Attributes:
       actor: recurrent or feed-forward agents.
-      state_last_action: append all agents' previous actions to the critic's state, where it
-        does not hold them already.
       critic: the mixing critic with its hypernetwork, or the ablation C_MLP (section 4.3.2).
-      mixing_embed: E, width of the mixing critic.
-      hypernet_layers: 1 or 2.
-      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
       mlp_hidden: width of C_MLP; "matched" gives it the mixing critic's number of parameters.
-      critic_pass: how W1(s) is computed: all of it ("dense"), or only the rows that are used
-        ("grouped"); the numbers are the same to rounding. "auto" takes the faster by backend.
       critic_steps: gradient steps of the critic on each batch.
       target_critic: compute targets with a slowly updated copy of the critic.
       targets: TD(lambda) (Eq. 2), PyMARL's unmasked recursion of it, or Monte-Carlo returns.
@@ -35,13 +49,8 @@ class Config(AgentSettings):
     """
 
     actor: Literal["gru", "mlp"] = "gru"
-    state_last_action: bool = True
     critic: Literal["mixing", "mlp"] = "mixing"
-    mixing_embed: int = 64
-    hypernet_layers: Literal[1, 2] = 2
-    hypernet_hidden: int | Literal["full"] = "full"
     mlp_hidden: int | Literal["matched"] = 64
-    critic_pass: Literal["auto", "dense", "grouped"] = "auto"
     critic_steps: int = number(1, 1, MOST_UPDATES)
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"

@@ -7,36 +7,21 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, Settings
 from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
-class Config(AgentSettings):
-    """Static choices; changing one recompiles. Defaults are those of MAPPO's paper on SMAC.
+class EpochSettings(Settings):
+    """Settings of an algorithm that goes several times over every batch.
 
     Attributes:
-      actor: recurrent or feed-forward policies.
-      critic: recurrent or feed-forward values; a network of its own, one for all agents.
-      critic_hidden: width of the critic's layers and of its GRU.
-      agent_id: append the agent's one-hot index to the inputs of its policy and its value.
-      last_action: append the agent's own previous action to its policy's input.
-      death_masking: a dead agent's value is one of zeros and its index alone.
       epochs: passes over every batch.
       minibatches: steps in a pass, each on an equal share of the streams.
-      value_norm: the critic learns returns of mean 0 and variance 1.
-      normalise_advantage: to mean 0 and variance 1 in every batch.
     """
 
-    actor: Literal["gru", "mlp"] = "gru"
-    critic: Literal["gru", "mlp"] = "gru"
-    critic_hidden: int = 64
-    last_action: bool = False
-    death_masking: bool = True
     epochs: int = number(15, 1, MOST_UPDATES)
     minibatches: int = 1
-    value_norm: bool = True
-    normalise_advantage: bool = True
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = super().problems(spec, collect)
@@ -50,6 +35,30 @@ class Config(AgentSettings):
                 f"minibatch is an equal share of the environments; use {near}"
             )
         return out
+
+
+@dataclass(frozen=True)
+class Config(EpochSettings, AgentSettings):
+    """Static choices; changing one recompiles. Defaults are those of MAPPO's paper on SMAC.
+
+    Attributes:
+      actor: recurrent or feed-forward policies.
+      critic: recurrent or feed-forward values; a network of its own, one for all agents.
+      critic_hidden: width of the critic's layers and of its GRU.
+      agent_id: append the agent's one-hot index to the inputs of its policy and its value.
+      last_action: append the agent's own previous action to its policy's input.
+      death_masking: a dead agent's value is one of zeros and its index alone.
+      value_norm: the critic learns returns of mean 0 and variance 1.
+      normalise_advantage: to mean 0 and variance 1 in every batch.
+    """
+
+    actor: Literal["gru", "mlp"] = "gru"
+    critic: Literal["gru", "mlp"] = "gru"
+    critic_hidden: int = 64
+    last_action: bool = False
+    death_masking: bool = True
+    value_norm: bool = True
+    normalise_advantage: bool = True
 
 
 @struct.dataclass
