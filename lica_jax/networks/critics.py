@@ -81,6 +81,7 @@ class MixingCritic(JointCritic):
       grouped_policies: the same in ``at_policies``.
       zero_actions: W1's hypernetwork ends in zeros at first, so that no action has an effect
         before anything has been learned of it.
+      layer_norm: normalise what goes into every ReLU; grouped passes do not know of it.
     """
 
     embed: int = 64
@@ -89,21 +90,24 @@ class MixingCritic(JointCritic):
     grouped_actions: bool = False
     grouped_policies: bool = False
     zero_actions: bool = False
+    layer_norm: bool = False
 
     def setup(self):
         m, e, deep = self.n_inputs, self.embed, self.layers == 2
         hidden = m * e if self.hyper_hidden == "full" else self.hyper_hidden
-        self.hyper_w_1 = MLP(
-            (hidden, m * e) if deep else (m * e,), last_by_output=True, last_zero=self.zero_actions
-        )
-        self.hyper_w_final = MLP((e, e) if deep else (e,))
+        mlp = partial(MLP, layer_norm=self.layer_norm)
+        widths = (hidden, m * e) if deep else (m * e,)
+        self.hyper_w_1 = mlp(widths, last_by_output=True, last_zero=self.zero_actions)
+        self.hyper_w_final = mlp((e, e) if deep else (e,))
         self.hyper_b_1 = Linear(e)
-        self.hyper_b_2 = MLP((e, 1))
+        self.hyper_b_2 = mlp((e, 1))
+        self.mix_norm = nn.LayerNorm() if self.layer_norm else None
 
     def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
         w1 = self.hyper_w_1(state)
         w1 = w1.reshape(*w1.shape[:-1], self.n_inputs, self.embed)
-        return _mix(jnp.einsum("...m,...me->...e", u, w1), *self._other_weights(state))
+        mixed = jnp.einsum("...m,...me->...e", u, w1)
+        return _mix(mixed, *self._other_weights(state), self.mix_norm)
 
     def at_actions(self, state, action, needed):
         if not self.grouped_actions:
@@ -168,7 +172,7 @@ class MixingCritic(JointCritic):
         w2, b1, b2 = self._other_weights(state)
         b2 = b2.reshape(*b2.shape, *extra)
         w2, b1 = (x.reshape(*x.shape[:-1], *extra, x.shape[-1]) for x in (w2, b1))
-        return _mix(mixed, w2, b1, b2)
+        return _mix(mixed, w2, b1, b2, self.mix_norm)
 
     def n_chunks(self, rows: int) -> int:
         """Into how many pieces to cut that many rows, so that their W1(s) fits."""
@@ -194,9 +198,10 @@ class MixingCritic(JointCritic):
         return self.hyper_w_final(state), self.hyper_b_1(state), self.hyper_b_2(state)[..., 0]
 
 
-def _mix(mixed, w2, b1, b2):
-    """Q from ``u W1(s)`` and the other weights."""
-    return jnp.sum(nn.relu(mixed + b1) * w2, axis=-1) + b2
+def _mix(mixed, w2, b1, b2, norm=None):
+    """Q from ``u W1(s)`` and the other weights; ``norm`` of what goes into the ReLU."""
+    mixed = mixed + b1 if norm is None else norm(mixed + b1)
+    return jnp.sum(nn.relu(mixed) * w2, axis=-1) + b2
 
 
 def _value_and_slope(layers, used, u, state, w2, b1, b2):

@@ -13,7 +13,7 @@ WIDE = 2**22  # numbers in the hypernetwork's last matrix
 
 def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
     """LICA's critic, for states and joint actions of the given lengths."""
-    mixing = mixing_critic(config, state_size, joint)
+    mixing = mixing_critic(config, state_size, joint, layer_norm=config.critic_layer_norm)
     if config.critic == "mixing":
         return mixing
     if config.mlp_hidden != "matched":
@@ -25,16 +25,19 @@ def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
 
 
 def mixing_critic(
-    config: MixingSettings, state_size: int, joint: int, *, zero_actions: bool = False
-) -> MixingCritic:
-    """The mixing critic; ``zero_actions`` as its attribute."""
+    config: MixingSettings, state_size: int, joint: int, *, zero_actions: bool = False,
+    layer_norm: bool = False,
+) -> MixingCritic:  # fmt: skip
+    """The mixing critic; ``zero_actions`` and ``layer_norm`` as its attributes."""
     width = joint * config.mixing_embed
     hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
     into_last = hidden if config.hypernet_layers == 2 else state_size
-    passes = grouped_passes(config.critic_pass, into_last * width)
+    critic_pass = "dense" if layer_norm else config.critic_pass
+    passes = grouped_passes(critic_pass, into_last * width)
     return MixingCritic(
-        joint, config.mixing_embed, config.hypernet_layers, hidden, *passes, zero_actions
-    )
+        joint, config.mixing_embed, config.hypernet_layers, hidden, *passes, zero_actions,
+        layer_norm,
+    )  # fmt: skip
 
 
 def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:

@@ -32,6 +32,7 @@ from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, critic_loss, watched
 from lica_jax.core.masking import mask_logits, take_action
+from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import lambda_returns, truncated_gae, truncated_ratios
 from lica_jax.core.schedules import annealed
@@ -137,9 +138,7 @@ def update(
         return learner, metrics | shown
 
     order_key, fit_key = jax.random.split(key)
-    groups = ppo.stream_groups(
-        order_key, config.epochs, config.minibatches, traj.valid.shape[1]
-    )  # fmt: skip
+    groups = stream_groups(order_key, config.epochs, config.minibatches, traj.valid.shape[1])
     groups = groups.reshape(rounds, -1, groups.shape[-1])
     learner, metrics = jax.lax.scan(one_round, learner, (groups, jax.random.split(fit_key, rounds)))
     metrics = jax.tree.map(jnp.mean, metrics)
@@ -263,7 +262,7 @@ def fit_mixing(
         *carry, norm = adam_step(carry[0], grads, carry[1], hp.mixing_lr, hp.grad_norm_clip)
         return tuple(carry), (loss, norm)
 
-    groups = ppo.stream_groups(key, config.mixing_epochs, config.minibatches, target.shape[1])
+    groups = stream_groups(key, config.mixing_epochs, config.minibatches, target.shape[1])
     (mixing, opt), (loss, norm) = jax.lax.scan(step, (learner.mixing, learner.mixing_opt), groups)
     shown = {"mixing_loss": watched(loss[0], *norm), "mixing_grad_norm": jnp.mean(norm)}
     return learner.replace(mixing=mixing, mixing_opt=opt), shown

@@ -7,7 +7,12 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, Settings
+from lica_jax.algorithms.settings import (
+    MOST_UPDATES,
+    AgentSettings,
+    Settings,
+    minibatch_problems,
+)
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -24,17 +29,8 @@ class EpochSettings(Settings):
     minibatches: int = 1
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        out = super().problems(spec, collect)
-        if self.minibatches >= 1 and collect.envs >= 1 and collect.envs % self.minibatches:
-            fits = [n for n in range(1, collect.envs + 1) if collect.envs % n == 0]
-            below = max(n for n in fits if n < self.minibatches)
-            above = [n for n in fits if n > self.minibatches][:1]
-            near = " or ".join(str(n) for n in [below, *above])
-            out.append(
-                f"algo.minibatches {self.minibatches} must divide collect.envs {collect.envs}: a "
-                f"minibatch is an equal share of the environments; use {near}"
-            )
-        return out
+        shares = minibatch_problems("minibatches", self.minibatches, collect.envs)
+        return super().problems(spec, collect) + shares
 
 
 @dataclass(frozen=True)

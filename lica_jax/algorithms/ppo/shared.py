@@ -27,6 +27,7 @@ from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
+from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import gae, standardised
 from lica_jax.core.schedules import annealed
@@ -203,15 +204,6 @@ def finish(metrics: dict[str, Array]) -> dict[str, Array]:
 def entropy_coef(hp: HParams, progress: Any) -> Float[Array, ""]:
     """The weight of the entropy at this point of training."""
     return annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, progress.env_steps)
-
-
-def stream_groups(
-    key: Array, epochs: int, minibatches: int, streams: int
-) -> Int[Array, "epochs*minibatches streams/minibatches"]:
-    """The streams of every minibatch: each stream once in an epoch, shuffled anew for each."""
-    keys = jax.random.split(key, epochs)
-    order = jax.vmap(lambda k: jax.random.permutation(k, streams))(keys)
-    return order.reshape(epochs * minibatches, streams // minibatches)
 
 
 def take_streams(batch: Batch, streams: Int[Array, " K"]) -> Batch:
