@@ -1,4 +1,4 @@
-"""What goes beyond LICA's paper, by hand: minibatches, layer norm, several actor steps, schedules."""
+"""Beyond LICA's paper, by hand: minibatches, layer norm, several held actor steps, schedules."""
 
 from dataclasses import replace
 from functools import partial
@@ -100,7 +100,7 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
 
 def test_continuous_actions_take_one_step():
     config = load_config("lica", "probe/aim", algo={"actor_steps": 2})
-    with pytest.raises(UserError, match="algo.actor_steps 2 .* use 1"):
+    with pytest.raises(UserError, match=r"algo.actor_steps 2 .* use 1"):
         resolve(config, make_task("probe/aim").spec)
 
 
