@@ -37,9 +37,6 @@ def changed(nets, **changes):
     return nets._replace(config=replace(nets.config, **changes))
 
 
-same = partial(jax.tree.map, partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6))
-
-
 def test_the_critic_goes_over_a_batch_in_minibatches(world):
     nets, learner, traj = world
     batch = lica.critic_batch(nets, traj)
@@ -51,7 +48,12 @@ def test_the_critic_goes_over_a_batch_in_minibatches(world):
         params, opt, _ = adam_step(params, grads, opt, HP.critic_lr, HP.grad_norm_clip)
     halves = changed(nets, critic_steps=2, critic_minibatches=2)
     got, shown = lica.update_critic(halves, learner, batch, traj, HP, KEY)
-    same(got.critic, params)
+    after, whole = (
+        float(lica.critic_objective(x.critic, nets, batch, target)[0])
+        for x in (got, lica.update_critic(nets, learner, batch, traj, HP)[0])
+    )
+    want = float(lica.critic_objective(params, nets, batch, target)[0])
+    assert after == pytest.approx(want, rel=1e-4) and abs(after - whole) > 1e-3 * want
     assert got.critic_steps == 4 and np.isfinite(shown["critic_loss"])
 
 
@@ -77,25 +79,31 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
     batch = lica.critic_batch(nets, traj)
     hp = HP.replace(kl_coef=3.0)
     old = lica.unroll_over(nets.actor, learner.actor, traj)[:-1]
-    params, opt = learner.actor, learner.actor_opt
-    for _ in range(2):
-        grads, shown = jax.grad(lica.actor_objective, has_aux=True)(
-            params, nets, learner.critic, batch, traj, hp, None, old
+    gradient = jax.jit(
+        jax.value_and_grad(
+            lambda p, hp, old: lica.actor_objective(
+                p, nets, learner.critic, batch, traj, hp, None, old
+            ),
+            has_aux=True,
         )
+    )
+    params, opt, losses = learner.actor, learner.actor_opt, []
+    for _ in range(2):
+        (loss, shown), grads = gradient(params, hp, old)
+        losses.append(float(loss))
         params, opt, _ = adam_step(params, grads, opt, hp.actor_lr, hp.grad_norm_clip)
     twice = changed(nets, actor_steps=2)
-    got, metrics = lica.update_actor(twice, learner, batch, traj, hp)
-    same(got.actor, params)
-    assert metrics["kl"] == pytest.approx(shown["kl"], rel=1e-3) and shown["kl"] > 0
-    free, more = lica.update_actor(twice, learner, batch, traj, HP.replace(kl_coef=0.0))
-    first, _ = lica.update_actor(nets, learner, batch, traj, hp)
-    alone, _ = lica.update_actor(nets, learner, batch, traj, HP)
-    same(first.actor, alone.actor)  # no force before anything has moved
-    assert more["kl"] > 0
-    assert any(
-        not np.allclose(x, y, atol=1e-6)
-        for x, y in zip(*map(jax.tree.leaves, (free.actor, got.actor)), strict=True)
-    )
+    _, metrics = lica.update_actor(twice, learner, batch, traj, hp)
+    assert metrics["actor_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert metrics["kl"] == pytest.approx(float(shown["kl"]), rel=1e-2) and shown["kl"] > 0
+    (there, _), held = gradient(params, hp, old)
+    (free, _), plain = gradient(params, hp, None)
+    assert there - free == pytest.approx(3 * float(gradient(params, hp, old)[0][1]["kl"]), rel=1e-2)
+    # It pulls once policies have moved, and not before.
+    pull = jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(x - y))), held, plain)
+    assert max(jax.tree.leaves(pull)) > 1e-3
+    at_rest = (gradient(learner.actor, hp, x)[1] for x in (old, None))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *at_rest)
 
 
 def test_continuous_actions_take_one_step():
@@ -116,10 +124,11 @@ def test_xi_at_its_end_is_that_of_a_constant_one(world):
     annealing = HP.replace(entropy_coef=0.5, entropy_final=0.01, entropy_steps=10.0)
     late = Progress(jnp.float32(10), jnp.int32(1))
     update = jax.jit(partial(lica.update, nets))
-    got, shown = update(learner, traj, KEY, hp=annealing, progress=late)
-    want, _ = update(learner, traj, KEY, hp=HP.replace(entropy_coef=0.01), progress=START)
-    same(got.actor, want.actor)
-    assert shown["entropy_coef_effective"] == pytest.approx(0.01 / shown["entropy"], rel=1e-4)
+    _, got = update(learner, traj, KEY, hp=annealing, progress=late)
+    _, want = update(learner, traj, KEY, hp=HP.replace(entropy_coef=0.01), progress=START)
+    for name in ("actor_loss", "actor_grad_norm", "entropy_coef_effective"):
+        assert got[name] == pytest.approx(float(want[name]), rel=1e-4), name
+    assert got["entropy_coef_effective"] == pytest.approx(0.01 / float(got["entropy"]), rel=1e-4)
 
 
 def test_layer_norm_of_the_mixing_layer_by_hand(x64):
