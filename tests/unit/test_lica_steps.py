@@ -27,7 +27,9 @@ KEY = jax.random.key(7)
 @pytest.fixture(scope="module")
 def world():
     """Networks, a learner and a batch."""
-    config = lica.Config(actor="mlp", hidden=8, mixing_embed=4, hypernet_hidden=8)
+    config = lica.Config(
+        actor="mlp", hidden=8, mixing_embed=4, hypernet_hidden=8, critic_pass="dense"
+    )
     nets = lica.make_networks(config, SPEC)
     traj = battle(networks(actor="mlp", critic="mlp"))
     return nets, lica.init(nets, jax.random.key(0)), traj
@@ -42,15 +44,17 @@ def test_the_critic_goes_over_a_batch_in_minibatches(world):
     batch = lica.critic_batch(nets, traj)
     target = lica.critic_targets(nets, learner.target_critic, batch, traj, HP)
     params, opt = learner.critic, learner.critic_opt
+    gradient = jax.jit(jax.grad(lambda p, x, y: lica.critic_objective(p, nets, x, y)[0]))
     for streams in stream_groups(KEY, 2, 2, B):
         part, y = jax.tree.map(lambda x, s=streams: x[:, s], (batch, target))
-        grads = jax.grad(lambda p, x=part, y=y: lica.critic_objective(p, nets, x, y)[0])(params)
+        grads = gradient(params, part, y)
         params, opt, _ = adam_step(params, grads, opt, HP.critic_lr, HP.grad_norm_clip)
     halves = changed(nets, critic_steps=2, critic_minibatches=2)
-    got, shown = lica.update_critic(halves, learner, batch, traj, HP, KEY)
+    update = jax.jit(lica.update_critic, static_argnums=0)
+    got, shown = update(halves, learner, batch, traj, HP, KEY)
+    whole, _ = update(nets, learner, batch, traj, HP)
     after, whole = (
-        float(lica.critic_objective(x.critic, nets, batch, target)[0])
-        for x in (got, lica.update_critic(nets, learner, batch, traj, HP)[0])
+        float(lica.critic_objective(x.critic, nets, batch, target)[0]) for x in (got, whole)
     )
     want = float(lica.critic_objective(params, nets, batch, target)[0])
     assert after == pytest.approx(want, rel=1e-4) and abs(after - whole) > 1e-3 * want
@@ -93,7 +97,8 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
         losses.append(float(loss))
         params, opt, _ = adam_step(params, grads, opt, hp.actor_lr, hp.grad_norm_clip)
     twice = changed(nets, actor_steps=2)
-    _, metrics = lica.update_actor(twice, learner, batch, traj, hp)
+    update = jax.jit(partial(lica.update_actor, twice, traj=traj, hp=hp))
+    _, metrics = update(learner, batch)
     assert metrics["actor_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert metrics["kl"] == pytest.approx(float(shown["kl"]), rel=1e-2) and shown["kl"] > 0
     (there, _), held = gradient(params, hp, old)
