@@ -7,7 +7,7 @@ dictionaries of agents.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -334,3 +334,16 @@ class RunState:
     episodes: Int[Array, ""]  # that have finished
     updates: Int[Array, ""]  # collections that were learned from or, before replay is ready, stored
     failed_at: Int[Array, ""]  # update whose loss was not finite, or -1
+
+
+def differing(hps: Sequence[Any]) -> list[str]:
+    """The numbers in which several runs differ; not the ends of schedules that stay where they
+    start."""
+    facts = numbers(hps[0])
+
+    def follows(name: str) -> bool:
+        start = facts[name].start if name in facts else None
+        return bool(start) and all(getattr(hp, name) == getattr(hp, start) for hp in hps)
+
+    names = [f.name for f in dataclasses.fields(hps[0])]
+    return [k for k in names if len({getattr(hp, k) for hp in hps}) > 1 and not follows(k)]

@@ -21,9 +21,7 @@ def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     hp, timeout = config.hp, config.timeout_is_terminal
     if getattr(hp, "reward_scale", 0) is None:
         hp = dataclasses.replace(hp, reward_scale=spec.reward_scale)
-    for name, facts in numbers(hp).items():
-        if facts.start and getattr(hp, name) is None:
-            hp = dataclasses.replace(hp, **{name: getattr(hp, facts.start)})
+    hp = with_ends(hp)
     if timeout is None:
         timeout = spec.timeout_is_terminal
     foreign = [find_algorithm(config.algorithm).plugin, task_plugin(config.task)]
@@ -34,6 +32,14 @@ def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     if found:
         raise UserError("invalid configuration:\n" + "\n".join(f"  - {line}" for line in found))
     return config
+
+
+def with_ends(hp: Any) -> Any:
+    """Numbers whose schedules end where they start, unless another end is said."""
+    for name, facts in numbers(hp).items():
+        if facts.start and getattr(hp, name) is None:
+            hp = dataclasses.replace(hp, **{name: getattr(hp, facts.start)})
+    return hp
 
 
 def reward_scale(config: TrainConfig, spec: TaskSpec) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
+from lica_jax.config.checks import with_ends
 from lica_jax.envs import same_task
 from lica_jax.errors import UserError
 from lica_jax.files import as_path, make_folder, plain, read_json, write_json
@@ -209,7 +211,10 @@ def check_same(
     ``runs`` is what `read_runs` gave before.
     """
     _check_kinds(run_dir)
-    old, new = (to_dict(c) for c in (read_config(run_dir), config))
+    before = read_config(run_dir)
+    # A schedule that an earlier version did not have ends where it starts.
+    before = dataclasses.replace(before, hp=with_ends(before.hp))
+    old, new = to_dict(before), to_dict(config)
     if same_task(old["task"], new["task"]):
         old["task"] = new["task"]
     old |= {"plugins": new["plugins"], "runs": plain(read_runs(run_dir))}

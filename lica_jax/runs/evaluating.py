@@ -17,7 +17,7 @@ from lica_jax.policy import Policy, chosen_policies
 from lica_jax.training.evaluation import EXPORTED, MODES, Tell, evaluation_keys, silent
 from lica_jax.training.figures import over_seeds, with_intervals
 from lica_jax.training.loop import stack_hparams
-from lica_jax.types import Task
+from lica_jax.types import Task, differing
 
 
 def alike(policy: Policy | str | Path, which: str | None) -> list[Policy]:
@@ -74,7 +74,7 @@ def play(
 def _labels(policies: list[Policy]) -> list[dict[str, Any]]:
     """What tells policies apart: where they come from, and numbers in which they differ."""
     hps = [policy.about["hp"] for policy in policies]
-    swept = [f"hp.{k}" for k in hps[0] if any(hp[k] != hps[0][k] for hp in hps)]
+    swept = [f"hp.{k}" for k in differing([policy.hp for policy in policies])]
     usual = ("algorithm", "task", "seed", "env_steps")
     return [
         {k: policy.about.get(k) for k in usual} | {k: hp[k.removeprefix("hp.")] for k in swept}

@@ -30,7 +30,7 @@ from lica_jax.errors import UserError
 from lica_jax.runs import directory
 from lica_jax.training.loop import RUNS, stack_hparams
 from lica_jax.training.memory import check_fits
-from lica_jax.types import Algorithm, Task
+from lica_jax.types import Algorithm, Task, differing
 
 
 class Run(NamedTuple):
@@ -68,8 +68,7 @@ class Plan:
     @cached_property
     def swept(self) -> list[str]:
         """The hyper-parameters in which the runs differ."""
-        names = [f.name for f in dataclasses.fields(self.config.hp)]
-        return [k for k in names if len({getattr(run.hp, k) for run in self.runs}) > 1]
+        return differing([run.hp for run in self.runs])
 
     @cached_property
     def labels(self) -> list[dict[str, Any]]:

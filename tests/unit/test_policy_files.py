@@ -55,7 +55,7 @@ def loads(path, content: bytes) -> bool:
         assert said.isprintable() and len(said) < 700, said
         return False
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(policy.params))
-    assert isinstance(policy.spec.n_agents, int) and f"{policy.about['env_steps']}"
+    assert isinstance(policy.spec.n_agents, int) and f"{policy.about.get('env_steps')}"
     return True
 
 

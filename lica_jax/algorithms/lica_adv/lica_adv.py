@@ -89,6 +89,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         scratch_bytes=partial(scratch_bytes, nets),
         hparams=HParams(),
         metrics=("entropy", "explained"),
+        acting=nets.actor.acting,
     )
 
 
