@@ -87,6 +87,7 @@ _OURS: dict[str, Entry] = {
         {"ippo": "de Witt et al., 2020", "mappo": "Yu et al., NeurIPS 2022"},
         presets_of="ippo",
     ),
+    **_entries("lica_adv", {"lica_adv": "this library, after LICA, PPO and COMA"}),
 }  # fmt: skip
 _REGISTERED: dict[str, Entry] = {}
 

@@ -107,6 +107,20 @@ def for_task(config: Any, spec: TaskSpec) -> Any:
     return replace(config, state_last_action=False) if spec.state_has_actions else config
 
 
+def minibatch_problems(name: str, minibatches: int, envs: int) -> list[str]:
+    """What is wrong with as many minibatches of environments, as ``algo.{name}`` says."""
+    if minibatches < 1 or envs < 1 or envs % minibatches == 0:
+        return []
+    fits = [n for n in range(1, envs + 1) if envs % n == 0]
+    below = max(n for n in fits if n < minibatches)
+    above = [n for n in fits if n > minibatches][:1]
+    near = " or ".join(str(n) for n in [below, *above])
+    return [
+        f"algo.{name} {minibatches} must divide collect.envs {envs}: a minibatch is an equal share "
+        f"of the environments; use {near}"
+    ]
+
+
 def state_problems(spec: TaskSpec) -> list[str]:
     """For an algorithm whose mixing network is a function of the state."""
     if spec.state_size > 0:

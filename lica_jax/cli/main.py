@@ -9,7 +9,7 @@ import importlib
 import sys
 
 from lica_jax.cli.parsing import check_words, dispatch
-from lica_jax.cli.process import drop_output, explained, import_jax, quiet_libraries
+from lica_jax.cli.process import drop_output, explained, find_device, import_jax, quiet_libraries
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import put
 
@@ -23,7 +23,7 @@ COMMANDS = {
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),
     "sc2": ("sc2:main", "StarCraft II: doctor, install-maps, record, replay"),
 }
-WITHOUT_JAX = ("report", "sc2")
+WITHOUT_JAX, WITHOUT_DEVICE = ("report", "sc2"), ("report", "sc2", "listing", "sweep")
 
 
 def entry() -> None:
@@ -86,6 +86,8 @@ def _command(where: str):
     def run(argv: list[str]) -> int:
         if module not in WITHOUT_JAX:
             import_jax()
+        if module not in WITHOUT_DEVICE:
+            find_device()
         return getattr(importlib.import_module(f"lica_jax.cli.{module}"), name)(argv)
 
     return run

@@ -33,6 +33,24 @@ def import_jax() -> None:
         raise UserError(f"JAX cannot be imported: {first_line(error)}{_settings()}") from error
 
 
+def find_device() -> None:
+    """Looks for a device where JAX is told to use other ones than the CPU, which is always there.
+
+    Raises:
+      UserError: there is none. JAX itself may end in an assertion without a word.
+    """
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if not platforms or "cpu" in platforms.split(","):
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        text = "no such device is here" if isinstance(error, AssertionError) else first_line(error)
+        raise UserError(f"JAX cannot start: {text}{_settings()}") from error
+
+
 def explained(error: Exception) -> tuple[str, int] | None:
     """What to say, and the exit code, where JAX has no device or no memory left; None of any other
     error."""
@@ -58,6 +76,8 @@ def quiet_libraries() -> None:
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore", BudgetOverrun)  # the last lines of a run say so
+    # A full disk keeps no programs: they are compiled again.
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation cache")
     sys.unraisablehook = _without_orphans(sys.unraisablehook)
 
 

@@ -25,6 +25,14 @@ def categorical_entropy(
     return -jnp.sum(jnp.where(avail, jnp.exp(log_probs) * log_probs, 0), axis=-1)
 
 
+def categorical_kl(
+    old: Float[Array, "... A"], new: Float[Array, "... A"], avail: Bool[Array, "... A"]
+) -> Float[Array, "..."]:
+    """``KL(old || new)`` in nats of two policies' logits, over the available actions."""
+    old, new = (jax.nn.log_softmax(mask_logits(x, avail)) for x in (old, new))
+    return jnp.sum(jnp.where(avail, jnp.exp(old) * (old - new), 0), axis=-1)
+
+
 def entropy_bonus(
     entropy: Float[Array, "T B N"],
     choices: Float[Array, "T B N"],

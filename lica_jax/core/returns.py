@@ -150,6 +150,60 @@ def gae(
     return jax.lax.stop_gradient(advantage), target
 
 
+def truncated_gae(
+    value: Float[Array, "T+1 *B K"],
+    reward: Float[Array, "T *B"],
+    terminal: Bool[Array, "T *B"],
+    cut: Bool[Array, "T *B"],
+    valid: Bool[Array, "T *B"],
+    trace: Float[Array, "T *B K"],
+    gamma: Float[Array, ""],
+    lam: Float[Array, ""],
+) -> tuple[Float[Array, "T *B K"], Float[Array, "T *B K"]]:
+    """`gae` of policies that have moved on since they acted (as in GPAE, arXiv 2603.02654).
+
+    ``A_t = delta_t + gamma lam c_{t+1} A_{t+1}``: what happened later counts as far as the current
+    policies would have done the same. With a trace of ones it is ``gae``.
+
+    Args:
+      trace: c, see `truncated_ratios`. The other arguments are those of ``gae``.
+
+    Returns:
+      ``(advantage, target)`` with target ``A + V``, both 0 where not valid and not differentiated.
+    """
+
+    def step(later, x):
+        v, v_next, r, d, c, ok, weight = x
+        later = jnp.where(c[..., None], 0, later)
+        delta = r[..., None] + gamma * jnp.where(d[..., None], 0, v_next) - v
+        here = jnp.where(ok[..., None], delta + gamma * lam * later, 0)
+        return weight * here, here
+
+    xs = (value[:-1], value[1:], reward, terminal, cut, valid, trace)
+    _, advantage = jax.lax.scan(step, jnp.zeros_like(value[-1]), xs, reverse=True)
+    target = jnp.where(valid[..., None], advantage + value[:-1], 0)
+    return jax.lax.stop_gradient(advantage), jax.lax.stop_gradient(target)
+
+
+MOST_OF_OTHERS = 1.02  # GPAE's bound on the product of the other agents' ratios
+
+
+def truncated_ratios(
+    log_ratio: Float[Array, "*B N"], *, joint: bool = False
+) -> Float[Array, "*B K"]:
+    """Trace coefficients of ``truncated_gae`` from ``log pi(u) - log pi_old(u)`` of every agent.
+
+    ``c_i = min(1, rho_i min(1.02, prod_{j != i} rho_j))`` (GPAE): an agent's own ratio, and the
+    others' product, which may shrink it but hardly make up for it. For values of the whole team
+    (``joint``, K = 1) ``c = min(1, prod_j rho_j)``.
+    """
+    total = jnp.sum(log_ratio, axis=-1, keepdims=True)
+    if joint:
+        return jnp.exp(jnp.minimum(total, 0))
+    others = jnp.minimum(total - log_ratio, jnp.log(MOST_OF_OTHERS))
+    return jnp.exp(jnp.minimum(log_ratio + others, 0))
+
+
 def standardised(
     x: Float[Array, "..."], mask: Float[Array, "..."], eps: float = 1e-5, ddof: int = 0
 ) -> Float[Array, "..."]:

@@ -16,3 +16,15 @@ def linear(
     """
     fraction = jnp.clip(t / jnp.maximum(length, 1e-12), 0, 1)
     return start + (finish - start) * jnp.where(length > 0, fraction, 1)
+
+
+def annealed(
+    start: Float[Array, ""],
+    final: Float[Array, ""] | None,
+    length: Float[Array, ""],
+    t: Float[Array, ""],
+) -> Float[Array, ""]:
+    """``linear``, for a number that need not change: a ``length`` of 0, or no ``final``, is
+    ``start`` for ever."""
+    final = start if final is None else final
+    return jnp.where(jnp.asarray(length) > 0, linear(start, final, length, t), start)

@@ -9,12 +9,13 @@ two know what need not be computed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lica_jax.core.grouped import chosen_product, needed_products, relu_linear, rows_first
 from lica_jax.networks.layers import MLP, Linear
@@ -78,6 +79,9 @@ class MixingCritic(JointCritic):
       grouped_actions: in ``at_actions`` compute only the rows of W1(s) that are used
         (`core/grouped.py`) instead of all of them.
       grouped_policies: the same in ``at_policies``.
+      zero_actions: W1's hypernetwork ends in zeros at first, so that no action has an effect
+        before anything has been learned of it.
+      layer_norm: normalise what goes into every ReLU; grouped passes do not know of it.
     """
 
     embed: int = 64
@@ -85,19 +89,25 @@ class MixingCritic(JointCritic):
     hyper_hidden: int | str = 64
     grouped_actions: bool = False
     grouped_policies: bool = False
+    zero_actions: bool = False
+    layer_norm: bool = False
 
     def setup(self):
         m, e, deep = self.n_inputs, self.embed, self.layers == 2
         hidden = m * e if self.hyper_hidden == "full" else self.hyper_hidden
-        self.hyper_w_1 = MLP((hidden, m * e) if deep else (m * e,), last_by_output=True)
-        self.hyper_w_final = MLP((e, e) if deep else (e,))
+        mlp = partial(MLP, layer_norm=self.layer_norm)
+        widths = (hidden, m * e) if deep else (m * e,)
+        self.hyper_w_1 = mlp(widths, last_by_output=True, last_zero=self.zero_actions)
+        self.hyper_w_final = mlp((e, e) if deep else (e,))
         self.hyper_b_1 = Linear(e)
-        self.hyper_b_2 = MLP((e, 1))
+        self.hyper_b_2 = mlp((e, 1))
+        self.mix_norm = nn.LayerNorm() if self.layer_norm else None
 
     def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
         w1 = self.hyper_w_1(state)
         w1 = w1.reshape(*w1.shape[:-1], self.n_inputs, self.embed)
-        return _mix(jnp.einsum("...m,...me->...e", u, w1), *self._other_weights(state))
+        mixed = jnp.einsum("...m,...me->...e", u, w1)
+        return _mix(mixed, *self._other_weights(state), self.mix_norm)
 
     def at_actions(self, state, action, needed):
         if not self.grouped_actions:
@@ -127,11 +137,46 @@ class MixingCritic(JointCritic):
         used = (avail & needed[..., None, None]).reshape(u.shape)
         constants = jax.lax.stop_gradient((u, state, *self._other_weights(state)))
         slope_of = partial(_value_and_slope, jax.lax.stop_gradient(self._w1_layers()))
-        n_chunks = -(-rows * self.n_inputs * self.embed // MAX_HYPER_WEIGHTS)
-        q, slope = _in_chunks(slope_of, (used, *constants), n_chunks)
+        q, slope = in_chunks(slope_of, (used, *constants), self.n_chunks(rows))
         # W1(s) of a chunk is gone once the next one begins, so each hands on its gradient, in a
         # term whose value is 0.
         return (q + jnp.sum(slope * (u - constants[0]), axis=(-2, -1))).reshape(needed.shape)
+
+    def at_deviations(
+        self, state: Float[Array, "*B S"], action: Int[Array, "*B N"]
+    ) -> Float[Array, "*B N A"]:
+        """Q(s, (a, u_-i)): what was done, but for one agent i, which does a instead."""
+        w1, others = self._of_others(state, action)
+        return self._mix_agents(state, others[..., None, :] + w1)
+
+    def at_own_policies(
+        self, state: Float[Array, "*B S"], action: Int[Array, "*B N"],
+        probs: Float[Array, "*B N A"],
+    ) -> Float[Array, "*B N"]:  # fmt: skip
+        """Q(s, (pi_i, u_-i)): agent i's own slot holds its policy, the others' what they did."""
+        w1, others = self._of_others(state, action)
+        return self._mix_agents(state, others + jnp.einsum("...na,...nae->...ne", probs, w1))
+
+    def _of_others(self, state, action):
+        """``W1(s)`` by agent and action, and the part of ``u W1(s)`` of all agents but i."""
+        w1 = self.hyper_w_1(state)
+        w1 = w1.reshape(*action.shape, -1, self.embed)
+        # One-hot products, since "no action" (-1) adds nothing.
+        mine = jax.nn.one_hot(action, w1.shape[-2], dtype=w1.dtype)
+        mine = jnp.einsum("...na,...nae->...ne", mine, w1)
+        return w1, jnp.sum(mine, axis=-2, keepdims=True) - mine
+
+    def _mix_agents(self, state, mixed):
+        """Q of several ``u W1(s)`` of a state: mixed ``[*B, ..., E]``."""
+        extra = (1,) * (mixed.ndim - state.ndim)
+        w2, b1, b2 = self._other_weights(state)
+        b2 = b2.reshape(*b2.shape, *extra)
+        w2, b1 = (x.reshape(*x.shape[:-1], *extra, x.shape[-1]) for x in (w2, b1))
+        return _mix(mixed, w2, b1, b2, self.mix_norm)
+
+    def n_chunks(self, rows: int) -> int:
+        """Into how many pieces to cut that many rows, so that their W1(s) fits."""
+        return -(-rows * self.n_inputs * self.embed // MAX_HYPER_WEIGHTS)
 
     def scratch_numbers(self, rows):
         full = self.n_inputs * self.embed
@@ -153,9 +198,10 @@ class MixingCritic(JointCritic):
         return self.hyper_w_final(state), self.hyper_b_1(state), self.hyper_b_2(state)[..., 0]
 
 
-def _mix(mixed, w2, b1, b2):
-    """Q from ``u W1(s)`` and the other weights."""
-    return jnp.sum(nn.relu(mixed + b1) * w2, axis=-1) + b2
+def _mix(mixed, w2, b1, b2, norm=None):
+    """Q from ``u W1(s)`` and the other weights; ``norm`` of what goes into the ReLU."""
+    mixed = mixed + b1 if norm is None else norm(mixed + b1)
+    return jnp.sum(nn.relu(mixed) * w2, axis=-1) + b2
 
 
 def _value_and_slope(layers, used, u, state, w2, b1, b2):
@@ -176,7 +222,7 @@ def _value_and_slope(layers, used, u, state, w2, b1, b2):
     return q, pull(jnp.ones_like(q))[0]
 
 
-def _in_chunks(function, args, n_chunks):
+def in_chunks(function: Callable[..., PyTree], args: PyTree, n_chunks: int) -> PyTree:
     """``function`` of arrays ``[R, ...]``, one chunk of rows after the other."""
     if n_chunks <= 1:
         return function(*args)

@@ -25,21 +25,23 @@ class Linear(nn.Module):
       features: length of y.
       by_output: keep W^T ("weight", [features, in]) instead of W ("kernel"), so that the weights
         of one output are neighbours in memory: for matrices that are used in parts.
+      zero: weights and bias begin at 0 instead.
     """
 
     features: int
     by_output: bool = False
+    zero: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... F"]:
         fan_in = x.shape[-1]
-        init = uniform_fan(fan_in)
+        init = nn.initializers.zeros if self.zero else uniform_fan(fan_in)
         if self.by_output:
             # Drawn as a kernel is, so that a seed means the same numbers in both layouts.
             kernel = self.param("weight", lambda k: init(k, (fan_in, self.features)).T).T
         else:
             kernel = self.param("kernel", init, (fan_in, self.features))
-        bias = self.param("bias", uniform_fan(fan_in), (self.features,))
+        bias = self.param("bias", init, (self.features,))
         # Rows are flattened so that the weight gradient is one plain matrix product: with several
         # leading axes XLA's CPU backend is over twice as slow.
         out = x.reshape(-1, fan_in) @ kernel + bias
@@ -49,19 +51,28 @@ class Linear(nn.Module):
 class MLP(nn.Module):
     """Linear layers of the given widths with ReLU between them, none behind the last.
 
-    ``last_by_output``: see ``Linear.by_output``.
+    Attributes:
+      widths: of the layers.
+      last_by_output: see ``Linear.by_output``.
+      last_zero: see ``Linear.zero``.
+      layer_norm: normalise what goes into each ReLU (Ba et al., 2016).
     """
 
     widths: tuple[int, ...]
     last_by_output: bool = False
+    last_zero: bool = False
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x, features: bool = False):
         """The output; with ``features`` also what the last layer reads."""
         for i, width in enumerate(self.widths):
+            if i > 0 and self.layer_norm:
+                x = nn.LayerNorm(name=f"norm_{i - 1}")(x)
             read = x if i == 0 else nn.relu(x)
-            by_output = self.last_by_output and i == len(self.widths) - 1
-            x = Linear(width, by_output, name=f"layer_{i}")(read)
+            last = i == len(self.widths) - 1
+            by_output, zero = self.last_by_output and last, self.last_zero and last
+            x = Linear(width, by_output, zero, name=f"layer_{i}")(read)
         return (x, read) if features else x
 
 

@@ -114,7 +114,10 @@ def clear(run_dir: Path) -> bool:
     check_new(run_dir)
     left = [path for path in run_dir.iterdir() if path.name != LOCK]
     for path in left:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir():  # this process may still be giving up what it failed to write there
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
     return bool(left)
 
 

@@ -63,7 +63,7 @@ def gather(sources: Sequence[tuple[Plan, Sequence[int]]], target: Plan) -> None:
     labels = iter(target.labels)
     for plan, which in sources:
         saver = Saver(plan.run_dir, plan.config.checkpoint)
-        arrays, host, _ = saver.restore(plan.run_dir, jax.eval_shape(partial(fresh_arrays, plan)))
+        arrays, host, _ = saver.restore(jax.eval_shape(partial(fresh_arrays, plan)))
         saver.close()
         index = jnp.array(which)
         parts.append(jax.tree.map(lambda x, i=index: x[i], arrays))

@@ -161,7 +161,7 @@ BAD = {
         ["train", "lica", "probe/match", "--task", "probe/state"],
         "lica-jax train lica probe/state",
     ),
-    "no preset": (["train", "lica", "probe/match", "--preset", ""], "unknown preset ''"),
+    "no preset": (["train", "lica", "probe/match", "--preset", ""], "after '--preset' is empty"),
     "a preset for others": (
         ["train", "lica", "smax/3m", "--preset", "tuned"],
         "it covers smax/: coma, qmix",

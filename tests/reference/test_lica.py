@@ -7,6 +7,7 @@ import pytest
 
 from lica_jax.algorithms.actors import previous_actions
 from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica.critics import grouped_passes
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_softmax
 from lica_jax.networks.critics import MixingCritic
@@ -25,7 +26,7 @@ def test_critic(golden, name, layers, kind, critic_pass):
     """The critic as a function of any joint action, and the two ways in which training calls it."""
     g = golden(name)
     n, a, e = g.cfg("n_agents"), g.cfg("n_actions"), g.cfg("mixing_embed_dim")
-    critic = MixingCritic(n * a, e, layers, "full", *lica.grouped_passes(critic_pass, 0))
+    critic = MixingCritic(n * a, e, layers, "full", *grouped_passes(critic_pass, 0))
     params = mixing_critic(g.under(f"L{layers}.w."))
     state = jnp.asarray(g.shaped("state", None, None, g.cfg("state_dim")))
     action = jnp.asarray(g.shaped("act_" + kind, *state.shape[:2], n, a))

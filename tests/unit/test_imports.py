@@ -32,6 +32,7 @@ LAYERS = """
     algorithms.settings algorithms.heads
     algorithms.actors
     algorithms.lica algorithms.ppo
+    algorithms.lica_adv
     algorithms.counterfactual algorithms.q_learning algorithms.per_agent
     algorithms.registry
     algorithms

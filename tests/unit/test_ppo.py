@@ -16,6 +16,7 @@ from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.config import load_config, resolve
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, critic_loss
 from lica_jax.core.masking import mask_logits
+from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.returns import gae, standardised
 from lica_jax.core.value_norm import (
     denormalise,
@@ -197,14 +198,14 @@ def test_denormalise_undoes_normalise():
 
 @pytest.mark.parametrize(("epochs", "minibatches", "streams"), [(3, 4, 12), (2, 1, 5), (1, 6, 6)])
 def test_every_stream_once_per_epoch(epochs, minibatches, streams):
-    groups = ppo.stream_groups(jax.random.key(0), epochs, minibatches, streams)
+    groups = stream_groups(jax.random.key(0), epochs, minibatches, streams)
     assert groups.shape == (epochs * minibatches, streams // minibatches)
     for epoch in groups.reshape(epochs, streams):
         assert sorted(epoch.tolist()) == list(range(streams))
 
 
 def test_epochs_are_shuffled_anew():
-    first, second = ppo.stream_groups(jax.random.key(0), 2, 1, 64)
+    first, second = stream_groups(jax.random.key(0), 2, 1, 64)
     assert not np.array_equal(first, second) and not np.array_equal(first, np.arange(64))
 
 

@@ -143,7 +143,7 @@ def test_the_status_of_a_directory(tmp_path):
     assert directory.status(tmp_path / "other") == "damaged"
     config = config_of()
     new_session(config, tmp_path / "run").close()
-    assert directory.status(tmp_path / "run") == "interrupted"
+    assert directory.status(tmp_path / "run") == "new"  # there is nothing to go on from
     train(config, run_dir=tmp_path / "run", resume=True, display="none")
     assert directory.status(tmp_path / "run") == "finished"
     stored = tmp_path / "run" / "config.json"

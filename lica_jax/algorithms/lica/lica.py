@@ -24,22 +24,25 @@ from lica_jax.algorithms.actors import (
     joint_state_size,
     make_actor,
     previous_actions,
+    unroll_over,
 )
+from lica_jax.algorithms.lica.critics import make_critic
 from lica_jax.algorithms.lica.settings import Config, HParams
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core import gaussian
-from lica_jax.core.entropy import categorical_entropy, entropy_bonus
+from lica_jax.core.entropy import categorical_entropy, categorical_kl, entropy_bonus
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.losses import critic_loss, policy_value_loss, watched
 from lica_jax.core.masking import masked_mean, masked_softmax
+from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
     lambda_returns,
     monte_carlo_returns,
     pymarl_lambda_returns,
 )
-from lica_jax.core.schedules import linear
-from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
+from lica_jax.core.schedules import annealed
+from lica_jax.networks.critics import JointCritic
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 __all__ = ["Config", "HParams", "make"]
@@ -93,38 +96,6 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
         config = replace(config, critic_pass="dense")
     critic = make_critic(config, state_size, joint)
     return Networks(actor, critic, state_size, config, spec)
-
-
-def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
-    """The critic of a configuration, for states and joint actions of the given lengths."""
-    width = joint * config.mixing_embed
-    hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
-    into_last = hidden if config.hypernet_layers == 2 else state_size
-    passes = grouped_passes(config.critic_pass, into_last * width)
-    mixing = MixingCritic(joint, config.mixing_embed, config.hypernet_layers, hidden, *passes)
-    if config.critic == "mixing":
-        return mixing
-    if config.mlp_hidden != "matched":
-        return MLPCritic(joint, config.mlp_hidden)
-    zeros = jnp.zeros(state_size), jnp.zeros(joint)
-    shapes = jax.eval_shape(mixing.init, jax.random.key(0), *zeros)
-    wanted = sum(x.size for x in jax.tree.leaves(shapes))
-    return MLPCritic(joint, matched_hidden(state_size, joint, wanted))
-
-
-def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:
-    """Whether to group the critic's pass at actions, and its pass at policies.
-
-    Measured on CPU: at actions it is the faster one at every width, at policies only where the
-    hypernetwork is wide. Accelerators get one large product.
-    """
-    if critic_pass != "auto":
-        return critic_pass == "grouped", critic_pass == "grouped"
-    on_cpu = jax.default_backend() == "cpu"
-    return on_cpu, on_cpu and hyper_weights >= WIDE
-
-
-WIDE = 2**22  # numbers in the hypernetwork's last matrix
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
@@ -185,8 +156,10 @@ def update(
 ) -> tuple[Learner, dict[str, Array]]:
     """Critic first, then the actor with the just-updated critic (the official order)."""
     batch = critic_batch(nets, traj)
-    learner, metrics = update_critic(nets, learner, batch, traj, hp)
+    learner, metrics = update_critic(nets, learner, batch, traj, hp, jax.random.fold_in(key, 1))
     relaxation = draw_relaxation(nets, traj, key, hp, progress)
+    xi = annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, progress.env_steps)
+    hp = hp.replace(entropy_coef=xi)
     learner, actor_metrics = update_actor(nets, learner, batch, traj, hp, relaxation)
     metrics |= actor_metrics
     loss = metrics["critic_loss"] + metrics["actor_loss"]
@@ -255,16 +228,23 @@ def critic_objective(
 
 
 def update_critic(
-    nets: Networks, learner: Learner, batch: CriticBatch, traj: Trajectory, hp: HParams
-) -> tuple[Learner, dict[str, Array]]:
-    """`critic_steps` Adam steps towards one set of targets, then a target copy if due."""
+    nets: Networks, learner: Learner, batch: CriticBatch, traj: Trajectory, hp: HParams,
+    key: Array | None = None,
+) -> tuple[Learner, dict[str, Array]]:  # fmt: skip
+    """Adam steps towards one set of targets, then a target copy if due.
+
+    `critic_steps` on the whole batch, or as many passes over it in `critic_minibatches` steps each,
+    for which ``key`` shuffles the streams.
+    """
     has_target = nets.config.keeps_target
     bootstrap = learner.target_critic if has_target else learner.critic
     target = critic_targets(nets, bootstrap, batch, traj, hp)
     gradient = jax.value_and_grad(critic_objective, has_aux=True)
+    rows = batch, target
 
-    def step(carry, _):
+    def step(carry, streams):
         params, opt = carry
+        batch, target = rows if streams is None else take_streams(rows, streams)
         (loss, q), grads = gradient(params, nets, batch, target)
         params, opt, norm = adam_step(params, grads, opt, hp.critic_lr, hp.grad_norm_clip)
         return (params, opt), {
@@ -274,8 +254,12 @@ def update_critic(
             "q_taken_mean": masked_mean(q, batch.mask),
         }
 
-    start, n = (learner.critic, learner.critic_opt), nets.config.critic_steps
-    (params, opt), metrics = jax.lax.scan(step, start, None, length=n)
+    start, groups = (learner.critic, learner.critic_opt), None
+    passes, parts = nets.config.critic_steps, nets.config.critic_minibatches
+    if parts > 1:
+        groups = stream_groups(key, passes, parts, target.shape[1])
+    n = passes * parts
+    (params, opt), metrics = jax.lax.scan(step, start, groups, length=n)
     steps = learner.critic_steps + n
     learner = learner.replace(critic=params, critic_opt=opt, critic_steps=steps)
     if has_target:
@@ -288,6 +272,11 @@ def update_critic(
     shown = {name: value[0] for name, value in metrics.items()}
     shown["critic_grad_norm"] = jnp.max(metrics["critic_grad_norm"])
     return learner, shown | {"target_mean": masked_mean(target, batch.mask)}
+
+
+def take_streams(rows: PyTree, streams: Int[Array, " K"]) -> PyTree:
+    """Some streams of arrays ``[T, B, ...]``."""
+    return jax.tree.map(lambda x: x[:, streams], rows)
 
 
 # --- actor ---------------------------------------------------------------------------------------
@@ -307,10 +296,9 @@ def draw_relaxation(
     if nets.config.policy_input == "probs":
         return None
     shape = traj.steps.avail[:-1].shape
-    final = hp.temperature if hp.temperature_final is None else hp.temperature_final
-    steps = hp.temperature_steps
-    annealed = linear(hp.temperature, final, steps, progress.env_steps)
-    temperature = jnp.where(jnp.asarray(steps) > 0, annealed, hp.temperature)
+    temperature = annealed(
+        hp.temperature, hp.temperature_final, hp.temperature_steps, progress.env_steps
+    )
     return Relaxation(jax.random.uniform(key, shape, traj.steps.obs.dtype), temperature)
 
 
@@ -322,10 +310,12 @@ def actor_objective(
     traj: Trajectory,
     hp: HParams,
     relaxation: Relaxation | None = None,
+    old: Float[Array, "T B N A"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """The actor's loss (Eq. 3, 4 and 6): Q at all agents' policies, and entropy.
 
-    ``critic`` are constants here: the gradient goes through the policies only.
+    ``critic`` are constants here: the gradient goes through the policies only. With the logits of
+    ``old`` policies also ``kl_coef`` times the mean of KL(old || new).
     """
     steps = jax.tree.map(lambda x: x[:-1], traj.steps)
     previous = previous_actions(nets.actor.head, traj)[:-1]
@@ -341,7 +331,11 @@ def actor_objective(
         "entropy_coef_effective": coef,
         "q_policy_mean": masked_mean(q, batch.mask),
     }
-    return policy_value_loss(q, bonus, batch.mask), metrics
+    loss = policy_value_loss(q, bonus, batch.mask)
+    if old is not None:
+        kl = masked_mean(categorical_kl(old, outputs, steps.avail), batch.mask)
+        loss, metrics["kl"] = loss + hp.kl_coef * kl, kl
+    return loss, metrics
 
 
 def _choice_terms(nets, critic, batch, logits, avail, relaxation):
@@ -380,16 +374,23 @@ def update_actor(
     hp: HParams,
     relaxation: Relaxation | None = None,
 ) -> tuple[Learner, dict[str, Array]]:
-    """One Adam step of the actor under the current critic."""
+    """`actor_steps` Adam steps of the actor under the current critic."""
     gradient = jax.value_and_grad(actor_objective, has_aux=True)
-    (loss, metrics), grads = gradient(
-        learner.actor, nets, learner.critic, batch, traj, hp, relaxation
-    )
-    params, opt, norm = adam_step(
-        learner.actor, grads, learner.actor_opt, hp.actor_lr, hp.grad_norm_clip
-    )
-    learner = learner.replace(actor=params, actor_opt=opt)
-    return learner, metrics | {"actor_loss": loss, "actor_grad_norm": norm}
+    constants = nets, learner.critic, batch, traj, hp, relaxation
+
+    def step(params, opt, old=None):
+        (loss, metrics), grads = gradient(params, *constants, old)
+        params, opt, norm = adam_step(params, grads, opt, hp.actor_lr, hp.grad_norm_clip)
+        return (params, opt), metrics | {"actor_loss": loss, "actor_grad_norm": norm}
+
+    start, n = (learner.actor, learner.actor_opt), nets.config.actor_steps
+    if n == 1:
+        (params, opt), metrics = step(*start)
+    else:
+        old = unroll_over(nets.actor, learner.actor, traj)[:-1]
+        (params, opt), metrics = jax.lax.scan(lambda x, _: step(*x, old), start, None, length=n)
+        metrics = jax.tree.map(jnp.mean, metrics) | {"kl": metrics["kl"][-1]}
+    return learner.replace(actor=params, actor_opt=opt), metrics
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:

@@ -7,26 +7,49 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
+from lica_jax.algorithms.settings import (
+    MOST_UPDATES,
+    AgentSettings,
+    Settings,
+    minibatch_problems,
+)
 from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
-class Config(AgentSettings):
+class MixingSettings(Settings):
+    """Settings of LICA's mixing critic, for `mixing_critic`. Defaults are the official code's.
+
+    Attributes:
+      state_last_action: append all agents' previous actions to the critic's state, where it
+        does not hold them already.
+      mixing_embed: E, width of the mixing critic.
+      hypernet_layers: 1 or 2.
+      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
+      critic_pass: how W1(s) is computed: all of it ("dense"), or only the rows that are used
+        ("grouped"); the numbers are the same to rounding. "auto" takes the faster by backend.
+    """
+
+    state_last_action: bool = True
+    mixing_embed: int = 64
+    hypernet_layers: Literal[1, 2] = 2
+    hypernet_hidden: int | Literal["full"] = "full"
+    critic_pass: Literal["auto", "dense", "grouped"] = "auto"
+
+
+@dataclass(frozen=True)
+class Config(MixingSettings, AgentSettings):
     """Static choices; changing one recompiles. Defaults are the official code's.
 
     Attributes:
       actor: recurrent or feed-forward agents.
-      state_last_action: append all agents' previous actions to the critic's state, where it
-        does not hold them already.
       critic: the mixing critic with its hypernetwork, or the ablation C_MLP (section 4.3.2).
-      mixing_embed: E, width of the mixing critic.
-      hypernet_layers: 1 or 2.
-      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
       mlp_hidden: width of C_MLP; "matched" gives it the mixing critic's number of parameters.
-      critic_pass: how W1(s) is computed: all of it ("dense"), or only the rows that are used
-        ("grouped"); the numbers are the same to rounding. "auto" takes the faster by backend.
-      critic_steps: gradient steps of the critic on each batch.
+      critic_steps: passes of the critic over each batch.
+      critic_minibatches: gradient steps in a pass, each on an equal share of the streams.
+      critic_layer_norm: normalise what goes into every ReLU of the mixing critic: of the
+        hypernetworks (embeddings of the state) and of the mixing layer (of the actions).
+      actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
       target_critic: compute targets with a slowly updated copy of the critic.
       targets: TD(lambda) (Eq. 2), PyMARL's unmasked recursion of it, or Monte-Carlo returns.
       policy_input: what the actor's loss feeds to the critic: action probabilities (Eq. 4),
@@ -35,14 +58,12 @@ class Config(AgentSettings):
     """
 
     actor: Literal["gru", "mlp"] = "gru"
-    state_last_action: bool = True
     critic: Literal["mixing", "mlp"] = "mixing"
-    mixing_embed: int = 64
-    hypernet_layers: Literal[1, 2] = 2
-    hypernet_hidden: int | Literal["full"] = "full"
     mlp_hidden: int | Literal["matched"] = 64
-    critic_pass: Literal["auto", "dense", "grouped"] = "auto"
     critic_steps: int = number(1, 1, MOST_UPDATES)
+    critic_minibatches: int = 1
+    critic_layer_norm: bool = False
+    actor_steps: int = number(1, 1, MOST_UPDATES)
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
@@ -50,7 +71,8 @@ class Config(AgentSettings):
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
-        return super().problems(spec, collect) + self._contradictions(spec, collect)
+        shares = minibatch_problems("critic_minibatches", self.critic_minibatches, collect.envs)
+        return super().problems(spec, collect) + shares + self._contradictions(spec, collect)
 
     @property
     def keeps_target(self) -> bool:
@@ -65,6 +87,11 @@ class Config(AgentSettings):
                 f"{spec.name} has continuous actions, whose policy parameters are fed to the "
                 'critic as they are: use "probs"'
             )
+        if spec.continuous and self.actor_steps > 1:
+            out.append(
+                f"algo.actor_steps {self.actor_steps} holds policies by the divergence of a choice "
+                f"among actions; {spec.name} has continuous actions: use 1"
+            )
         if self.targets != "td_lambda" and collect.mode == "steps":
             reason = {
                 "pymarl": "its recursion does not know where an episode ends inside a segment",
@@ -74,6 +101,11 @@ class Config(AgentSettings):
         if self.critic_pass == "grouped" and self.critic == "mlp":
             out.append(
                 'algo.critic_pass "grouped" is about the hypernetwork; algo.critic "mlp" has none'
+            )
+        if self.critic_layer_norm and (self.critic == "mlp" or self.critic_pass == "grouped"):
+            out.append(
+                "algo.critic_layer_norm is about the mixing critic and computes all of W1(s): use "
+                'algo.critic "mixing" and algo.critic_pass "dense" or "auto"'
             )
         if self.critic_pass == "grouped" and spec.continuous:
             out.append(
@@ -92,7 +124,11 @@ class HParams:
       critic_lr: Adam step size of the critic.
       gamma: discount.
       td_lambda: lambda of the TD(lambda) targets.
-      entropy_coef: xi of Eq. 6 (beta in entropy mode "constant").
+      entropy_coef: xi of Eq. 6 (beta in entropy mode "constant"), at the beginning.
+      entropy_final: the same from ``entropy_steps`` on; None keeps ``entropy_coef``.
+      entropy_steps: env steps over which it goes there in a straight line; 0 for a constant one.
+      kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
+        first of its ``actor_steps``.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
       target_interval: critic gradient steps between copies into the target critic.
       temperature: of Gumbel-Softmax samples, at the beginning.
@@ -107,6 +143,9 @@ class HParams:
     gamma: float = number(0.99, 0, 1)
     td_lambda: float = number(0.8, 0, 1)
     entropy_coef: float = number(0.06, low=0)
+    entropy_final: float | None = number(None, low=0, start="entropy_coef", steps="entropy_steps")
+    entropy_steps: float = number(0.0, low=0)
+    kl_coef: float = number(0.0, low=0)
     grad_norm_clip: float = number(10.0, low=1e-12)
     target_interval: int = number(200, low=1)
     temperature: float = number(1.0, low=1e-3)

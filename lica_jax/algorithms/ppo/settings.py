@@ -7,12 +7,34 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
+from lica_jax.algorithms.settings import (
+    MOST_UPDATES,
+    AgentSettings,
+    Settings,
+    minibatch_problems,
+)
 from lica_jax.types import Collect, TaskSpec, number
 
 
 @dataclass(frozen=True)
-class Config(AgentSettings):
+class EpochSettings(Settings):
+    """Settings of an algorithm that goes several times over every batch.
+
+    Attributes:
+      epochs: passes over every batch.
+      minibatches: steps in a pass, each on an equal share of the streams.
+    """
+
+    epochs: int = number(15, 1, MOST_UPDATES)
+    minibatches: int = 1
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        shares = minibatch_problems("minibatches", self.minibatches, collect.envs)
+        return super().problems(spec, collect) + shares
+
+
+@dataclass(frozen=True)
+class Config(EpochSettings, AgentSettings):
     """Static choices; changing one recompiles. Defaults are those of MAPPO's paper on SMAC.
 
     Attributes:
@@ -22,8 +44,6 @@ class Config(AgentSettings):
       agent_id: append the agent's one-hot index to the inputs of its policy and its value.
       last_action: append the agent's own previous action to its policy's input.
       death_masking: a dead agent's value is one of zeros and its index alone.
-      epochs: passes over every batch.
-      minibatches: steps in a pass, each on an equal share of the streams.
       value_norm: the critic learns returns of mean 0 and variance 1.
       normalise_advantage: to mean 0 and variance 1 in every batch.
     """
@@ -33,23 +53,8 @@ class Config(AgentSettings):
     critic_hidden: int = 64
     last_action: bool = False
     death_masking: bool = True
-    epochs: int = number(15, 1, MOST_UPDATES)
-    minibatches: int = 1
     value_norm: bool = True
     normalise_advantage: bool = True
-
-    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        out = super().problems(spec, collect)
-        if self.minibatches >= 1 and collect.envs >= 1 and collect.envs % self.minibatches:
-            fits = [n for n in range(1, collect.envs + 1) if collect.envs % n == 0]
-            below = max(n for n in fits if n < self.minibatches)
-            above = [n for n in fits if n > self.minibatches][:1]
-            near = " or ".join(str(n) for n in [below, *above])
-            out.append(
-                f"algo.minibatches {self.minibatches} must divide collect.envs {collect.envs}: a "
-                f"minibatch is an equal share of the environments; use {near}"
-            )
-        return out
 
 
 @struct.dataclass

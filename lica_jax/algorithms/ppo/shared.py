@@ -27,9 +27,10 @@ from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
+from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import gae, standardised
-from lica_jax.core.schedules import linear
+from lica_jax.core.schedules import annealed
 from lica_jax.core.value_norm import (
     ValueNorm,
     denormalise,
@@ -167,35 +168,43 @@ def update(
     batch, value_norm, shown = make_batch(nets, learner, traj, hp)
     coef = entropy_coef(hp, progress)
     config = nets.config
+    streams = stream_groups(key, config.epochs, config.minibatches, traj.valid.shape[1])
 
-    def step(learner, streams):
-        part = batch if config.minibatches == 1 else take_streams(batch, streams)
+    def step(learner, part):
         return minibatch_step(nets, learner, part, hp, coef)
 
-    streams = stream_groups(key, config.epochs, config.minibatches, traj.valid.shape[1])
-    learner, metrics = jax.lax.scan(step, learner.replace(value_norm=value_norm), streams)
-    # Means over the steps, of norms too: one that is not finite stays so.
-    metrics = jax.tree.map(jnp.mean, metrics)
+    learner = learner.replace(value_norm=value_norm)
+    learner, metrics = take_steps(step, learner, batch, streams)
+    return learner, finish(metrics | shown | {"entropy_coef": coef})
+
+
+def take_steps(
+    step: Callable[[PyTree, Batch], tuple[PyTree, dict[str, Array]]], learner: PyTree,
+    batch: Batch, streams: Int[Array, "steps K"],
+) -> tuple[PyTree, dict[str, Array]]:  # fmt: skip
+    """``step`` on every minibatch of ``streams`` in turn; metrics are means over the steps.
+
+    Of norms too: one that is not finite stays so.
+    """
+    whole = streams.shape[1] == batch.first.shape[1]
+
+    def on_minibatch(learner, some):
+        return step(learner, batch if whole else take_streams(batch, some))
+
+    learner, metrics = jax.lax.scan(on_minibatch, learner, streams)
+    return learner, jax.tree.map(jnp.mean, metrics)
+
+
+def finish(metrics: dict[str, Array]) -> dict[str, Array]:
+    """Metrics of an update with the loss to watch."""
     loss = metrics["actor_loss"] + metrics["critic_loss"]
     norms = metrics["actor_grad_norm"], metrics["critic_grad_norm"]
-    shown |= {"entropy_coef": coef, "loss": watched(loss, *norms)}
-    return learner, metrics | shown
+    return metrics | {"loss": watched(loss, *norms)}
 
 
 def entropy_coef(hp: HParams, progress: Any) -> Float[Array, ""]:
     """The weight of the entropy at this point of training."""
-    final = hp.entropy_coef if hp.entropy_final is None else hp.entropy_final
-    annealed = linear(hp.entropy_coef, final, hp.entropy_steps, progress.env_steps)
-    return jnp.where(jnp.asarray(hp.entropy_steps) > 0, annealed, hp.entropy_coef)
-
-
-def stream_groups(
-    key: Array, epochs: int, minibatches: int, streams: int
-) -> Int[Array, "epochs*minibatches streams/minibatches"]:
-    """The streams of every minibatch: each stream once in an epoch, shuffled anew for each."""
-    keys = jax.random.split(key, epochs)
-    order = jax.vmap(lambda k: jax.random.permutation(k, streams))(keys)
-    return order.reshape(epochs * minibatches, streams // minibatches)
+    return annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, progress.env_steps)
 
 
 def take_streams(batch: Batch, streams: Int[Array, " K"]) -> Batch:
@@ -255,12 +264,26 @@ def minibatch_step(
     nets: Networks, learner: Learner, batch: Batch, hp: HParams, coef: Float[Array, ""]
 ) -> tuple[Learner, dict[str, Array]]:
     """One Adam step of the policies and one of the critic."""
-    gradient = jax.value_and_grad(actor_objective, has_aux=True)
-    (actor_loss, metrics), grads = gradient(learner.actor, nets, batch, hp, coef)
+
+    def actor_loss(params):
+        return actor_objective(params, nets, batch, hp, coef)
+
+    def critic_loss(params):
+        return critic_objective(params, nets, batch, hp)
+
+    return descend(learner, actor_loss, critic_loss, hp)
+
+
+def descend(
+    learner: Learner, actor_loss: Callable[[PyTree], tuple[Array, dict[str, Array]]],
+    critic_loss: Callable[[PyTree], Array], hp: HParams,
+) -> tuple[Learner, dict[str, Array]]:  # fmt: skip
+    """One Adam step down each loss, which are functions of its parameters alone."""
+    (actor_loss, metrics), grads = jax.value_and_grad(actor_loss, has_aux=True)(learner.actor)
     actor, actor_opt, actor_norm = adam_step(
         learner.actor, grads, learner.actor_opt, hp.actor_lr, hp.grad_norm_clip
     )
-    critic_loss, grads = jax.value_and_grad(critic_objective)(learner.critic, nets, batch, hp)
+    critic_loss, grads = jax.value_and_grad(critic_loss)(learner.critic)
     critic, critic_opt, critic_norm = adam_step(
         learner.critic, grads, learner.critic_opt, hp.critic_lr, hp.grad_norm_clip
     )
@@ -268,7 +291,10 @@ def minibatch_step(
         "actor_loss": actor_loss, "actor_grad_norm": actor_norm,
         "critic_loss": critic_loss, "critic_grad_norm": critic_norm,
     }  # fmt: skip
-    return Learner(actor, critic, actor_opt, critic_opt, learner.value_norm), metrics
+    learner = learner.replace(
+        actor=actor, critic=critic, actor_opt=actor_opt, critic_opt=critic_opt
+    )
+    return learner, metrics
 
 
 def log_probs(
@@ -285,7 +311,14 @@ def actor_objective(
     params: PyTree, nets: Networks, batch: Batch, hp: HParams, coef: Float[Array, ""]
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """The clipped surrogate of every living agent, and the entropy of those with a choice."""
-    log_prob, logits = log_probs(nets, params, batch)
+    return policy_loss(*log_probs(nets, params, batch), batch, hp, coef)
+
+
+def policy_loss(
+    log_prob: Float[Array, "T B N"], logits: Float[Array, "T B N A"], batch: Batch, hp: HParams,
+    coef: Float[Array, ""],
+) -> tuple[Float[Array, ""], dict[str, Array]]:  # fmt: skip
+    """`actor_objective` of policies with these logits, and log-probabilities of what was done."""
     undecided = batch.living * (jnp.sum(batch.avail, axis=-1) >= 2)
     entropy = masked_mean(categorical_entropy(logits, batch.avail), undecided)
     loss = clipped_policy_loss(log_prob, batch.log_prob, batch.advantage, batch.living, hp.clip)
@@ -350,10 +383,14 @@ def values(
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """Activations of policies and critic, and the critic's inputs: float32, with cotangents."""
     config, n = nets.config, nets.spec.n_agents
-    # Gates, hidden states and inputs of a GRU: about ten times its width.
-    actor = rows * n * (10 * config.hidden + 3 * nets.spec.n_actions)
     critic = rows * n * (10 * config.critic_hidden + view_size(nets))
-    return {
-        f"the policies' activations over {rows} rows": 2 * 4 * actor,
+    return policy_scratch(config.hidden, nets.spec, rows) | {
         f"the critic's activations over {rows} rows": 2 * 4 * critic,
     }
+
+
+def policy_scratch(hidden: int, spec: TaskSpec, rows: int) -> dict[str, int]:
+    """Activations of policies of that width: float32, with cotangents."""
+    # Gates, hidden states and inputs of a GRU: about ten times its width.
+    numbers = rows * spec.n_agents * (10 * hidden + 3 * spec.n_actions)
+    return {f"the policies' activations over {rows} rows": 2 * 4 * numbers}

@@ -1,0 +1,52 @@
+"""The critics of a configuration."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lica_jax.algorithms.lica.settings import Config, MixingSettings
+from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
+
+WIDE = 2**22  # numbers in the hypernetwork's last matrix
+
+
+def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
+    """LICA's critic, for states and joint actions of the given lengths."""
+    mixing = mixing_critic(config, state_size, joint, layer_norm=config.critic_layer_norm)
+    if config.critic == "mixing":
+        return mixing
+    if config.mlp_hidden != "matched":
+        return MLPCritic(joint, config.mlp_hidden)
+    zeros = jnp.zeros(state_size), jnp.zeros(joint)
+    shapes = jax.eval_shape(mixing.init, jax.random.key(0), *zeros)
+    wanted = sum(x.size for x in jax.tree.leaves(shapes))
+    return MLPCritic(joint, matched_hidden(state_size, joint, wanted))
+
+
+def mixing_critic(
+    config: MixingSettings, state_size: int, joint: int, *, zero_actions: bool = False,
+    layer_norm: bool = False,
+) -> MixingCritic:  # fmt: skip
+    """The mixing critic; ``zero_actions`` and ``layer_norm`` as its attributes."""
+    width = joint * config.mixing_embed
+    hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
+    into_last = hidden if config.hypernet_layers == 2 else state_size
+    critic_pass = "dense" if layer_norm else config.critic_pass
+    passes = grouped_passes(critic_pass, into_last * width)
+    return MixingCritic(
+        joint, config.mixing_embed, config.hypernet_layers, hidden, *passes, zero_actions,
+        layer_norm,
+    )  # fmt: skip
+
+
+def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:
+    """Whether to group the critic's pass at actions, and its pass at policies.
+
+    Measured on CPU: at actions it is the faster one at every width, at policies only where the
+    hypernetwork is wide. Accelerators get one large product.
+    """
+    if critic_pass != "auto":
+        return critic_pass == "grouped", critic_pass == "grouped"
+    on_cpu = jax.default_backend() == "cpu"
+    return on_cpu, on_cpu and hyper_weights >= WIDE

@@ -1,0 +1,1 @@
+"""LICA-ADV: clipped policy steps with advantages from LICA's mixing critic."""

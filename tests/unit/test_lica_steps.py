@@ -1,0 +1,162 @@
+"""Beyond LICA's paper, by hand: minibatches, layer norm, several held actor steps, schedules."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.algorithms.lica import lica
+from lica_jax.config import load_config, resolve
+from lica_jax.core.entropy import categorical_kl
+from lica_jax.core.minibatches import stream_groups
+from lica_jax.core.optim import adam_step
+from lica_jax.core.schedules import annealed
+from lica_jax.envs import make_task
+from lica_jax.errors import UserError
+from lica_jax.networks.critics import MixingCritic
+from lica_jax.types import Progress
+from tests.unit.test_ppo import SPEC, START, B, battle, networks
+
+HP = lica.HParams(reward_scale=1.0)
+KEY = jax.random.key(7)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Networks, a learner and a batch."""
+    config = lica.Config(
+        actor="mlp", hidden=8, mixing_embed=4, hypernet_hidden=8, critic_pass="dense"
+    )
+    nets = lica.make_networks(config, SPEC)
+    traj = battle(networks(actor="mlp", critic="mlp"))
+    return nets, lica.init(nets, jax.random.key(0)), traj
+
+
+def changed(nets, **changes):
+    return nets._replace(config=replace(nets.config, **changes))
+
+
+def test_the_critic_goes_over_a_batch_in_minibatches(world):
+    nets, learner, traj = world
+    batch = lica.critic_batch(nets, traj)
+    target = lica.critic_targets(nets, learner.target_critic, batch, traj, HP)
+    params, opt = learner.critic, learner.critic_opt
+    gradient = jax.jit(jax.grad(lambda p, x, y: lica.critic_objective(p, nets, x, y)[0]))
+    for streams in stream_groups(KEY, 2, 2, B):
+        part, y = jax.tree.map(lambda x, s=streams: x[:, s], (batch, target))
+        grads = gradient(params, part, y)
+        params, opt, _ = adam_step(params, grads, opt, HP.critic_lr, HP.grad_norm_clip)
+    halves = changed(nets, critic_steps=2, critic_minibatches=2)
+    update = jax.jit(lica.update_critic, static_argnums=0)
+    got, shown = update(halves, learner, batch, traj, HP, KEY)
+    whole, _ = update(nets, learner, batch, traj, HP)
+    after, whole = (
+        float(lica.critic_objective(x.critic, nets, batch, target)[0]) for x in (got, whole)
+    )
+    want = float(lica.critic_objective(params, nets, batch, target)[0])
+    assert after == pytest.approx(want, rel=1e-4) and abs(after - whole) > 1e-3 * want
+    assert got.critic_steps == 4 and np.isfinite(shown["critic_loss"])
+
+
+def test_minibatches_that_do_not_divide_the_environments_are_refused():
+    algo = {"critic_minibatches": 5}
+    config = load_config("lica", "probe/match", algo=algo, collect={"envs": 32})
+    with pytest.raises(UserError, match=r"algo.critic_minibatches 5 must divide collect.envs 32"):
+        resolve(config, make_task("probe/match").spec)
+
+
+def test_divergence_by_hand(x64):
+    old, new = jnp.log(jnp.array([[0.5, 0.5, 9.0]])), jnp.log(jnp.array([[0.25, 0.75, 9.0]]))
+    avail = jnp.array([[True, True, False]])
+    want = 0.5 * np.log(2) + 0.5 * np.log(2 / 3)
+    np.testing.assert_allclose(categorical_kl(old, new, avail), [want])
+    np.testing.assert_allclose(categorical_kl(old, old, avail), [0], atol=1e-12)
+    gradient = jax.grad(lambda x: categorical_kl(old, x, avail)[0])(new)
+    np.testing.assert_allclose(gradient, [[0.25 - 0.5, 0.75 - 0.5, 0]])  # new - old
+
+
+def test_several_actor_steps_are_held_by_the_old_policies(world):
+    nets, learner, traj = world
+    batch = lica.critic_batch(nets, traj)
+    hp = HP.replace(kl_coef=3.0)
+    old = lica.unroll_over(nets.actor, learner.actor, traj)[:-1]
+    gradient = jax.jit(
+        jax.value_and_grad(
+            lambda p, hp, old: lica.actor_objective(
+                p, nets, learner.critic, batch, traj, hp, None, old
+            ),
+            has_aux=True,
+        )
+    )
+    params, opt, losses = learner.actor, learner.actor_opt, []
+    for _ in range(2):
+        (loss, shown), grads = gradient(params, hp, old)
+        losses.append(float(loss))
+        params, opt, _ = adam_step(params, grads, opt, hp.actor_lr, hp.grad_norm_clip)
+    twice = changed(nets, actor_steps=2)
+    update = jax.jit(partial(lica.update_actor, twice, traj=traj, hp=hp))
+    _, metrics = update(learner, batch)
+    assert metrics["actor_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert metrics["kl"] == pytest.approx(float(shown["kl"]), rel=1e-2) and shown["kl"] > 0
+    (there, _), held = gradient(params, hp, old)
+    (free, _), plain = gradient(params, hp, None)
+    assert there - free == pytest.approx(3 * float(gradient(params, hp, old)[0][1]["kl"]), rel=1e-2)
+    # It pulls once policies have moved, and not before.
+    pull = jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(x - y))), held, plain)
+    assert max(jax.tree.leaves(pull)) > 1e-3
+    at_rest = (gradient(learner.actor, hp, x)[1] for x in (old, None))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *at_rest)
+
+
+def test_continuous_actions_take_one_step():
+    config = load_config("lica", "probe/aim", algo={"actor_steps": 2})
+    with pytest.raises(UserError, match=r"algo.actor_steps 2 .* use 1"):
+        resolve(config, make_task("probe/aim").spec)
+
+
+def test_xi_follows_env_steps():
+    at = [float(annealed(0.06, 0.02, 100.0, t)) for t in (0, 50, 100, 1e6)]
+    np.testing.assert_allclose(at, [0.06, 0.04, 0.02, 0.02], rtol=1e-6)
+    assert annealed(0.06, 0.02, 0.0, 50) == pytest.approx(0.06)  # no steps: constant
+    assert annealed(0.06, None, 100.0, 50) == pytest.approx(0.06)
+
+
+def test_xi_at_its_end_is_that_of_a_constant_one(world):
+    nets, learner, traj = world
+    annealing = HP.replace(entropy_coef=0.5, entropy_final=0.01, entropy_steps=10.0)
+    late = Progress(jnp.float32(10), jnp.int32(1))
+    update = jax.jit(partial(lica.update, nets))
+    _, got = update(learner, traj, KEY, hp=annealing, progress=late)
+    _, want = update(learner, traj, KEY, hp=HP.replace(entropy_coef=0.01), progress=START)
+    for name in ("actor_loss", "actor_grad_norm", "entropy_coef_effective"):
+        assert got[name] == pytest.approx(float(want[name]), rel=1e-4), name
+    assert got["entropy_coef_effective"] == pytest.approx(0.01 / float(got["entropy"]), rel=1e-4)
+
+
+def test_layer_norm_of_the_mixing_layer_by_hand(x64):
+    """Rows of ``u W1(s) + b1(s)`` have mean 0 and variance 1 before the ReLU."""
+    critic = MixingCritic(4, 3, 1, layer_norm=True)
+    state, u = jax.random.normal(KEY, (5, 2)), jax.random.uniform(KEY, (5, 4))
+    params = critic.init(jax.random.key(1), state, u)
+    p = params["params"]
+    w1 = state @ p["hyper_w_1"]["layer_0"]["weight"].T + p["hyper_w_1"]["layer_0"]["bias"]
+    linear = {k: state @ p[k]["kernel"] + p[k]["bias"] for k in ("hyper_b_1",)}
+    x = jnp.einsum("rm,rme->re", u, w1.reshape(5, 4, 3)) + linear["hyper_b_1"]
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    w2 = state @ p["hyper_w_final"]["layer_0"]["kernel"] + p["hyper_w_final"]["layer_0"]["bias"]
+    h = state @ p["hyper_b_2"]["layer_0"]["kernel"] + p["hyper_b_2"]["layer_0"]["bias"]
+    h = (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 1e-6)
+    b2 = jax.nn.relu(h) @ p["hyper_b_2"]["layer_1"]["kernel"] + p["hyper_b_2"]["layer_1"]["bias"]
+    want = jnp.sum(jax.nn.relu(x) * w2, axis=-1) + b2[:, 0]
+    np.testing.assert_allclose(critic.apply(params, state, u), want, rtol=1e-6)
+
+
+def test_layer_norm_computes_all_of_w1(world):
+    nets = lica.make_networks(replace(world[0].config, critic_layer_norm=True), SPEC)
+    assert nets.critic.layer_norm and not nets.critic.grouped_actions
+    config = replace(nets.config, critic_pass="grouped")
+    assert any("critic_layer_norm" in x for x in config.problems(SPEC, load_config(
+        "lica", "probe/match").collect))  # fmt: skip
