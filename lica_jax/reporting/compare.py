@@ -139,8 +139,11 @@ def far_enough(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 def _range(runs: Sequence[Run], metric: str) -> tuple[float, float]:
-    """The lowest and highest score of any evaluation on a task, greedy or sampled."""
-    seen = np.concatenate([curve[metric] for run in runs for curve in run.figures.values()])
+    """The lowest and highest score of any evaluation on a task, greedy or sampled, those on fresh
+    episodes included."""
+    curves = [curve[metric] for run in runs for curve in run.figures.values()]
+    fresh = [f[metric] for run in runs for ended in (run.last, run.best) for f in ended.values()]
+    seen = np.concatenate([*curves, fresh])
     return float(np.nanmin(seen)), float(np.nanmax(seen))
 
 
