@@ -55,7 +55,7 @@ def sweep(
       sweep_dir: where to write; by default a new folder under ``sweeps/``.
       resume: go on with the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
         grow.
-      display: "auto", "bar", "plain" or "none".
+      display: "auto", "bar", "plain", "notebook" or "none".
       on_signal: as of `train`.
       words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef":
         [0.03, 0.1]}``, ``search={"hp.actor_lr": "log:1e-4:3e-3"}`` with ``trials=64``; everything
@@ -131,12 +131,13 @@ class Driver:
             raise UserError("say --wave N: what fits on the workers cannot be seen from here")
         settings, self.skipped = _first_settings(ask, progress)
         self.work = Work(ask, folder, progress, settings, plans, style, self.say)
-        self.resume, self._style = resume, style
+        self._style = style
         self.objective = self.work.objective
         self.groups = make_groups(settings or [_middle(ask)], plans)
         for group in self.groups if ask.wave != "auto" else ():
             runs = (ask.trials or len(group.settings)) * len(ask.seeds)
             check_width(min(ask.wave, runs), group.memory, group.name or "this sweep")
+        self._rows: dict[int, table.Row] = {}  # of ended runs: read once
         self._began, self._ended = time.monotonic(), 0
 
     @property
@@ -227,8 +228,7 @@ class Driver:
 
     def _tell(self) -> None:
         """Tells the sampler about every setting whose runs have all come to their end."""
-        study = self._study()
-        rows = table.run_rows(self.work.folder, self.work.progress)
+        study, rows = self._study(), self._table()
         for setting, trial in enumerate(self.work.progress.trials):
             own = [row for row in rows if row["setting"] == setting]
             scores = [s for r in own if (s := table.objective_of(r, self.objective)) is not None]
@@ -301,6 +301,8 @@ class Driver:
         """A line about a wave that has ended, and the table so far."""
         progress, size = self.work.progress, len(wave.runs)
         progress.again = [i for i in progress.again if i not in wave.runs]
+        for run in wave.runs:
+            self._rows.pop(run, None)
         self.work.folder.save(progress)
         self._ended += size
         if not self.work.is_last(wave):
@@ -317,10 +319,17 @@ class Driver:
             text += f"; about {duration(seconds)} left"
         self.say(text)
 
+    def _table(self) -> list[table.Row]:
+        """A row for every run that has ended, in order."""
+        for member in self.work.progress.members(range(len(self.work.progress.runs))):
+            if member.run not in self._rows and self.work.folder.has(member.run):
+                values = self.work.progress.values[member.setting]
+                self._rows[member.run] = table.run_row(self.work.folder, member, values)
+        return [self._rows[run] for run in sorted(self._rows)]
+
     def _write_table(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """``results.csv`` and ``summary.json``."""
-        folder, progress = self.work.folder, self.work.progress
-        rows = table.run_rows(folder, progress)
+        folder, progress, rows = self.work.folder, self.work.progress, self._table()
         table.write_table(folder.path / TABLE, rows)
         importance = self._study().importance() if progress.trials else None
         summary = table.summarise(progress, rows, self.objective, importance)

@@ -38,13 +38,11 @@ class Wave:
       name: of its folder.
       runs: numbers of its runs.
       rung: how many times settings have been left behind before.
-      starts: how often it has been begun.
     """
 
     name: str
     runs: tuple[int, ...]
     rung: int = 0
-    starts: int = 0
 
 
 @dataclass
@@ -179,6 +177,11 @@ def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
         )
     if missing := [s for s in old.seeds if s not in new.seeds]:
         raise UserError(f"{name} has seed {missing[0]} too: --resume takes more seeds, not fewer")
+    if old.halving and (new.seeds, new.trials) != (old.seeds, old.trials):
+        raise UserError(
+            f"{name} compares settings by the seeds and trials it was begun with: halving takes no "
+            "more of them"
+        )
     if new.trials < old.trials:
         raise UserError(f"{name} has {old.trials} trials: --resume takes more, not fewer")
     if budget != longer and not old.keep_checkpoints:

@@ -14,22 +14,18 @@ import numpy as np
 from lica_jax import statistics
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
-from lica_jax.sweeps.folder import Folder, Progress
+from lica_jax.sweeps.folder import Folder, Member, Progress
 from lica_jax.sweeps.halving import HALVED
 
 MODES = {"greedy": "", "sampled": "sampled/"}
 Row = dict[str, Any]
 
 
-def run_rows(folder: Folder, progress: Progress) -> list[Row]:
-    """A row for every run that has come to its end, in order: what ``results.csv`` holds."""
-    rows = []
-    for member in progress.members(range(len(progress.runs))):
-        if folder.has(member.run):
-            row = {"run": member.run, "setting": member.setting, "seed": member.seed}
-            row |= progress.values[member.setting]
-            rows.append(row | _figures(folder.run(member.run)))
-    return rows
+def run_row(folder: Folder, member: Member, values: Row) -> Row:
+    """The row of a run that has come to its end, with its setting's values: what ``results.csv``
+    holds."""
+    row = {"run": member.run, "setting": member.setting, "seed": member.seed}
+    return row | values | _figures(folder.run(member.run))
 
 
 def _figures(run_dir: Path) -> Row:

@@ -6,13 +6,13 @@ import copy
 
 import pytest
 
-WORDS = {
+from tests.conftest import TINY
+
+WORDS = TINY | {
     "algorithm": "lica",
     "task": "probe/match",
     "total_steps": 1_600,
-    "collect": {"mode": "steps", "envs": 4, "length": 4},
     "log_interval": 160,
-    "algo": {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8, "critic_steps": 2},
     "eval": {"interval": 800, "episodes": 8, "final_episodes": 8},
 }
 

@@ -8,51 +8,85 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from lica_jax.sweeps.request import dump_request, request
-from tests.sweeps.conftest import contents, untimed
+from tests.sweeps.conftest import WORDS, contents, untimed
 
 TWO = """
-import sys, jax
+import json, sys
+import jax
+import numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
 from lica_jax import sweep
 from lica_jax.sweeps.plans import Plans
-import json
+from lica_jax.sweeps.request import request
+from lica_jax.sweeps.settings import grid_values, make_settings
+
 words = json.loads(sys.argv[1])
 for devices in (1, 2):
     sweep(**words, devices=devices, sweep_dir=f"{sys.argv[2]}/{devices}", display="none")
-from lica_jax.config import load_config
-from lica_jax.runs.plan import make_plan
-from lica_jax.sweeps.request import request
-from lica_jax.sweeps.settings import grid_values, make_settings
 ask = request(words)
 (first, *_), _ = make_settings(ask, grid_values(ask))
-plan = Plans(2).base(first.config, 2)
-state = jax.eval_shape(plan.engine.init, plan.keys)
-text = plan.engine._chunk.lower(state, plan.hparams, plan.iterations).compile().as_text()
-names = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
-print(json.dumps({"devices": len(jax.devices()), "collectives": [n for n in names if n in text],
-                  "text": len(text)}))
+NAMES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+facts = {"devices": len(jax.devices())}
+
+
+def collectives(plan):
+    state = jax.eval_shape(plan.engine.init, plan.keys)
+    lowered = plan.engine._chunk.lower(state, plan.hparams, plan.iterations)
+    text = lowered.compile().as_text()
+    return [name for name in NAMES if name in text], len(text)
+
+
+def learned(plan):
+    state = plan.engine.init(plan.keys)
+    _, metrics = plan.engine.chunk(state, plan.hparams, plan.iterations)
+    return {k: np.asarray(v).tolist() for k, v in metrics["learn"].items()}
+
+
+facts["runs"] = collectives(Plans(2).base(first.config, 2))
+one, two = (Plans(n, "envs").base(first.config, 1) for n in (1, 2))
+facts["envs"] = collectives(two)
+facts["one"], facts["two"] = learned(one), learned(two)
+print(json.dumps(facts))
 """
 
 
-def test_two_devices(words, tmp_path):
-    """The numbers of one device; the compiled program has no collective."""
-    words |= {"grid": {"hp.entropy_coef": [0.03, 0.3]}, "total_steps": 640}
-    words["eval"]["interval"] = 320
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    """What one process with two CPU devices found."""
+    path = tmp_path_factory.mktemp("two")
+    words = WORDS | {"grid": {"hp.entropy_coef": [0.03, 0.3]}, "total_steps": 640, "wave": 2}
+    words["eval"] = words["eval"] | {"interval": 320}
     output = subprocess.run(
-        [sys.executable, "-c", TWO, json.dumps(words | {"wave": 2}), str(tmp_path)],
+        [sys.executable, "-c", TWO, json.dumps(words), str(path)],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    facts = json.loads(output.splitlines()[-1])
-    assert facts["devices"] == 2 and facts["collectives"] == [] and facts["text"] > 10_000
-    one, two = (untimed(_table(tmp_path / str(n))) for n in (1, 2))
+    return path, json.loads(output.splitlines()[-1])
+
+
+def test_two_devices(on_two):
+    """The numbers of one device; the compiled program has no collective."""
+    path, facts = on_two
+    names, length = facts["runs"]
+    assert facts["devices"] == 2 and names == [] and length > 10_000
+    one, two = (untimed(_table(path / str(n))) for n in (1, 2))
     assert [row["status"] for row in two] == ["finished"] * 2
     for a, b in zip(one, two, strict=True):
         assert a["env_steps"] == b["env_steps"]
         got, want = (float(row["final/return_mean"]) for row in (a, b))
         assert got == pytest.approx(want, abs=0.3)
+
+
+def test_environments_on_two_devices(on_two):
+    """One run over two devices: they add up what they learn, to the rounding of sums."""
+    _, facts = on_two
+    names, _ = facts["envs"]
+    assert "all-reduce" in names
+    for name, one in facts["one"].items():
+        np.testing.assert_allclose(facts["two"][name], one, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def _table(path):

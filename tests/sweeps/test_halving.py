@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lica_jax.errors import UserError
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.halving import HALVED, budgets, survivors
 from tests.sweeps.conftest import contents
@@ -59,3 +60,5 @@ def test_halving(run_sweep, words, tmp_path):
     assert whole.table[0]["status"] == "finished"
     assert [row["update"] for row in a["rows"][0]] == [row["update"] for row in b["rows"][0]]
     assert result.best["setting"] == winner
+    with pytest.raises(UserError, match="begun with"):
+        run_sweep(tmp_path / "h", resume=True, seeds=[0, 1])
