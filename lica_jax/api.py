@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import operator
 import signal
 import warnings
@@ -21,7 +20,7 @@ from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import is_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError
-from lica_jax.files import as_path
+from lica_jax.files import as_path, read_json
 from lica_jax.policy import Policy, load_policy
 from lica_jax.runs import directory, messages
 from lica_jax.runs.compilation_cache import use_compilation_cache
@@ -29,7 +28,7 @@ from lica_jax.runs.display import check_style
 from lica_jax.runs.evaluating import alike, empty_folder, fitting_task, play
 from lica_jax.runs.in_words import one_line, table
 from lica_jax.runs.plan import make_plan
-from lica_jax.runs.rows import read_rows
+from lica_jax.runs.rows import completed, read_rows
 from lica_jax.runs.session import Session
 from lica_jax.training.evaluation import Tell, silent
 from lica_jax.types import Collect, Task, TaskSpec
@@ -129,8 +128,8 @@ def train(
     use_compilation_cache()
     session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
-    if session.interrupted is not None and on_signal == "raise":
-        stop = session.interrupted
+    # Also a signal that came after the budget was spent: the run is whole, the loop around it ends.
+    if (stop := session.stop.number) is not None and on_signal == "raise":
         raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
     if over := messages.overrun(session.plan, session.counters):
         warnings.warn(over, BudgetOverrun, stacklevel=2)
@@ -148,18 +147,22 @@ def load_result(run_dir: str | Path) -> Result:
     Raises:
       UserError: no such run, one of several seeds, or one that has not ended.
     """
-    path = Path(run_dir)
+    path = as_path(run_dir, "run_dir")
     config = directory.read_config(path)
     if len(config.seeds) > 1:
         raise UserError(f"{path} holds the runs of {len(config.seeds)} seeds; load their policies")
-    if not (path / directory.RESULT).is_file():
-        raise UserError(f"{path} has not come to its end: it has no {directory.RESULT}")
+    result = path / directory.RESULT
+    summary = read_json(result) if result.is_file() else {"interrupted": True}
+    if not isinstance(summary, dict) or summary.get("interrupted", True):
+        raise UserError(f"{path} has not come to its end: {messages.resume(path)}")
     policy = load_policy(path)
+    evals, metrics = (
+        completed(read_rows(path / name), evaluations=name == directory.EVALS)
+        for name in (directory.EVALS, directory.METRICS)
+    )
     return Result(
-        config=config, summary=json.loads((path / directory.RESULT).read_text()),
-        evaluations=read_rows(path / directory.EVALS), metrics=read_rows(path / directory.METRICS),
-        run_dir=path, interrupted=None, params=jax.tree.map(lambda x: x[None], policy.params),
-        spec=policy.spec,
+        config=config, summary=summary, evaluations=evals, metrics=metrics, run_dir=path,
+        interrupted=None, params=jax.tree.map(lambda x: x[None], policy.params), spec=policy.spec,
     )  # fmt: skip
 
 

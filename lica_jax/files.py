@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,14 @@ def put(text: str, stream: TextIO | None) -> bool:
     return _written(text + "\n", stream)
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at what is written there now."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
 def put_over(text: str, stream: TextIO | None) -> bool:
     """`put` over what stands in a terminal's last line, which stays the last one."""
     return _written(f"\r\x1b[K{text}", stream)
@@ -92,6 +101,11 @@ def as_path(value: Any, name: str) -> Path:
         shown = text if len(text) < 100 else f"{text[:97]}..."
         raise UserError(f"{name} cannot be {shown}: {error.strerror}") from None
     return Path(text)
+
+
+def as_word(path: Path) -> str:
+    """A path as a shell takes it, in commands that a person copies."""
+    return shlex.quote(str(path))
 
 
 def make_folder(folder: Path, name: str) -> None:

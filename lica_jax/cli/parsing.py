@@ -55,7 +55,8 @@ def check_words(words: list[str]) -> None:
         if equals and flag.startswith("--") and not value.strip():
             raise UserError(f"{flag} has an empty value")
         if not word.strip():
-            raise UserError(f"the word after {before!r} is empty")
+            where = f"the word after {before!r}" if before else "the first word"
+            raise UserError(f"{where} is empty")
         if not word.isprintable():
             raise UserError(f"{word!r} is no text of printable characters")
 

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TextIO
 
-from lica_jax.files import put, put_over
+from lica_jax.files import is_terminal, put, put_over
 
 # Seconds: before the first word, between two in a terminal, between two lines elsewhere.
 PATIENCE, EVERY, EVERY_LINE = 2.0, 1.0, 60.0
@@ -26,7 +26,7 @@ class Counter:
     def __init__(self, what: str, unit: str, stream: TextIO | None = None):
         self._what, self._unit = what, unit
         self._stream = sys.stderr if stream is None else stream
-        self._terminal = bool(self._stream) and self._stream.isatty()
+        self._terminal = is_terminal(self._stream)
         self._done, self._total = 0, 0
         self._begun = time.monotonic()
         self._lock, self._over = threading.Lock(), threading.Event()
@@ -40,7 +40,7 @@ class Counter:
         """Prints a line to stdout, where a terminal shows it above the counter's."""
         with self._lock:
             self._wipe()
-            print(text, flush=True)
+            put(text, sys.stdout)  # nobody reads it: what is made goes on
 
     def __enter__(self) -> Counter:
         self._thread.start()

@@ -12,7 +12,7 @@ from lica_jax.cli.parsing import Parser
 from lica_jax.config import TrainConfig
 from lica_jax.config.presets import Preset
 from lica_jax.errors import UserError
-from lica_jax.files import put
+from lica_jax.files import as_word, put
 
 USAGE = """\
 lica-jax train ALGORITHM TASK [--preset NAME] [--run-dir DIR] [--progress STYLE] [SETTINGS]
@@ -35,7 +35,8 @@ def train(argv: list[str]) -> int:
         return _show_help(parser, args, names)
     others = [option for action in parser._actions for option in action.option_strings]
     config = _configured(args, names, words, others)
-    if "--seeds" in words and len(config.seeds) == 1 and config.seeds[0] > 1:
+    seeds_asked = any(word.partition("=")[0] == "--seeds" for word in words)
+    if seeds_asked and len(config.seeds) == 1 and config.seeds[0] > 1:
         (seed,) = config.seeds
         put(f"one run, of seed {seed}; {seed} runs are --seeds 0:{seed}", sys.stderr)
     if args.dump_config:
@@ -146,7 +147,7 @@ def resumed_config(args: Namespace, names: list[str | Path]) -> tuple[TrainConfi
             return named_config(args, names)
         raise UserError(
             f"the run in {args.run_dir} ended before it wrote what it was: begin it again with "
-            f"lica-jax train ALGORITHM TASK --run-dir {args.run_dir}"
+            f"lica-jax train ALGORITHM TASK --run-dir {as_word(args.run_dir)}"
         )
     config = read_config(args.run_dir)
     if len(names) == 1:

@@ -83,7 +83,7 @@ def _out_of_range(name: str, value: float, facts: Number) -> list[str]:
     # What the arrays of a run hold: int32 and float32, where nothing else is said.
     largest = MANY if isinstance(value, int) else float(np.finfo(np.float32).max)
     low, high = facts.low, facts.high
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return [f"{name} must be a finite number, got {value}"]
     if high is None and abs(value) > largest:
         return [f"{name} must be at most {largest:.10g}, got {value}"]

@@ -10,7 +10,7 @@ from typing import Any
 from lica_jax.algorithms import algorithm_module
 from lica_jax.algorithms.registry import check_known_algorithm
 from lica_jax.config.presets import Preset, load_preset, read_yaml
-from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, merge, to_dict
+from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce, merge, to_dict
 from lica_jax.errors import UserError
 from lica_jax.plugins import load_plugins
 
@@ -48,7 +48,8 @@ def _known(algorithm: str) -> str:
 
 def _plugins(values: Mapping[str, Any]) -> list[str]:
     plugins = values.get("plugins") or ()
-    return [plugins] if isinstance(plugins, str) else list(plugins)
+    named = [plugins] if isinstance(plugins, str) else plugins
+    return list(coerce("plugins", named, tuple[str, ...]))
 
 
 def _defaults(algorithm: str, task: str, preset: str) -> TrainConfig:
@@ -118,5 +119,5 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
         raise UserError("not a lica_jax configuration: algorithm, task or preset missing") from None
     if not all(isinstance(name, str) for name in (algorithm, task, preset)):
         raise UserError("not a lica_jax configuration: algorithm, task or preset is no name")
-    check_known_algorithm(algorithm, values.get("plugins") or ())
+    check_known_algorithm(algorithm, _plugins(values))
     return merge(_defaults(algorithm, task, preset), values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -178,6 +179,18 @@ def _put_on_top(preset: Preset, changes: Mapping[str, Path], algorithm: str) -> 
         preset.update(values, f"{ABLATIONS}/{algorithm}/{path.name}")
 
 
+@functools.cache
+def _loader() -> type:
+    """YAML's safe loader, for which ``1:8`` is a text (a range of seeds), not 68 in base 60."""
+    import yaml
+
+    base_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
+    rules = dict(yaml.SafeLoader.yaml_implicit_resolvers)
+    for first in "-+0123456789":
+        rules[first] = [("tag:yaml.org,2002:str", base_60), *rules[first]]
+    return type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": rules})
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, {} where it is empty.
 
@@ -187,10 +200,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), _loader())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of May
         lines = " ".join(str(error).split())
         raise UserError(f"{path} is not YAML: {lines[:200]}") from None
     if values is not None and not isinstance(values, dict):

@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from lica_jax.algorithms import algorithm_module
 from lica_jax.config.schema import TrainConfig, merge
 from lica_jax.errors import UserError, visible
+from lica_jax.files import as_path, as_word
 from lica_jax.policy.exporting import export
 from lica_jax.policy.reading import checked_facts, read_header, read_params
 from lica_jax.policy.writing import header, origin
@@ -110,7 +111,7 @@ class Policy:
           UserError: another ending, a place that cannot be written, an algorithm that does not say
             how it acts, or for ONNX a missing package.
         """
-        export(Path(path), self.algo, self.spec, self.hp, self.params, self.about)
+        export(as_path(path, "path"), self.algo, self.spec, self.hp, self.params, self.about)
 
     def _act_batch(self, params, carry, obs, avail, key, explore):
         batch = obs.shape[0]
@@ -134,12 +135,12 @@ def load_policy(path: str | Path) -> Policy:
     Raises:
       UserError: the file is missing, damaged, or no lica_jax policy.
     """
-    path = Path(path)
+    path = as_path(path, "policy")
     if path.is_dir():
         if (path / "config.json").is_file() and not (path / "policy.safetensors").is_file():
             raise UserError(
                 f"the run in {path} has not exported its policy yet; finish it with: "
-                f"lica-jax train --resume --run-dir {path}"
+                f"lica-jax train --resume --run-dir {as_word(path)}"
             )
         path = path / "policy.safetensors"
     if not path.is_file():

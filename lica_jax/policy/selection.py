@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from lica_jax.errors import UserError
+from lica_jax.files import as_word
 from lica_jax.policy.policy import Policy, load_policy
 
 # Of each choice: the file of a run's best seed, and the files that each of several seeds has.
@@ -44,6 +45,6 @@ def chosen_policies(path: str | Path, which: str | None = None) -> list[Policy]:
         load_policy(path)  # a run that has not come so far: says so
         raise UserError(
             f"{path} has no {alone}, since an older version wrote it; have it written with: "
-            f"lica-jax train --resume --run-dir {path}"
+            f"lica-jax train --resume --run-dir {as_word(path)}"
         )
     return [load_policy(file) for file in files]

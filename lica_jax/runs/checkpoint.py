@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from lica_jax.errors import TrainingFailed, UserError
+from lica_jax.errors import TrainingFailed, UserError, first_line
 
 FORMAT = "lica_jax checkpoint 2"
 
@@ -87,9 +87,8 @@ class Checkpointer:
         try:
             yield
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise TrainingFailed(
-                f"no checkpoint can be written to {self._directory}: {lines[0][:200]}"
+                f"no checkpoint can be written to {self._directory}: {first_line(error)[:200]}"
             ) from error
 
     def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any], str]:
@@ -117,6 +116,11 @@ class Checkpointer:
     def _restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         where = self._directory / str(step)
         host = self._read(where, step, host=self._ocp.args.JsonRestore())
+        digest = host.pop("digest", None) if isinstance(host, dict) else None
+        # Checkpoints of before have none of the three.
+        checked = digest is not None or (isinstance(host, dict) and {"prng", "digests"} & set(host))
+        if checked and digest != json_digest(host):
+            raise Damaged(f"checkpoint {where} is damaged: its counters are not what was written")
         if not isinstance(host, dict) or host.get("format") != FORMAT:
             name = str(host.get("format")) if isinstance(host, dict) else ""
             if name.startswith("lica_jax checkpoint"):
@@ -125,11 +129,6 @@ class Checkpointer:
                     f"reads {FORMAT!r} only. Resume it with the version that began it"
                 )
             raise UserError(f"{where} is not a lica_jax checkpoint")
-        digest = host.pop("digest", None)
-        # Checkpoints of before have none of the three.
-        checked = digest is not None or "prng" in host or "digests" in host
-        if checked and digest != json_digest(host):
-            raise Damaged(f"checkpoint {where} is damaged: its counters are not what was written")
         prng, stored = host.pop("prng", None), host.pop("digests", None)
         del host["format"]
         if prng not in (None, prng_name()):
@@ -190,9 +189,14 @@ def digests(tree: PyTree) -> dict[str, int]:
     """A checksum of every array, by its path; keys as data."""
     # Of the bytes, shape and type apart: those are compared with what is wanted.
     return {
-        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(jax.device_get(x)).tobytes())
+        jax.tree_util.keystr(path): _crc(jax.device_get(x))
         for path, x in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def _crc(x: np.ndarray) -> int:
+    """Of an array's bytes, without a copy of them."""
+    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
 
 
 def json_digest(value: Any) -> int:
@@ -206,8 +210,7 @@ def prng_name() -> str:
 
 
 def damaged(where: Path, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"checkpoint {where} is damaged or of another configuration ({lines[0][:160]})"
+    return f"checkpoint {where} is damaged or of another configuration ({first_line(error)[:160]})"
 
 
 def is_key(x: Any) -> bool:

@@ -3,13 +3,14 @@ lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lica_jax.errors import unknown
-from lica_jax.files import put
+from lica_jax.files import is_terminal, put
 from lica_jax.runs.notebook import NotebookOutput, check_notebook, in_notebook
 
 STYLES = ("auto", "bar", "plain", "none")  # of the command line
@@ -31,7 +32,7 @@ class Display:
 
     def __init__(self, style: str, total: int, runs: int = 1):
         if style == "auto":
-            style = "bar" if sys.stderr.isatty() else NOTEBOOK if in_notebook() else "plain"
+            style = "bar" if is_terminal(sys.stderr) else NOTEBOOK if in_notebook() else "plain"
         self._style = style
         self._total, self._runs = total, runs
         self._clock: tuple[float, int] | None = None
@@ -40,23 +41,26 @@ class Display:
         self._notebook = NotebookOutput() if style == NOTEBOOK else None
         self._bar = self._task = None
         if style == "bar":
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=10),
-                TextColumn("{task.fields[text]}"),
-                console=Console(stderr=True), transient=True,
-            )  # fmt: skip
-            self._bar.start()
+            self._bar = _make_bar()
             self._task = self._bar.add_task("", total=total, text="compiling ...")
+            with self._watched():
+                self._bar.start()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Around what draws the bar: a terminal that goes away is no reason to stop."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self._bar, self._style = None, "none"
 
     def say(self, text: str) -> None:
         """A line that stays, above the bar; in a notebook until the next one."""
         if self._notebook:
             self._notebook.say(text)
-        elif self._style == "bar":
-            self._bar.console.print(text, highlight=False, markup=False)
+        elif self._bar is not None:
+            with self._watched():
+                self._bar.console.print(text, highlight=False, markup=False)
         elif self._style == "plain":
             self._put(text)
 
@@ -113,7 +117,10 @@ class Display:
                 parts.append(f"{label} {sum(values) / len(values):.3g}")
         text = " | ".join(parts)
         if self._bar is not None:
-            self._bar.update(self._task, completed=min(steps, self._total), text=text)
+            with self._watched():
+                self._bar.update(
+                    self._task, completed=min(steps, self._total), text=text, refresh=True
+                )
         elif self._notebook:
             self._notebook.progress(text)
         else:
@@ -129,6 +136,22 @@ class Display:
         if self._notebook:
             self._notebook.progress("")
         if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-            self._style = "plain"
+            with self._watched():
+                self._bar.stop()
+                self._bar, self._style = None, "plain"
+
+
+def _make_bar() -> Any:
+    """rich's bar on stderr, which leaves it to us what follows when nobody reads it any more."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    class Stderr(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the process
+            raise BrokenPipeError
+
+    return Progress(
+        TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=10),
+        TextColumn("{task.fields[text]}"), console=Stderr(stderr=True), transient=True,
+        auto_refresh=False,  # no thread: it is drawn when there is news
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lica_jax.config import TrainConfig, reward_scale
+from lica_jax.files import as_word
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
 from lica_jax.runs.summary import Summary
@@ -154,7 +155,7 @@ def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
 
 
 def resume(run_dir: Path) -> str:
-    return f"continue with: lica-jax train --resume --run-dir {run_dir}"
+    return f"continue with: lica-jax train --resume --run-dir {as_word(run_dir)}"
 
 
 def begin(run_dir: Path) -> str:

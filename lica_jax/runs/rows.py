@@ -10,6 +10,8 @@ import numpy as np
 
 from lica_jax.files import plain
 
+KEYS = ("update", "env_steps", "seed")  # what every row says, as an integer
+
 
 class RowFile:
     """Appends JSON rows to a file, or keeps them in memory only when ``path`` is None.
@@ -28,6 +30,8 @@ class RowFile:
             rows, bad = sound_rows(path)
             self.rows = [row for row in rows if row["update"] <= upto_update]
             self.problem = f"{path.name}: {bad} damaged line(s) left out" if bad else ""
+            if upto_update and not rows:
+                self.problem = f"{path.name} is empty: the rows up to update {upto_update} are lost"
         elif upto_update:
             self.problem = f"{path.name} is missing: the rows up to update {upto_update} are lost"
         scratch = path.with_name(path.name + ".tmp")
@@ -69,10 +73,10 @@ def sound_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     lines = path.read_text(errors="replace").split("\n")
     for line in lines[:-1]:
         try:
-            row = json.loads(line)
+            row = plain(json.loads(line))  # NaN, which Python reads, as what JSON knows
         except (ValueError, RecursionError):  # a number may have too many digits
             row = None
-        if isinstance(row, dict) and type(row.get("update")) is int:
+        if isinstance(row, dict) and all(type(row.get(key)) is int for key in KEYS):
             rows.append(row)
         elif line:
             bad += 1

@@ -13,6 +13,7 @@ import pandas
 from lica_jax.config import RESUMABLE, TrainConfig
 from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
+from lica_jax.files import as_path
 from lica_jax.runs import directory
 from lica_jax.runs.rows import completed, sound_rows
 
@@ -41,9 +42,10 @@ def load_runs(
     Raises:
       UserError: some of the paths are no run directories or cannot be read; all are named.
     """
-    paths = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
+        paths = [paths]
     found, problems = [], []
-    for path in map(Path, paths):
+    for path in (as_path(path, "paths") for path in paths):
         try:
             found.append((path, directory.read_config(path), _read(path, metrics)))
         except UserError as error:

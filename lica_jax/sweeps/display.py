@@ -28,10 +28,8 @@ class WaveDisplay(Display):
         """Nothing: a curve is of a single run."""
 
     def warn(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
-        else:
-            put(text, sys.stderr)
+        """A line nobody should miss, above the bar."""
+        super().say(text) if self._bar is not None else put(text, sys.stderr)
 
     def show(self, steps: int, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
         if self._bar is None:

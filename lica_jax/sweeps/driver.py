@@ -15,7 +15,7 @@ from typing import Any
 from lica_jax.config import is_settings_file
 from lica_jax.config.presets import deep_update
 from lica_jax.errors import TrainingFailed, UserError
-from lica_jax.files import put, write_json
+from lica_jax.files import as_path, as_word, put, write_json
 from lica_jax.runs import directory
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
@@ -75,7 +75,7 @@ def sweep(
     else:
         given = {"algorithm": algorithm, "task": task}
         words = {k: v for k, v in given.items() if v is not None} | words
-    path = default_sweep_dir() if sweep_dir is None else Path(sweep_dir)
+    path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")
     result = Driver(words, path, resume=resume, style=display).run()
     if result.interrupted is not None and on_signal == "raise":
         stop = result.interrupted
@@ -351,7 +351,9 @@ class Driver:
         return result
 
     def _how_to_go_on(self) -> str:
-        return f"continue with: lica-jax sweep --resume --sweep-dir {self.work.folder.path}"
+        return (
+            f"continue with: lica-jax sweep --resume --sweep-dir {as_word(self.work.folder.path)}"
+        )
 
 
 def _grow(ask: SweepConfig, folder: Folder, progress: Progress) -> None:

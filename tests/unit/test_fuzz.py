@@ -90,8 +90,15 @@ def test_some_settings_are_taken():
 
 
 junk = st.one_of(
-    st.binary(max_size=12), st.sampled_from([b"null", b"[" * 3000, b"9" * 5000, b"{}"])
-)
+    st.binary(max_size=12), st.sampled_from([b"null", b"[" * 3000, b"9" * 5000, b"{}"]),
+    st.sampled_from([b'{"update": 3}', b'{"update": 3, "env_steps": "x", "seed": 0}']),
+    st.sampled_from([b'{"update": 3, "env_steps": 4, "sead": 0}']),
+)  # fmt: skip
+
+
+def row_of(x):
+    """A sound row, though with a number that JSON does not have."""
+    return json.dumps({"update": x, "env_steps": x, "seed": 0, "loss": float("nan")}).encode()
 
 
 @bounded(max_examples=100, deadline=None)
@@ -104,8 +111,8 @@ def test_rows_between_damaged_lines_are_kept(lines, rest):
         path = Path(folder) / "rows.jsonl"
         good = [x for x in lines if isinstance(x, int)]
         path.write_bytes(
-            b"".join(json.dumps({"update": x}).encode() + b"\n" if isinstance(x, int) else x + b"\n"
-                     for x in lines) + rest.replace(b"\n", b"")
+            b"".join((row_of(x) if isinstance(x, int) else x) + b"\n" for x in lines)
+            + rest.replace(b"\n", b"")
         )  # fmt: skip
         rows, _ = sound_rows(path)
         assert [row["update"] for row in rows] == good
@@ -146,16 +153,56 @@ def test_streams_that_fail_are_no_reason_to_stop(error, terminal, monkeypatch):
     for good in range(3):
         stream = Broken(error, good, terminal)
         assert [put("a", stream), put_over("b", stream)] == [good > 0, good > 1]
-        monkeypatch.setattr("sys.stderr", Broken(error, good, terminal))
-        shown = Display("plain", 10)
-        for _ in range(3):
-            shown.say("a line")
-            shown.warn("another")
-        shown.close()
+        for style in ("auto", "bar", "plain"):
+            monkeypatch.setattr("sys.stderr", Broken(error, good, terminal))
+            shown = Display(style, 10)
+            for _ in range(3):
+                shown.say("a line")
+                shown.warn("another")
+                shown.show(3, [], ())
+            shown.close()
         monkeypatch.setattr("lica_jax.cli.progress.PATIENCE", 0.0)
         with Counter("counting", "sheep") as counter:
             counter.tell(1, 2)
     assert put("a", None) is False
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_no_stream_at_all(closed, monkeypatch):
+    """Started without stderr, or with one that has been closed."""
+    stream = io.StringIO() if closed else None
+    if closed:
+        stream.close()
+    monkeypatch.setattr("sys.stderr", stream)
+    for style in ("auto", "plain"):
+        shown = Display(style, 10)
+        shown.say("a line")
+        shown.close()
+    with Counter("counting", "sheep") as counter:
+        counter.tell(1, 2)
+
+
+def test_counters_speak_past_readers_who_left(monkeypatch):
+    """`lica-jax reproduce ... | head -1` makes its figure all the same."""
+    monkeypatch.setattr("sys.stdout", Broken(BrokenPipeError(errno.EPIPE, "gone"), 0, False))
+    with Counter("counting", "sheep") as counter:
+        counter.say("a line")
+
+
+def test_files_of_settings_that_are_no_settings(tmp_path):
+    """One message each; a range of seeds is no number in base 60."""
+    from lica_jax.config.load import from_dict, load_settings
+
+    path = tmp_path / "a.yaml"
+    for text in ("a: 2024-02-99", f"a: {'9' * 5000}", "a: [", "- 3"):
+        path.write_text(f"algorithm: lica\ntask: probe/match\n{text}\n")
+        with pytest.raises(UserError):
+            load_settings(path)
+    for plugins in (5, [5], {"a": 1}):
+        with pytest.raises(UserError, match="plugins"):
+            from_dict({"algorithm": "lica", "task": "x", "preset": "fast", "plugins": plugins})
+    path.write_text("algorithm: lica\ntask: probe/match\nseeds: [1:4, 0:1]\n")
+    assert load_settings(path)[0].seeds == (1, 2, 3, 0)
 
 
 def test_json_is_whole_or_not_there(tmp_path):

@@ -9,39 +9,44 @@ from lica_jax.runs.rows import RowFile, chunk_row, eval_row, read_rows
 from lica_jax.types import EpisodeStats
 
 
+def row(update, **more):
+    """What every row says, and more."""
+    return {"update": update, "env_steps": 10 * update, "seed": 0} | more
+
+
 def test_rows_are_appended_as_json(tmp_path):
     rows = RowFile(tmp_path / "m.jsonl")
-    rows.append({"update": 1, "x": np.float32(0.5)})
-    rows.append({"update": 2, "x": float("nan")})
-    assert (
-        read_rows(tmp_path / "m.jsonl")
-        == rows.rows
-        == [
-            {"update": 1, "x": 0.5},
-            {"update": 2, "x": None},
-        ]
-    )
+    rows.append(row(1, x=np.float32(0.5)))
+    rows.append(row(2, x=float("nan")))
+    assert read_rows(tmp_path / "m.jsonl") == rows.rows == [row(1, x=0.5), row(2, x=None)]
 
 
 def test_resuming_drops_rows_after_the_checkpoint_and_a_torn_line(tmp_path):
     path = tmp_path / "m.jsonl"
-    lines = [json.dumps({"update": u}) for u in (1, 2, 3)]
+    lines = [json.dumps(row(u)) for u in (1, 2, 3)]
     path.write_text("\n".join(lines) + '\n{"upda')
-    assert RowFile(path, upto_update=2).rows == [{"update": 1}, {"update": 2}]
-    assert path.read_text() == '{"update": 1}\n{"update": 2}\n'
+    assert RowFile(path, upto_update=2).rows == [row(1), row(2)]
+    assert path.read_text().splitlines() == lines[:2]
 
 
 @pytest.mark.parametrize(
-    "line", ["null", "3", '"text"', "[1]", '{"update": "x"}', '{"upd', "\x00\xff", "[" * 100_000]
-)
+    "line",
+    ["null", "3", '"text"', "[1]", '{"update": "x"}', '{"update": 1}', '{"upd', "\x00\xff",
+     "[" * 100_000, '{"update": 1, "env_steps": "10", "seed": 0}'],
+)  # fmt: skip
 def test_damaged_lines_are_left_out_and_told(tmp_path, line):
     """Wherever they are, the good rows behind them stay."""
     path = tmp_path / "m.jsonl"
-    path.write_text('{"update": 1}\n' + line + '\n{"update": 2}\n')
+    path.write_text(f"{json.dumps(row(1))}\n{line}\n{json.dumps(row(2))}\n")
     rows = RowFile(path, upto_update=2)
-    assert rows.rows == [{"update": 1}, {"update": 2}]
+    assert rows.rows == [row(1), row(2)]
     assert rows.problem == "m.jsonl: 1 damaged line(s) left out"
     assert read_rows(path) == rows.rows
+
+
+def test_an_emptied_file_is_noticed(tmp_path):
+    (tmp_path / "m.jsonl").write_text("")
+    assert "m.jsonl is empty" in RowFile(tmp_path / "m.jsonl", upto_update=5).problem
 
 
 def test_a_missing_file_is_noticed(tmp_path):
