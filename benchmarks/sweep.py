@@ -73,6 +73,13 @@ def timed(plan, state, calls: int):
     return time.perf_counter() - start, state
 
 
+def env_steps(state) -> int:
+    """Of all runs so far."""
+    from lica_jax.runs.state import Counters
+
+    return int(Counters.of(state).env_steps.sum())
+
+
 def compare(plans: dict[str, object], steps: int) -> list[dict]:
     """Env steps per second of plans, in turns; best of the rounds."""
     states = {}
@@ -82,8 +89,9 @@ def compare(plans: dict[str, object], steps: int) -> list[dict]:
     for _ in range(ROUNDS):
         for name, plan in plans.items():
             calls = max(1, steps // (plan.chunk_steps * len(plan.runs)))
+            before = env_steps(states[name])
             seconds, states[name] = timed(plan, states[name], calls)
-            done = calls * plan.chunk_steps * len(plan.runs)
+            done = env_steps(states[name]) - before
             best[name] = max(best[name], done / seconds)
     first = next(iter(best.values()))
     return [

@@ -34,14 +34,15 @@ def main() -> int:
         return 2
     from sweep import base_plan, compare
 
-    from lica_jax.training.memory import available_bytes
+    from lica_jax.errors import UserError
 
     for width in args.widths:
-        plan = base_plan(args.algorithm, "smax/2s3z", width, {})
-        need, free = sum(plan.engine.needs.values()), available_bytes()
-        if free is not None and need > 0.9 * free:
-            print(json.dumps({"width": width, "left_out": f"needs {need / 2**30:.1f} GiB"}))
+        try:
+            plan = base_plan(args.algorithm, "smax/2s3z", width, {})
+        except UserError as error:  # it does not fit
+            print(json.dumps({"width": width, "left_out": str(error)}))
             break
+        need = sum(plan.engine.needs.values())
         (row,) = compare({f"width {width}": plan}, args.timed)
         seconds = args.steps / row["env_steps_per_second"]
         print(

@@ -11,6 +11,10 @@ class UserError(ValueError):
     """Bad input. The command line prints the message and exits with code 2."""
 
 
+class TooLarge(UserError):
+    """It does not fit into the memory that is free."""
+
+
 class TrainingFailed(RuntimeError):
     """A run cannot go on: every seed's loss is not finite, its environments do not start any more,
     or it can no longer write. The command line exits with code 1."""
@@ -18,6 +22,16 @@ class TrainingFailed(RuntimeError):
 
 class Diverged(TrainingFailed):
     """The loss of every run became non-finite: to go on would change nothing."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it came from, is that there is too little memory."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError | TooLarge) or "RESOURCE_EXHAUSTED" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from lica_jax.errors import BudgetOverrun, UserError, first_line
+from lica_jax.errors import BudgetOverrun, UserError, first_line, is_out_of_memory
 from lica_jax.machine import LEAST_ADDRESSES, address_space, gib
 
 
@@ -57,7 +57,7 @@ def explained(error: Exception) -> tuple[str, int] | None:
     text = first_line(error)
     if "initialize backend" in text:
         return f"JAX cannot start: {text}{_settings()}", 2
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+    if is_out_of_memory(error):
         return f"out of memory: {text}", 1
     return None
 

@@ -50,6 +50,8 @@ def sweep(argv: list[str]) -> int:
     from lica_jax.sweeps.driver import Driver, default_sweep_dir
 
     path = args.sweep_dir or default_sweep_dir()
+    if args.distributed and args.dry_run:
+        raise UserError("a plan is of one process: leave out --distributed")
     if args.distributed:
         return _distributed(args, asked, path)
     driver = Driver(asked, path, resume=args.resume, style=args.progress)
@@ -95,6 +97,7 @@ def _distributed(args: Namespace, asked: dict[str, Any], path: Path) -> int:
         raise
     meeting = distributed.announce(int(time.time()))
     driver.launcher = leader = distributed.Leader(path, processes, meeting)
+    driver.processes = processes
     try:
         return _ended(driver.run())
     finally:
@@ -187,7 +190,9 @@ def _settings(
     else:
         named = (*PLURALS, *PLURALS.values(), "preset", "plugins")
         ask = request({k: v for k, v in words.items() if k in named})
-    config = load_config(ask.algorithms[0], ask.tasks[0], preset=args.preset or ask.preset)
+    config = load_config(
+        ask.algorithms[0], ask.tasks[0], preset=args.preset or ask.preset, plugins=ask.plugins
+    )
     others = [option for action in parser._actions for option in action.option_strings]
     return parse_settings(config, flags, others)
 

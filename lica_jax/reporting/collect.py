@@ -25,6 +25,8 @@ def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     Raises:
       UserError: a path is not there or no folder, or nothing is left to report.
     """
+    if not paths:
+        raise UserError("name at least one folder of runs")
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if not path.is_dir():
@@ -90,16 +92,15 @@ def run_dirs(path: Path) -> Iterator[Path]:
 def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """One run for each seed and settings, the one that went farthest; and which were left out."""
     kept: dict[Any, Run] = {}
-    told = []
-    for run in sorted(runs, key=lambda run: -run.steps[-1]):
+    left = []
+    for run in sorted(runs, key=lambda run: (-run.steps[-1], run.status != FINISHED)):
         key = (run.algorithm, run.task, run.preset, run.seed, run.test_double)
         key = (*key, json.dumps(run.settings, sort_keys=True, default=str))
         if key in kept:
-            told.append(
-                f"Left out: {run.path}, seed {run.seed}, repeats {kept[key].path} (same seed and "
-                "settings)."
-            )
+            other = " made with other versions" if run.origin != kept[key].origin else ""
+            left.append(f"{run.path} seed {run.seed}{other} (as {kept[key].path})")
         else:
             kept[key] = run
     order = {id(run): i for i, run in enumerate(runs)}
+    told = [f"Left out, since they repeat a seed and settings: {listed(left)}."] if left else []
     return sorted(kept.values(), key=lambda run: order[id(run)]), told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,13 @@ def methods_of(comparisons: Sequence[Comparison]) -> list[str]:
                 float(statistics.iqm(c.normalised(entry.scores)))
             )
     return sorted(scores, key=lambda label: -np.mean(scores[label]))
+
+
+def shown_of(comparisons: Sequence[Comparison], most: int) -> list[str]:
+    """The best methods of every task by turns, until there are ``most``; best first."""
+    ranks = zip_longest(*([e.group.label for e in c.entries] for c in comparisons))
+    taken = dict.fromkeys(name for rank in ranks for name in rank if name is not None)
+    return [name for name in methods_of(comparisons) if name in list(taken)[:most]]
 
 
 def everywhere(comparisons: Sequence[Comparison]) -> list[str]:

@@ -34,9 +34,11 @@ PAIRS = 5  # methods of which all pairs are drawn; of more, the best against eac
 def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
     """Every figure that the runs have enough for."""
     greedy = [c for c in comparisons if c.mode == "greedy"]
-    shown = compare.methods_of(greedy)[:SHOWN]
+    shown = compare.shown_of(greedy, SHOWN)
     styles = {label: Style.number(i) for i, label in enumerate(shown)}
-    tasks = [[c for c in comparisons if c.task == g.task] for g in greedy]
+    # Of more tasks than methods are shown, some have none of them.
+    seen = [g.task for g in greedy if any(drawn(g, styles))]
+    tasks = [[c for c in comparisons if c.task == task] for task in seen]
     pictures = [learning_curves(modes, styles) for modes in tasks]
     if len(shown) == len(greedy) == 1:  # tables say the rest
         return pictures
@@ -48,7 +50,7 @@ def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
     pictures.append(efficiency(tasks, styles))
     if len(greedy) > 1 and _labels_in(greedy, styles):
         pictures.append(aggregate_curves(comparisons, styles))
-    pictures += thresholds(comparisons, styles)
+    pictures += thresholds([c for modes in tasks for c in modes], styles)
     return pictures
 
 
@@ -111,7 +113,7 @@ def _draw_curves(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
         (getattr(e, axis), style, len(e.runs)) for e, style in drawn(c, styles)
     ]
     unit, name = unit_of(axis, max(x[-1] for line, *_ in lines for x, _ in line.runs))
-    many = sum(len(line.runs) for line, *_ in lines) > 60
+    many = sum(len(x) for line, *_ in lines for x, _ in line.runs) > 1000  # points
     for line, style, seeds in lines:
         few = seeds < statistics.LEAST_RUNS
         for x, y in line.runs:

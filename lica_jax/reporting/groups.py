@@ -104,6 +104,13 @@ def mixtures(groups: Sequence[Group]) -> list[str]:
             f"Mixed on {task}: episodes per evaluation", own,
             lambda run: f"{run.figures['greedy']['episodes'][-1]:.0f}",
         )  # fmt: skip
+    for group in groups:
+        every = [set(run.settings) for run in group.runs]
+        if some := set.union(*every) - set.intersection(*every):
+            told.append(
+                f"{group.label} on {group.task}: only some runs say {listed(sorted(some))}, which "
+                "others, of another version, do not have."
+            )
     presets = {g.method.preset: None for g in groups}
     if len(presets) > 1:
         told.append(f"Presets differ: {', '.join(presets)}. They are told apart by their names.")

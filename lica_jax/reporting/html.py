@@ -141,14 +141,13 @@ def _table_section(table: Table, files: bool) -> str:
 def _picture_sections(
     pictures: Sequence[Picture], tables: dict[str, Table], files: bool
 ) -> Iterator[str]:
-    size = 0
+    drawn = _drawn(pictures, MOST_BYTES - sum(len(table.html()) for table in tables.values()))
     for picture in pictures:
-        svgs = picture.svgs() if size < MOST_BYTES else []
-        size += sum(map(len, svgs))
-        full = size > MOST_BYTES
+        svgs = drawn.get(picture.name, ())
         panels = "".join(f'<div class="panel">{svg}</div>' for svg in svgs)
-        if full:
-            panels = f"<p>This page is full: see figures/{picture.name}.png.</p>"
+        if not svgs:
+            place = f"figures/{picture.name}.png" if files else f'.figures["{picture.name}"]'
+            panels = f"<p>This page is full: see {escape(place)}.</p>"
         links = _links(f"figures/{picture.name}", ("png", "pdf")) if files else ""
         folded = "".join(
             f'<details id="table-{name}"><summary>{escape(tables[name].title)}: the numbers'
@@ -164,6 +163,18 @@ def _picture_sections(
             f'<div class="panels" style="--least:{PAGE // picture.columns}px">{panels}</div>\n'
             f"<figcaption>{escape(picture.caption)}{links}</figcaption></figure>{folded}</section>"
         )
+
+
+def _drawn(pictures: Sequence[Picture], room: int) -> dict[str, list[str]]:
+    """The panels that there is room for on a page, by their pictures' names: first those of what is
+    compared, then learning curves, which there are one of for every task."""
+    out: dict[str, list[str]] = {}
+    for picture in sorted(pictures, key=lambda p: p.name.startswith("learning_curves")):
+        svgs = picture.svgs() if room > 0 else []
+        size = sum(map(len, svgs))
+        if svgs and size <= room:
+            out[picture.name], room = svgs, room - size
+    return out
 
 
 def _legend(picture: Picture) -> str:

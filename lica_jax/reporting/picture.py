@@ -133,7 +133,8 @@ class Picture:
         text = data.getvalue()
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        text = re.sub(r"(\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
+        # A hundredth of a point is enough; what stands between tags is for people.
+        text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
         for plain, variable in _VARIABLES.items():
             text = text.replace(plain, variable)
         # Names must be unique on the page, and sizes are its own.

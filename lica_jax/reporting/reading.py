@@ -127,9 +127,13 @@ def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     sound = [
         row
         for row in rows
-        if type(row.get("seed")) is int
+        if isinstance(row.get("run"), int | None)
         and all(np.isfinite(number(row.get(k))) for k in ("env_steps", "seconds"))
-        and all(np.isfinite(number(row.get(f"{m}return_mean"))) for m in MODES.values())
+        and all(
+            np.isfinite(number(row.get(prefix + key)))
+            for prefix in MODES.values()
+            for key in ("return_mean", "episodes")
+        )
     ]
     by_place = {(row.get("run"), row["seed"], row["env_steps"]): row for row in sound}
     return sorted(by_place.values(), key=lambda row: row["env_steps"]), bad + len(rows) - len(sound)
@@ -137,7 +141,11 @@ def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def number(value: Any) -> float:
     """A number as it is, anything else as NaN."""
-    return float(value) if isinstance(value, int | float) and type(value) is not bool else np.nan
+    try:
+        plain = isinstance(value, int | float) and type(value) is not bool
+        return float(value) if plain else np.nan
+    except OverflowError:  # of hundreds of digits
+        return np.nan
 
 
 def _result(run_dir: Path) -> tuple[dict[str, Any], str]:

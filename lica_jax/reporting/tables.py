@@ -25,7 +25,6 @@ from lica_jax.reporting.table import (
 from lica_jax.statistics import Estimate
 
 IQM = "Interquartile mean over seeds with 95 % stratified bootstrap interval"
-MOST_PAIRS = 12  # methods of which all pairs are written down
 
 
 def make_tables(comparisons: Sequence[Comparison], groups: Sequence[Group]) -> list[Table]:
@@ -136,7 +135,7 @@ def improvement(comparisons: Sequence[Comparison]) -> Table:
     for mode in MODES:
         own = [c for c in comparisons if c.mode == mode]
         labels = compare.methods_of(own)
-        for x, y in combinations(labels[:MOST_PAIRS], 2):
+        for x, y in combinations(labels, 2):
             if any({x, y} <= {e.group.label for e in c.compared} for c in own):
                 estimate, shared = compare.improvement(own, x, y)
                 rows.append({
@@ -186,7 +185,7 @@ def _threshold_row(c: Comparison, entry: Entry, share: float) -> dict[str, Any]:
         "task": c.task, "method": entry.group.label, "mode": c.mode, "metric": METRICS[c.metric],
         "share": share, "threshold": c.range[0] + share * (c.range[1] - c.range[0]),
         "seeds": len(entry.runs), "reached": entry.reached[share, "steps"].count,
-        "episodes": int(entry.runs[0].figures[c.mode]["episodes"][-1]),
+        "episodes": int(max(run.figures[c.mode]["episodes"][-1] for run in entry.runs)),
     }  # fmt: skip
     for axis in ("steps", "seconds"):
         reached = entry.reached[share, axis]
@@ -195,7 +194,10 @@ def _threshold_row(c: Comparison, entry: Entry, share: float) -> dict[str, Any]:
             f"{axis}_median": reached.median,
             f"{axis}_first": float(seen.min()) if len(seen) else None,
             f"{axis}_last": float(seen.max()) if len(seen) else None,
-            f"{axis}_followed": float(reached.ends.min()),
+            # How far half of the seeds went without coming there.
+            f"{axis}_followed": float(
+                np.median(np.where(np.isfinite(reached.times), reached.times, reached.ends))
+            ),
         }
     return row
 

@@ -15,7 +15,7 @@ KIND = "lica_jax report 1"
 
 def check_out(out: Path, overwrite: bool) -> None:
     """Refuses a folder that cannot be written, or holds what is not an earlier report that may be
-    replaced; creates it otherwise."""
+    replaced."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a directory")
     if out.is_dir() and any(out.iterdir()):
@@ -25,7 +25,6 @@ def check_out(out: Path, overwrite: bool) -> None:
             raise UserError(
                 f"{out} already holds a report; choose another --out or say --overwrite"
             )
-    make_folder(out, f"--out {out}")
 
 
 def _earlier(out: Path) -> list[str] | None:
@@ -46,23 +45,30 @@ def write(out: Path, files: dict[str, str | bytes | Any], about: dict[str, Any])
       files: contents by name.
       about: what `MANIFEST` says beside their names.
     """
+    make_folder(out, f"--out {out}")
     before = _earlier(out) or []
     # First, so that a report that was cut short may be replaced.
     write_json(
         out / MANIFEST, {"kind": KIND, "files": list(dict.fromkeys([*before, *files]))} | about
     )
-    for name, content in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        elif isinstance(content, str):
-            path.write_text(content, encoding="utf-8")
-        else:
-            write_json(path, content)
+    try:
+        for name, content in files.items():
+            _write(out / name, content)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
     for name in before:
         path = out / name
         if name not in files and path.resolve().is_relative_to(out.resolve()):
             path.unlink(missing_ok=True)
     write_json(out / MANIFEST, {"kind": KIND, "files": list(files)} | about)
     return [out / name for name in files]
+
+
+def _write(path: Path, content: str | bytes | Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    else:
+        write_json(path, content)

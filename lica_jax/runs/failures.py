@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jax.errors import JaxRuntimeError
 
-from lica_jax.errors import Diverged, TrainingFailed, UserError, first_line
+from lica_jax.errors import Diverged, TrainingFailed, UserError, first_line, is_out_of_memory
 from lica_jax.runs import directory, messages
 
 
@@ -32,7 +32,7 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return str(error) if error.errno else ""
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    if is_out_of_memory(error):
         return f"out of memory: {first_line(error)}"
     return ""
 

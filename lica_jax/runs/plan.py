@@ -29,7 +29,7 @@ from lica_jax.envs.registry import check_known_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.runs import directory
 from lica_jax.training.loop import RUNS, stack_hparams
-from lica_jax.training.memory import check_fits
+from lica_jax.training.memory import check_fits, free_on
 from lica_jax.types import Algorithm, Task, differing
 
 
@@ -112,7 +112,7 @@ class Plan:
 def make_plan(
     config: TrainConfig, run_dir: Path | None = None, *, resume: bool = False,
     task: Task | HostTask | None = None, runs: Sequence[Run] | None = None, devices: int = 1,
-    shard: str = RUNS,
+    shard: str = RUNS, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
     """Makes all decisions about a session and refuses what cannot be done; compiles nothing.
 
@@ -125,6 +125,8 @@ def make_plan(
       runs: what to train side by side; by default a run for each of ``config.seeds`` with
         ``config.hp``.
       devices, shard: over how many devices the runs are spread, or the environments of each.
+
+      elsewhere: another machine trains, whose memory is not known.
 
     Raises:
       UserError: bad input, a directory that cannot be used, or too little memory.
@@ -153,14 +155,14 @@ def make_plan(
         raise UserError("eval.save_replay needs a run directory to write to")
     algo = make_algorithm(config.algorithm, task.spec, config.algo)
     # A resumed run's games are others than those played before.
-    starts = directory.starts(run_dir) if resume else 0
-    seeds = tuple(run.seed for run in runs)
+    starts, seeds = directory.starts(run_dir) if resume else 0, tuple(run.seed for run in runs)
     engine = make_engine(
         algo, task, collect=config.collect, n_runs=len(runs),
         timeout_is_terminal=config.timeout_is_terminal, eval_episodes=config.eval.episodes,
         seed=f"{seeds}/{starts}", devices=devices, shard=shard,
     )  # fmt: skip
-    check_fits(engine.needs)
+    if not elsewhere:
+        check_fits(engine.needs, free_on(devices))
     plan = Plan(config, task, algo, engine, runs, run_dir, resume)
     if run_dir is not None and resume:
         directory.check_same(run_dir, config, stored_runs(plan))

@@ -79,7 +79,7 @@ class Session:
             self.state, self.best = arrays.state, arrays.best
             self.counters = Counters.of(self.state)
             upto = self.counters.update if restored else None
-            self.logs = Logs(plan, self.display, self.engine, self._seconds, upto)
+            self.logs = Logs(plan, self.display, self.engine, self.seconds, upto)
             rows = self.logs.evals.rows
             self.evaluated_at = max((row["update"] for row in rows), default=None)
             self.score = float("nan")  # of the last evaluation, mean over runs
@@ -222,13 +222,13 @@ class Session:
 
     # --- files -----------------------------------------------------------------------------------
 
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
         return self.host.seconds + time.monotonic() - self._started
 
     def _save(self) -> None:
         update = self.counters.update
         evaluated = self.evaluated_at == update and np.isfinite(self.score)
-        host = HostState(self._seconds(), self.host.next_eval, self.host.random)
+        host = HostState(self.seconds(), self.host.next_eval, self.host.random)
         score = self.score if evaluated else None
         self.saver.save(update, Arrays(self.state, self.best), host, score)
 
@@ -260,7 +260,7 @@ class Session:
             text = messages.stopped(self.interrupted, self.counters.slowest, plan.run_dir)
             self.display.say(text)
         self.logs.complain(every=0)
-        self.summary["seconds"] = round(self._seconds(), 1)
+        self.summary["seconds"] = round(self.seconds(), 1)
         if plan.run_dir is not None:
             export_runs(plan, spec, self.summary, self.logs.evals.rows)
         self._export_policies(best_run(self.summary))

@@ -40,3 +40,11 @@ def _split_cpu(devices: int) -> None:
 
     with contextlib.suppress(RuntimeError, ValueError):  # it has been used, or told already
         jax.config.update("jax_num_cpu_devices", devices)
+
+
+def use_no_device() -> None:
+    """Keeps this process off the accelerator that its workers are going to need."""
+    import jax
+
+    with contextlib.suppress(RuntimeError, ValueError):  # it has been used already
+        jax.config.update("jax_platforms", "cpu")

@@ -17,8 +17,7 @@ from typing import Any
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import make_folder, write_json
 from lica_jax.sweeps.folder import ORDERS, Wave
-from lica_jax.sweeps.launchers import Outcome
-from lica_jax.sweeps.wave import run_wave
+from lica_jax.sweeps.wave import Outcome, run_wave
 from lica_jax.sweeps.work import Work, open_work
 
 POLL = 0.2  # seconds between two looks at it
@@ -60,30 +59,28 @@ class Leader:
     def __init__(self, sweep_dir: Path, processes: int, meeting: int):
         self._folder = sweep_dir / ORDERS / str(meeting)
         make_folder(self._folder, str(self._folder))
-        self._processes, self._round = processes, 0
+        self.processes, self._round = processes, 0
 
     def __call__(self, work: Work, waves: Sequence[Wave]) -> Iterator[tuple[Wave, Outcome]]:
-        shares = {p: [w.name for w in waves[p :: self._processes]] for p in range(self._processes)}
+        shares = {p: [w.name for w in waves[p :: self.processes]] for p in range(self.processes)}
         self._order({"waves": shares})
-        outcomes: dict[str, Outcome] = {}
-        for wave in waves[:: self._processes]:
-            ended = run_wave(work, wave)
-            outcomes[wave.name] = Outcome(ended.interrupted, ended.too_large)
-            if ended.interrupted is not None:
+        for wave in waves[:: self.processes]:
+            outcome = run_wave(work, wave)
+            yield wave, outcome
+            if outcome.interrupted is not None:
                 break
-        for process in range(1, self._processes):
+        by_name = {wave.name: wave for wave in waves}
+        for process in range(1, self.processes):
             answer = wait_for(self._folder / f"{self._round}-{process}.json")
             if "error" in answer:
                 raise TrainingFailed(f"process {process}: {answer['error']}")
-            outcomes |= {name: Outcome(*outcome) for name, outcome in answer["outcomes"].items()}
-        for wave in waves:
-            if wave.name in outcomes:
-                yield wave, outcomes[wave.name]
+            for name, outcome in answer["outcomes"].items():
+                yield by_name[name], Outcome(*outcome)
 
     def close(self) -> None:
         """Sends the others home, and waits until they have gone."""
         self._order({"stop": True})
-        for process in range(1, self._processes):
+        for process in range(1, self.processes):
             wait_for(self._folder / f"{self._round}-{process}.json")
         shutil.rmtree(self._folder.parent, ignore_errors=True)
 
@@ -109,10 +106,10 @@ def follow(sweep_dir: Path, process: int, meeting: int) -> int | None:
             work = _reopened(work, sweep_dir)
             for name in order["waves"][str(process)] if "waves" in order else ():
                 (wave,) = (wave for wave in work.progress.waves if wave.name == name)
-                ended = run_wave(work, wave)
-                answer["outcomes"][name] = [ended.interrupted, ended.too_large]
-                if ended.interrupted is not None:
-                    stopped = ended.interrupted
+                outcome = run_wave(work, wave)
+                answer["outcomes"][name] = list(outcome)
+                if outcome.interrupted is not None:
+                    stopped = outcome.interrupted
                     break
         except (UserError, TrainingFailed, OSError) as error:
             answer["error"] = str(error)

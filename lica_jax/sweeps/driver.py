@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
 from lica_jax.runs.notebook import in_notebook
 from lica_jax.sweeps import table
-from lica_jax.sweeps.devices import count_devices
+from lica_jax.sweeps.devices import count_devices, use_no_device
 from lica_jax.sweeps.display import best_text, duration
 from lica_jax.sweeps.folder import FIGURE, STUDY, SUMMARY, TABLE, Folder, Progress, Wave, extended
 from lica_jax.sweeps.groups import Group, describe_plan, make_groups
@@ -31,7 +32,15 @@ from lica_jax.sweeps.request import SweepConfig, read_request, request, to_words
 from lica_jax.sweeps.result import SweepResult
 from lica_jax.sweeps.rungs import halve
 from lica_jax.sweeps.search import Study, check_installed
-from lica_jax.sweeps.settings import Setting, grid_values, make_settings, refuse
+from lica_jax.sweeps.settings import (
+    Setting,
+    base_config,
+    ends_of_search,
+    grid_values,
+    group_key,
+    make_settings,
+    refuse,
+)
 from lica_jax.sweeps.wave import is_over
 from lica_jax.sweeps.widths import balanced, check_width, fastest
 from lica_jax.sweeps.work import Work, numbered
@@ -118,17 +127,22 @@ class Driver:
         if resume:
             old, progress = folder.read()
             ask = extended(old, request(merged(to_words(old), words)), sweep_dir)
-            if old.settings.get("total_steps") != ask.settings.get("total_steps"):
+            if base_config(old).total_steps != base_config(ask).total_steps:
                 _grow(ask, folder, progress)
         else:
             ask = request(words)
             folder.check_new()
-        plans = Plans(count_devices(ask), ask.shard)  # before anything else looks at the machine
+        self.processes = 1  # that share the waves out
+        self.launcher, elsewhere = find_launcher(ask.launcher), ask.launcher != "local"
+        if elsewhere and ask.wave == "auto":
+            raise UserError("say --wave N: what fits on the workers cannot be seen from here")
+        if elsewhere:
+            use_no_device()
+        devices = 1 if elsewhere else count_devices(ask)  # before anything looks at the machine
+        plans = Plans(devices, ask.shard, elsewhere)
         if ask.search:
             check_installed(ask.sampler)
-        self.launcher = find_launcher(ask.launcher)
-        if ask.launcher != "local" and ask.wave == "auto":
-            raise UserError("say --wave N: what fits on the workers cannot be seen from here")
+            _check_search(ask)
         settings, self.skipped = _first_settings(ask, progress)
         self.work = Work(ask, folder, progress, settings, plans, style, self.say)
         self._style = style
@@ -210,6 +224,7 @@ class Driver:
             self._train()
             self._tell()
 
+    @cached_property
     def _study(self) -> Study:
         ask = self.work.ask
         return Study(self.work.folder.path / STUDY, ask.search, ask.sampler, ask.seeds[0])
@@ -217,7 +232,7 @@ class Driver:
     def _draw(self, count: int) -> None:
         """Draws settings from the sampler and writes them down before anything is done."""
         work, progress = self.work, self.work.progress
-        drawn = self._study().ask(count, progress.trials, len(work.settings))
+        drawn = self._study.ask(count, progress.trials, len(work.settings))
         new = numbered(work.ask, [values for _, values in drawn], len(work.settings))
         work.settings += new
         progress.values += [setting.values for setting in new]
@@ -228,7 +243,7 @@ class Driver:
 
     def _tell(self) -> None:
         """Tells the sampler about every setting whose runs have all come to their end."""
-        study, rows = self._study(), self._table()
+        study, rows = self._study, self._table()
         for setting, trial in enumerate(self.work.progress.trials):
             own = [row for row in rows if row["setting"] == setting]
             scores = [s for r in own if (s := table.objective_of(r, self.objective)) is not None]
@@ -264,7 +279,8 @@ class Driver:
             own = [i for i in left if progress.runs[i][0] in numbers]
             own.sort(key=progress.runs.__getitem__)
             at = 0
-            for size in balanced(len(own), self._width(group, len(own))) if own else ():
+            width = self._width(group, len(own)) if own else 1
+            for size in balanced(len(own), width, self.work.plans.devices):
                 progress.next_wave(own[at : at + size], rung)
                 at += size
         self.work.folder.save(progress)
@@ -278,7 +294,10 @@ class Driver:
         if group.key not in widths:
             self.say(f"finding the width of the waves {group.name}".rstrip())
             config = group.settings[0].config
-            widths[group.key], _ = fastest(lambda n: plans.base(config, n), runs, most, self.say)
+            share = -(-runs // self.processes)  # of one of several processes
+            widths[group.key] = fastest(
+                lambda n: plans.base(config, n), share, min(share, most), self.say
+            )
         return min(widths[group.key], most)
 
     def _split(self, wave: Wave) -> None:
@@ -293,6 +312,8 @@ class Driver:
         progress.next_wave(runs[:middle], wave.rung)
         progress.next_wave(runs[middle:], wave.rung)
         progress.waves.remove(wave)
+        setting = self.work.settings[progress.runs[runs[0]][0]]
+        progress.widths[group_key(setting.config)] = middle  # later waves need not find out again
         self.work.folder.save(progress)
 
     # --- what there is to see --------------------------------------------------------------------
@@ -331,7 +352,7 @@ class Driver:
         """``results.csv`` and ``summary.json``."""
         folder, progress, rows = self.work.folder, self.work.progress, self._table()
         table.write_table(folder.path / TABLE, rows)
-        importance = self._study().importance() if progress.trials else None
+        importance = self._study.importance() if progress.trials else None
         summary = table.summarise(progress, rows, self.objective, importance)
         write_json(folder.path / SUMMARY, summary)
         return rows, summary
@@ -358,8 +379,8 @@ class Driver:
 
 def _grow(ask: SweepConfig, folder: Folder, progress: Progress) -> None:
     """The budget has grown: what has ended goes on from its waves' checkpoints."""
-    if ask.halving:
-        raise UserError("a sweep with halving cannot be made longer")
+    if ask.halving or ask.search:
+        raise UserError("a search and a sweep with halving cannot be made longer: begin another")
     ended = [i for i in range(len(progress.runs)) if folder.has(i)]
     progress.again = sorted({*progress.again, *ended})
 
@@ -375,5 +396,13 @@ def _first_settings(ask: SweepConfig, progress: Progress) -> tuple[list[Setting]
 def _middle(ask: SweepConfig) -> Setting:
     """The preset's own values: what a search is planned with before anything is drawn."""
     plain = dataclasses.replace(ask, search={}, trials=0)
-    (setting,) = numbered(plain, [{"algorithm": ask.algorithms[0], "task": ask.tasks[0]}])
+    (setting,) = numbered(plain, [{}])
     return setting._replace(values=dict.fromkeys(ask.swept, "?"))
+
+
+def _check_search(ask: SweepConfig) -> None:
+    """Refuses a search that can draw what cannot be trained; each field by itself."""
+    _, refused = make_settings(ask, ends_of_search(ask))
+    if refused:
+        told = "\n".join(f"  - {line}" for line in refused)
+        raise UserError(f"the search may draw what cannot be trained:\n{told}")

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder, write_json
 from lica_jax.runs import directory
 from lica_jax.sweeps.request import RESUMABLE, SweepConfig, dump_request, read_request, request
+from lica_jax.sweeps.settings import base_config
 
 FORMAT = "lica_jax sweep 1"
 SWEEP, PLAN, RUNS, WAVES = "sweep.yaml", "plan.json", "runs", "waves"
@@ -73,10 +75,6 @@ class Progress:
         """The runs of these numbers."""
         return [Member(i, *self.runs[i]) for i in numbers]
 
-    def replace_wave(self, old: Wave, *new: Wave) -> None:
-        i = self.waves.index(old)
-        self.waves[i : i + 1] = new
-
     def next_wave(self, runs: Sequence[int], rung: int = 0) -> Wave:
         """A wave of these runs, added to the plan under a name of its own."""
         number = 1 + max((int(w.name.rpartition("-")[2]) for w in self.waves), default=-1)
@@ -105,15 +103,22 @@ class Folder:
         """Refuses a folder that holds anything; writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"sweep directory {self.path} is a file")
-        if self.path.is_dir() and any(
-            p.name not in (directory.LOCK, "orders") for p in self.path.iterdir()
-        ):
+        if self.path.is_dir() and not self._never_began():
             if (self.path / SWEEP).is_file():
                 raise UserError(
                     f"{self.path} already holds a sweep; go on with --resume or choose another "
                     "--sweep-dir"
                 )
             raise UserError(f"{self.path} is not empty; choose another --sweep-dir")
+
+    def _never_began(self) -> bool:
+        """Whether there is nothing, or what a sweep writes before it says what was asked."""
+        scratch = {f"{name}.tmp" for name in (PLAN, SWEEP)}
+        names = {path.name for path in self.path.iterdir()}
+        if not names <= {directory.LOCK, ORDERS, PLAN, RUNS, WAVES, *scratch}:
+            return False
+        folders = (self.path / name for name in (RUNS, WAVES))
+        return not any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
     def make(self) -> None:
         """Creates the folder."""
@@ -160,21 +165,24 @@ def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
     Raises:
       UserError: something else differs, or there are fewer seeds or trials.
     """
-    changed = []
-    for f in dataclasses.fields(old):
-        a, b = getattr(old, f.name), getattr(new, f.name)
-        if f.name not in RESUMABLE and a != b and f.name != "settings":
-            changed.append(f"{f.name}: {_plain(a)} -> {_plain(b)}")
-    own, other = dict(old.settings), dict(new.settings)
-    budget, longer = own.pop("total_steps", None), other.pop("total_steps", None)
-    if own != other:
-        changed.append(f"settings: {own} -> {other}")
+    changed = [
+        f"{f.name}: {a} -> {b}"
+        for f in dataclasses.fields(old)
+        if f.name not in (*RESUMABLE, "settings")
+        and (a := getattr(old, f.name)) != (b := getattr(new, f.name))
+    ]
+    # As configurations: a flag's text is the number that the file has.
+    before, after = ({s.name: s.value for s in settings(base_config(ask))} for ask in (old, new))
+    budget, longer = before.pop("total_steps"), after.pop("total_steps")
+    changed += [f"{k}: {before[k]} -> {v}" for k, v in after.items() if before.get(k) != v]
     if changed:
         raise UserError(
             f"{name} holds another sweep:\n"
             + "\n".join(f"  - {line}" for line in changed)
             + f"\nonly total_steps and {', '.join(RESUMABLE)} may change on --resume"
         )
+    if longer < budget:
+        raise UserError(f"{name} is of {budget:,} env steps: --resume takes more, not fewer")
     if missing := [s for s in old.seeds if s not in new.seeds]:
         raise UserError(f"{name} has seed {missing[0]} too: --resume takes more seeds, not fewer")
     if old.halving and (new.seeds, new.trials) != (old.seeds, old.trials):
@@ -190,7 +198,3 @@ def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
             "with --keep-checkpoints can be made longer"
         )
     return new
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, dict) else value

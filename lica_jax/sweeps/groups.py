@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lica_jax.envs.registry import make_task
 from lica_jax.errors import UserError
+from lica_jax.machine import gib
 from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import SweepConfig
 from lica_jax.sweeps.settings import Setting, group_key, static_fields
@@ -52,7 +53,7 @@ def make_groups(settings: Sequence[Setting], plans: Plans) -> list[Group]:
         first = members[0]
         static = [f"{first.values[k]}" for k in static_fields(members)]
         name = " ".join(static) if len(by_key) > 1 else ""
-        memory = memory_of(plans.base(first.config, 1))
+        memory = memory_of(plans.base(first.config, 1), plans.devices, plans.elsewhere)
         check_width(1, memory, name or f"{first.config.algorithm} on {first.config.task}")
         groups.append(Group(name, tuple(members), memory))
     return groups
@@ -92,23 +93,17 @@ def _waves(ask: SweepConfig, group: Group) -> str:
     runs = (ask.trials or len(group.settings)) * len(ask.seeds)
     most = group.widest(ask, runs)
     one, free = group.memory.run, group.memory.free
-    of = "" if free is None else f" of {size_text(free)} free"
+    of = "" if free is None else f" of {gib(free)} free"
     if ask.wave == "auto" and most > 1:
         return (
             f"{runs} runs, as many side by side as is fastest, at most {most} "
-            f"({size_text(most * one)}{of})"
+            f"({gib(most * one)}{of})"
         )
     sizes = balanced(runs, most)
     return (
         f"{runs} run{_s(runs)}, {len(sizes)} wave{_s(len(sizes))} of {sizes[0]}, "
-        f"{size_text(sizes[0] * one)}{of}"
+        f"{gib(sizes[0] * one)}{of}"
     )
-
-
-def size_text(count: int) -> str:
-    """``312 MiB`` or ``1.1 GiB``."""
-    gib = count / 2**30
-    return f"{gib:.1f} GiB" if gib >= 1 else f"{count / 2**20:.0f} MiB"
 
 
 def _rungs(ask: SweepConfig, settings: int, budgets: Sequence[float]) -> str:
@@ -140,9 +135,9 @@ def objective_for(ask: SweepConfig, settings: Sequence[Setting]) -> str:
     wins = all(make_task(task).spec.has_win for task in tasks)
     name = ask.objective or ("eval/win_rate" if wins else "eval/return_mean")
     plain = name.removeprefix("eval/").removeprefix("sampled/")
-    if not name.startswith("eval/") or not plain:
+    if not name.startswith("eval/") or plain not in ("win_rate", "return_mean"):
         raise UserError(
-            f"objective must be a figure of the evaluations, as eval/win_rate or "
+            "objective must be eval/win_rate, eval/return_mean, eval/sampled/win_rate or "
             f"eval/sampled/return_mean, got {name!r}"
         )
     if plain == "win_rate" and not wins:

@@ -68,14 +68,16 @@ def gather(sources: Sequence[tuple[Plan, Sequence[int]]], target: Plan) -> None:
         index = jnp.array(which)
         parts.append(jax.tree.map(lambda x, i=index: x[i], arrays))
         hosts.append((host, [host.random[i] for i in which]))
+        before = {name: read_rows(plan.run_dir / name) for name in rows}
         for i in which:
             label = next(labels)
             for name, kept in rows.items():
-                old = rows_of_run(read_rows(plan.run_dir / name), plan.labels[i])
+                old = rows_of_run(before[name], plan.labels[i])
                 kept.extend(label | row for row in old)
     arrays: Arrays = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
     host = HostState(
-        seconds=sum(host.seconds for host, _ in hosts),
+        # Each run's share of the time of its wave.
+        seconds=sum(h.seconds * len(own) / len(h.random) for h, own in hosts),
         next_eval=max(host.next_eval for host, _ in hosts),
         random=[figures for _, random in hosts for figures in random],
     )

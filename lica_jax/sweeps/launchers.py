@@ -5,28 +5,17 @@ All three train a wave by `run_wave`; the driver only waits, and the folder tell
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lica_jax.errors import TrainingFailed, UserError
+from lica_jax.errors import TrainingFailed, UserError, first_line
 from lica_jax.sweeps.folder import Wave
-from lica_jax.sweeps.wave import run_wave
+from lica_jax.sweeps.wave import Outcome, run_wave
 from lica_jax.sweeps.work import Work, open_work
 
 RETRIES = 3  # of a wave whose worker was lost
-
-
-class Outcome(NamedTuple):
-    """How a wave ended, wherever that was.
-
-    Attributes:
-      interrupted: the signal that ended it early, or None.
-      too_large: it ran out of memory.
-    """
-
-    interrupted: int | None = None
-    too_large: bool = False
 
 
 Launcher = Callable[[Work, Sequence[Wave]], Iterator[tuple[Wave, Outcome]]]
@@ -35,11 +24,16 @@ Launcher = Callable[[Work, Sequence[Wave]], Iterator[tuple[Wave, Outcome]]]
 def find_launcher(name: str) -> Launcher:
     """The launcher of that name; raises ``UserError`` where its package is missing."""
     kind, _, address = name.partition(":")
+    if kind == "local" and address:
+        raise UserError(f"--launcher local takes no address, got {name!r}")
     if kind == "ray":
         _need("ray", "ray")
         return lambda work, waves: _ray(work, waves, address or None)
     if kind == "slurm":
         _need("submitit", "slurm")
+        _parameters(address or None)  # refuses what sbatch would not understand
+        if address != "local" and shutil.which("srun") is None:
+            raise UserError("--launcher slurm: no srun on this machine (slurm:local does without)")
         return lambda work, waves: _slurm(work, waves, address or None)
     return local
 
@@ -54,8 +48,7 @@ def _need(package: str, extra: str) -> None:
 def local(work: Work, waves: Sequence[Wave]) -> Iterator[tuple[Wave, Outcome]]:
     """Waves in this process, one after another; they share compiled programs."""
     for wave in waves:
-        ended = run_wave(work, wave)
-        yield wave, Outcome(ended.interrupted, ended.too_large)
+        yield wave, run_wave(work, wave)
 
 
 def train_in(sweep_dir: str, name: str) -> Outcome:
@@ -65,8 +58,7 @@ def train_in(sweep_dir: str, name: str) -> Outcome:
     use_compilation_cache()
     work = open_work(Path(sweep_dir))
     (wave,) = (wave for wave in work.progress.waves if wave.name == name)
-    ended = run_wave(work, wave)
-    return Outcome(ended.interrupted, ended.too_large)
+    return run_wave(work, wave)
 
 
 def _ray(work: Work, waves: Sequence[Wave], address: str | None) -> Iterator[tuple[Wave, Outcome]]:
@@ -87,7 +79,7 @@ def _ray(work: Work, waves: Sequence[Wave], address: str | None) -> Iterator[tup
             try:
                 yield wave, ray.get(done)
             except ray.exceptions.RayError as error:
-                lines = str(error).strip().splitlines()
+                lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise TrainingFailed(f"wave {wave.name} failed in Ray: {lines[-1]}") from error
     finally:
         for left in under_way:
@@ -107,14 +99,18 @@ def _slurm(
     executor.update_parameters(name="lica-jax-sweep", **_parameters(options))
     path = str(work.folder.path.resolve())
     jobs = {executor.submit(train_in, path, wave.name): wave for wave in waves}
-    for job in submitit.helpers.as_completed(list(jobs)):
-        try:
-            yield jobs[job], job.result()
-        except submitit.core.utils.UncompletedJobError as error:
-            lines = str(error).strip().splitlines()
-            raise TrainingFailed(
-                f"wave {jobs[job].name} did not end: {lines[0]}; go on with --resume"
-            ) from error
+    try:
+        for job in submitit.helpers.as_completed(list(jobs)):
+            try:
+                yield jobs[job], job.result()
+            except submitit.core.utils.UncompletedJobError as error:
+                raise TrainingFailed(
+                    f"wave {jobs[job].name} did not end: {first_line(error)}"
+                ) from error
+    finally:  # those left would train on beside a resumed sweep
+        for job in jobs:
+            if not job.done():
+                job.cancel()
 
 
 def _parameters(options: str | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from lica_jax.training.loop import RUNS
 class Plans:
     """Plans of waves. Those of a group and width share an engine, hence its compiled programs."""
 
-    def __init__(self, devices: int = 1, shard: str = RUNS):
-        self._devices, self._shard = devices, shard
+    def __init__(self, devices: int = 1, shard: str = RUNS, elsewhere: bool = False):
+        """``elsewhere``: other machines train, these plans are only looked at."""
+        self.devices, self.elsewhere, self._shard = devices, elsewhere, shard
         self._bases: dict[tuple[str, int], Plan] = {}
 
     def base(self, config: TrainConfig, width: int) -> Plan:
@@ -30,8 +30,10 @@ class Plans:
             seeds = dataclasses.replace(config, seeds=tuple(range(width)))
             # As many devices as share them out evenly.
             shared = width if self._shard == RUNS else config.collect.envs
-            devices = math.gcd(shared, self._devices)
-            self._bases[key] = make_plan(seeds, devices=devices, shard=self._shard)
+            devices = max(d for d in range(1, self.devices + 1) if shared % d == 0)
+            self._bases[key] = make_plan(
+                seeds, devices=devices, shard=self._shard, elsewhere=self.elsewhere
+            )
         return self._bases[key]
 
     def plan(
@@ -42,7 +44,7 @@ class Plans:
         runs = tuple(Run(m.seed, config.hp) for m, config in zip(members, of, strict=True))
         seeds = tuple(dict.fromkeys(m.seed for m in members))
         config = dataclasses.replace(of[0], seeds=seeds, total_steps=budget)
-        resume = (folder / directory.CONFIG).is_file()
+        resume = bool(directory.checkpoints(folder))
         base = self.base(of[0], len(members))
         if is_host_task(base.task):  # games are opened and closed: an engine is used once
             return make_plan(config, folder, resume=resume, runs=runs)

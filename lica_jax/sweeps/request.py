@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from lica_jax.config.presets import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET, coerce
 from lica_jax.errors import UserError, unknown
-from lica_jax.files import plain
+from lica_jax.files import leaves, plain
 from lica_jax.sweeps.search import SAMPLERS, read_distribution
 
 LAUNCHERS = ("local", "ray", "slurm")
-MOST_RUNS = 100_000
 # Words of a file, for one or for several of them.
 PLURALS = {"algorithm": "algorithms", "task": "tasks"}
 # What a setting is made of beside the fields of a run.
@@ -99,6 +101,8 @@ def request(values: Mapping[str, Any]) -> SweepConfig:
     own["search"] = _fields("search", own.get("search", {}), _distribution)
     if isinstance(own.get("plugins"), str):
         own["plugins"] = (own["plugins"],)
+    if isinstance(own.get("seeds"), int) and type(own["seeds"]) is not bool:
+        own["seeds"] = (own["seeds"],)
     ask = SweepConfig(**_typed(own), settings=words)
     _check(ask)
     return ask
@@ -127,11 +131,13 @@ def _fields(word: str, value: Any, read: Any) -> dict[str, Any]:
 
 
 def _grid_values(name: str, given: Any) -> tuple[Any, ...]:
-    values = given if isinstance(given, list | tuple | range) else [given]
-    values = tuple(plain(list(values)))
+    given = given.tolist() if isinstance(given, np.ndarray | np.generic) else given
+    values = list(given) if isinstance(given, list | tuple | range) else [given]
     if not values:
         raise UserError(f"{name} has no values")
-    return values
+    if odd := [v for v in values if isinstance(v, float) and not math.isfinite(v)]:
+        raise UserError(f"{name} must be a finite number, got {odd[0]}")
+    return tuple(plain(values))
 
 
 def _distribution(name: str, given: Any) -> str:
@@ -177,7 +183,7 @@ def _check(ask: SweepConfig) -> None:
 def _check_fields(ask: SweepConfig) -> None:
     if both := sorted(set(ask.grid) & set(ask.search)):
         raise UserError(f"{both[0]} is in the grid and in the search")
-    fixed = _leaves(ask.settings)
+    fixed = {name.replace("-", "_") for name, _ in leaves(ask.settings)}
     for name in (*ask.grid, *ask.search):
         if name == "seeds":
             raise UserError("seeds are no field of the grid: say --seeds 0:8")
@@ -198,21 +204,15 @@ def _check_search(ask: SweepConfig) -> None:
         raise UserError(
             "say either grid or search; in a search the values of a list are choice:a,b,c"
         )
-    if ask.search and max(len(ask.algorithms), len(ask.tasks)) > 1:
+    if ask.search and (max(len(ask.algorithms), len(ask.tasks)) > 1 or "task" in ask.search):
         raise UserError("a search is of one algorithm on one task")
+    if ask.halving and (len(ask.tasks) > 1 or "task" in ask.grid):
+        raise UserError("halving compares settings, which figures of several tasks do not")
     if ask.halving and ask.search and ask.sampler not in ("random", "sobol"):
         raise UserError(
             f"halving needs all settings at once, and {ask.sampler} draws them by what it has "
             "seen: use --sampler random or sobol"
         )
-
-
-def _leaves(values: Mapping[str, Any], path: str = "") -> set[str]:
-    out = set()
-    for name, value in values.items():
-        full = f"{path}{name}".replace("-", "_")
-        out |= _leaves(value, full + ".") if isinstance(value, Mapping) else {full}
-    return out
 
 
 def read_request(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,6 +152,8 @@ def _optuna() -> Any:
     except ImportError:
         raise _missing("optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Of Sobol's sequence, multivariate TPE and PED-ANOVA, all of which are asked for here.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna
 
 

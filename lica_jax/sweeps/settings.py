@@ -16,6 +16,7 @@ from lica_jax.envs.registry import check_known_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.files import plain
 from lica_jax.sweeps.request import NAMES, SweepConfig
+from lica_jax.sweeps.search import read_distribution
 from lica_jax.types import TaskSpec
 
 MOST_TOLD = 20  # refused settings in one message
@@ -28,18 +29,11 @@ class Setting(NamedTuple):
       number: of the setting, in the order asked.
       values: by field, as the configuration holds them.
       config: of its runs, resolved; its seed is each run's own.
-      trial: its number in a search's study.
     """
 
     number: int
     values: dict[str, Any]
     config: TrainConfig
-    trial: int | None = None
-
-    @property
-    def name(self) -> str:
-        """``hp.entropy_coef 0.1, algo.hidden 64``, in words for a person."""
-        return ", ".join(f"{k} {v}" for k, v in self.values.items()) or "as set"
 
 
 def grid_values(ask: SweepConfig) -> Iterator[dict[str, Any]]:
@@ -48,6 +42,15 @@ def grid_values(ask: SweepConfig) -> Iterator[dict[str, Any]]:
     axes |= ask.grid
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
+
+
+def ends_of_search(ask: SweepConfig) -> Iterator[dict[str, Any]]:
+    """The ends of every distribution, each by itself: what a search must be able to draw."""
+    for name, text in ask.search.items():
+        found = read_distribution(name, text)
+        kind = int if "int" in found.kind else float
+        for value in found.choices or (kind(found.low), kind(found.high)):
+            yield {name: value}
 
 
 def make_settings(
@@ -98,17 +101,22 @@ def refuse(refused: Sequence[str], skip: bool, left: int) -> str:
     )
 
 
+def base_config(ask: SweepConfig, given: Mapping[str, Any] | None = None) -> TrainConfig:
+    """The configuration of a request, with the algorithm, task and preset of an assignment (those
+    named first where it says none); not yet resolved, its other fields left out."""
+    names = {"algorithm": ask.algorithms[0], "task": ask.tasks[0], "preset": ask.preset}
+    names |= {k: v for k, v in (given or {}).items() if k in NAMES}
+    fixed: dict[str, Any] = {}
+    deep_update(fixed, ask.settings)
+    return load_config(**names, **fixed, plugins=ask.plugins)
+
+
 def _configured(
     ask: SweepConfig, given: Mapping[str, Any], specs: dict[str, TaskSpec]
 ) -> TrainConfig:
     """The resolved configuration of one assignment."""
-    names = {"algorithm": ask.algorithms[0], "task": ask.tasks[0], "preset": ask.preset}
-    names |= {k: v for k, v in given.items() if k in NAMES}
     own = {k: v for k, v in given.items() if k not in NAMES}
-    settings: dict[str, Any] = {}
-    deep_update(settings, ask.settings)
-    config = load_config(**names, **settings, plugins=ask.plugins)
-    config = merge(config, nested(own))
+    config = merge(base_config(ask, given), nested(own))
     if config.task not in specs:
         check_known_task(config.task, config.plugins)
         specs[config.task] = make_task(config.task).spec
@@ -144,5 +152,5 @@ def _key(config: TrainConfig, leave_out: Sequence[str]) -> str:
 
 
 def static_fields(settings: Sequence[Setting]) -> list[str]:
-    """The swept fields that are part of a program."""
-    return [name for name in settings[0].values if not name.startswith("hp.")]
+    """The swept fields that runs side by side must have in common."""
+    return [k for k in settings[0].values if k != "preset" and not k.startswith("hp.")]

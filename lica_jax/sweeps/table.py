@@ -91,8 +91,11 @@ def summarise(
             entry |= {"mean": float(mean.value), "iqm": float(statistics.iqm(np.array(scores)))}
             entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
         settings.append(entry)
-    best = best_setting(settings)
-    means = {entry["setting"]: entry["mean"] for entry in settings if entry.get("finished")}
+    tasks = {json.dumps(v.get("task")) for v in progress.values}
+    # Figures of different tasks say nothing of each other: no setting is the best of all.
+    best = best_setting(settings) if len(tasks) == 1 else None
+    done = [entry for entry in settings if entry["finished"] and "mean" in entry]
+    means = {entry["setting"]: entry["mean"] for entry in done}
     if importance is None:
         importance = explained(progress.values, means)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
-from lica_jax.errors import Diverged
+from lica_jax.errors import Diverged, is_out_of_memory
 from lica_jax.files import make_folder, write_json
 from lica_jax.runs import directory
 from lica_jax.runs.display import Display
@@ -26,69 +28,68 @@ from lica_jax.sweeps.settings import Setting
 from lica_jax.sweeps.work import Work
 
 
-class Ended(NamedTuple):
-    """How a wave ended.
+class Outcome(NamedTuple):
+    """How a wave ended, wherever that was.
 
     Attributes:
       interrupted: the signal that ended it early, or None.
       too_large: it ran out of memory.
-      session: what is known of it, in this process.
     """
 
     interrupted: int | None = None
     too_large: bool = False
-    session: Session | None = None
 
 
-def train_wave(plan: Plan, *, final: bool, display: Display) -> Ended:
-    """Trains a wave to the end of its budget; writes into the wave's folder only."""
-    session = None
+def train_wave(plan: Plan, *, final: bool, display: Display) -> Session:
+    """Trains a wave to the end of its budget, or until a signal; writes into its folder only."""
+    session = Session(plan, display)
     try:
-        session = Session(plan, display)
         session.run(final=final)
-    except Diverged:
-        # Every run's loss is not finite: that is a result of each of them.
-        session.summary = describe(
-            plan, session.spec, session.counters, session.best, session.host.random,
-            interrupted=False, genuine=session.engine.genuine,
-        )  # fmt: skip
+    except Diverged:  # every run's loss is not finite: that is a result of each of them
+        _describe(session)
+    return session
+
+
+def _describe(session: Session) -> None:
+    """What is known of runs that get no last evaluation."""
+    session.summary = describe(
+        session.plan, session.spec, session.counters, session.best, session.host.random,
+        interrupted=False, genuine=session.engine.genuine,
+    ) | {"seconds": round(session.seconds(), 1)}  # fmt: skip
+
+
+def run_wave(work: Work, wave: Wave) -> Outcome:
+    """Trains a wave to the end of its rung, or from where it was left; behind the last rung writes
+    the folders of its runs. Nothing else in the sweep's folder is touched."""
+    try:
+        return _run_wave(work, wave)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return Ended(too_large=True)
-    return Ended(interrupted=session.interrupted, session=session)
+        return Outcome(too_large=True)
+    finally:
+        gc.collect()  # a session's arrays, before the next wave makes its own
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what it came from, is that there is too little memory."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, MemoryError) or "RESOURCE_EXHAUSTED" in str(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def run_wave(work: Work, wave: Wave) -> Ended:
-    """Trains a wave to the end of its rung, or from where it was left; behind the last rung writes
-    the folders of its runs. Nothing else in the sweep's folder is touched."""
+def _run_wave(work: Work, wave: Wave) -> Outcome:
     path, last = work.folder.wave(wave), work.is_last(wave)
-    if not (path / directory.CONFIG).is_file():  # new, or killed before it was described
+    if not directory.checkpoints(path):  # new, or killed before there was anything to keep
         shutil.rmtree(path, ignore_errors=True)
         make_folder(path, str(path))
     plan = work.plan(wave)
     head = f"wave {wave.name}, {len(wave.runs)} run{'s' * (len(wave.runs) > 1)}"
     display = WaveDisplay(work.style, plan.config.total_steps, len(plan.runs), head)
-    ended = train_wave(plan, final=last, display=display)
-    if ended.session is None or ended.interrupted is not None:
-        return ended
-    if not last:
-        mark_done(ended.session, work.objective)
-        return ended
-    export_wave(work, wave, ended.session, range(len(wave.runs)))
+    session = train_wave(plan, final=last, display=display)
+    if session.interrupted is not None:
+        return Outcome(session.interrupted)
+    if not last:  # what has failed goes on with nobody
+        export_wave(work, wave, session, np.flatnonzero(~session.counters.alive).tolist())
+        mark_done(session, work.objective)
+        return Outcome()
+    export_wave(work, wave, session, range(len(wave.runs)))
     if not work.ask.keep_checkpoints:
         shutil.rmtree(path, ignore_errors=True)
-    return ended
+    return Outcome()
 
 
 def is_over(work: Work, wave: Wave) -> bool:
@@ -149,10 +150,7 @@ def restored(plan: Plan) -> Session:
     """A session that stands where a wave has ended, to export runs of it."""
     session = Session(dataclasses.replace(plan, resume=True), Display("none", 1))
     session.close()
-    session.summary = describe(
-        plan, session.spec, session.counters, session.best, session.host.random,
-        interrupted=False, genuine=session.engine.genuine,
-    )  # fmt: skip
+    _describe(session)
     return session
 
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import jax
 
 from lica_jax.engines.games import is_host_task
-from lica_jax.errors import UserError
+from lica_jax.errors import UserError, is_out_of_memory
 from lica_jax.runs.plan import Plan
-from lica_jax.training.memory import available_bytes
+from lica_jax.runs.state import Counters
+from lica_jax.training.memory import free_on
 
 FACTOR = 4  # between two widths that are tried
 START = 2.0  # seconds that a wave takes beside training: files, checkpoints
@@ -38,17 +39,21 @@ class Memory(NamedTuple):
         return 2**31 if self.free is None else int(0.9 * self.free / max(self.run, 1))
 
 
-def memory_of(plan: Plan) -> Memory:
-    """What runs of a plan's kind need; ``plan`` is of one run."""
-    return Memory(sum(plan.engine.needs.values()), available_bytes())
+def memory_of(plan: Plan, devices: int, elsewhere: bool) -> Memory:
+    """What runs of a plan's kind need, and what there is for them on so many devices; ``plan`` is
+    of one run, ``elsewhere`` says that another machine trains."""
+    return Memory(sum(plan.engine.needs.values()), None if elsewhere else free_on(devices))
 
 
-def balanced(runs: int, width: int) -> list[int]:
+def balanced(runs: int, width: int, devices: int = 1) -> list[int]:
     """The sizes of the waves in which so many runs go, at most ``width`` each: as equal as can be
-    with one size for all but the last, since every size is a program."""
+    with one size for all but the last, since every size is a program, and where there is room a
+    multiple of the devices."""
     if runs == 0:
         return []
     even = math.ceil(runs / math.ceil(runs / width))
+    shared = math.ceil(even / devices) * devices
+    even = shared if shared <= width else even
     full, rest = divmod(runs, even)
     return [even] * full + ([rest] if rest else [])
 
@@ -69,8 +74,8 @@ class Timing(NamedTuple):
 
 def fastest(
     base: Callable[[int], Plan], runs: int, widest: int, tell: Callable[[str], None]
-) -> tuple[int, list[Timing]]:
-    """The width whose first compiled calls were the fastest per run, and what was measured.
+) -> int:
+    """The width whose first compiled calls were the fastest per run.
 
     Tries 1, 4, 16 ... while it gains and costs little beside the runs themselves.
 
@@ -81,11 +86,17 @@ def fastest(
       tell: what takes a line about each width.
     """
     if is_host_task(base(1).task):
-        return 1, []
+        return 1
     timings: list[Timing] = []
     began = time.monotonic()
     for width in _candidates(min(runs, widest)):
-        timing = measure(base(width))
+        try:
+            timing = measure(base(width))
+        except Exception as error:
+            if not timings or not is_out_of_memory(error):
+                raise
+            tell(f"  {width} side by side do not fit")
+            break
         timings.append(timing)
         tell(
             f"  {width} side by side: {timing.steps_per_second:,.0f} env steps/s, "
@@ -98,7 +109,7 @@ def fastest(
     for timing in timings[1:]:
         if timing.seconds_per_run * GAIN < chosen.seconds_per_run:
             chosen = timing
-    return chosen.width, timings
+    return chosen.width
 
 
 def _candidates(most: int) -> Iterator[int]:
@@ -116,13 +127,14 @@ def measure(plan: Plan) -> Timing:
     state = engine.init(plan.keys)
     state, metrics = engine.chunk(state, hp, plan.iterations)
     jax.block_until_ready(metrics)
+    before = int(Counters.of(state).env_steps.sum())
     calls, start = 0, time.monotonic()
     while calls == 0 or (time.monotonic() - start < SECONDS and calls < 20):
         state, metrics = engine.chunk(state, hp, plan.iterations)
         jax.block_until_ready(metrics)
         calls += 1
-    width = len(plan.runs)
-    rate = calls * plan.chunk_steps * width / (time.monotonic() - start)
+    seconds, width = time.monotonic() - start, len(plan.runs)
+    rate = (int(Counters.of(state).env_steps.sum()) - before) / seconds
     return Timing(width, rate, plan.config.total_steps / rate + START / width)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from lica_jax.errors import UserError
+from lica_jax.errors import TooLarge
 from lica_jax.machine import available_memory
 from lica_jax.training.loop import bound_act
 from lica_jax.training.rollout import start_stream, unroll
@@ -80,8 +80,14 @@ def describe_largest(tree: PyTree) -> str:
     return f"mostly {name} {np.dtype(leaf.dtype).name}{list(leaf.shape)}"
 
 
+def free_on(devices: int) -> int | None:
+    """Memory free on so many devices together: a CPU's share the machine's."""
+    free = available_bytes()
+    return free if free is None or jax.default_backend() == "cpu" else free * devices
+
+
 def check_fits(parts: dict[str, int], available: int | None = None) -> None:
-    """Raises ``UserError`` when the parts together need more than 90 % of what is free.
+    """Raises ``TooLarge`` when the parts together need more than 90 % of what is free.
 
     Args:
       parts: bytes by name; the message names the largest.
@@ -92,7 +98,7 @@ def check_fits(parts: dict[str, int], available: int | None = None) -> None:
     if free is None or need <= 0.9 * free:
         return
     largest = max(parts, key=parts.get)
-    raise UserError(
+    raise TooLarge(
         f"this run needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; the "
         f"largest part is {largest} with {parts[largest] / 2**30:.1f} GiB. Use fewer "
         f"seeds (--seeds), {_REMEDIES['the replay' in largest]} or a smaller network (--algo.*)"

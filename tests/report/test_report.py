@@ -171,7 +171,9 @@ def test_nothing_is_written_where_there_is_nothing_to_report(tmp_path, capsys):
     assert main(["report", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "holds no run" in error
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="at least one folder"):
+        reporting.report([])
 
 
 def test_one_run_is_a_report_of_points(tmp_path):
@@ -222,11 +224,43 @@ def test_more_methods_than_can_be_told_apart(tmp_path):
     assert len(report.pictures[0].legend) == figures.SHOWN
 
 
-def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch):
-    monkeypatch.setattr(html, "MOST_BYTES", 100_000)
+def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(html, "MOST_BYTES", 150_000)
     report = reporting.report(folder)
     fragment = report._repr_html_()
-    assert fragment.count("This page is full") >= 5 and len(fragment) < 400_000
+    full = fragment.count("This page is full")
+    assert 1 <= full < len(report.pictures) and len(fragment) < 400_000
+    assert fragment.count("see .figures[&quot;") == fragment.count("This page is full")
+    # What is compared comes before one more task's curves.
+    assert "<svg" in fragment[fragment.index('id="final_scores"') :].split("</section>")[0]
+    out = report.write(tmp_path / "out") and (tmp_path / "out/report.html").read_text()
+    assert out.count("see figures/") == full
+
+
+def test_every_task_has_its_best_in_the_figures(tmp_path):
+    """A hard task's only method is not crowded out by an easy one's many."""
+    for i in range(9):
+        write_run(tmp_path / f"lr{i}", rise(0.9, 1.0), hp={"lr": 1e-4 * (i + 1)})
+    write_run(tmp_path / "hard", rise(0.1, 1.0), algorithm="qmix", task="smax/MMM2")
+    report = reporting.report(tmp_path)
+    legends = {p.name: list(p.legend) for p in report.pictures if p.legend}
+    assert legends["learning_curves_smax-MMM2"] == ["qmix"]
+    # Names stand whole on the page: rounding is for coordinates.
+    assert "lr=0.0001" in report._repr_html_().split("final_scores", 1)[1]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "out").mkdir()
+    report = reporting.report(write_run(tmp_path / "one", rise(0.5, 1.0)))
+    files = report.write(tmp_path / "out")
+    assert files
+    for path in sorted((tmp_path / "out/figures").iterdir()):
+        path.unlink()
+    (tmp_path / "out/figures").rmdir()
+    (tmp_path / "out/figures").write_text("mine")
+    with pytest.raises(UserError, match="cannot be written"):
+        report.write(tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out/figures").read_text() == "mine"
 
 
 def test_tables_escape_what_their_formats_would_read():

@@ -46,7 +46,9 @@ def learned(plan):
     return {k: np.asarray(v).tolist() for k, v in metrics["learn"].items()}
 
 
-facts["runs"] = collectives(Plans(2).base(first.config, 2))
+pair = Plans(2).base(first.config, 2)
+facts["runs"] = collectives(pair)
+facts["spread"] = len(jax.tree.leaves(pair.engine.init(pair.keys))[0].sharding.device_set)
 one, two = (Plans(n, "envs").base(first.config, 1) for n in (1, 2))
 facts["envs"] = collectives(two)
 facts["one"], facts["two"] = learned(one), learned(two)
@@ -71,7 +73,7 @@ def test_two_devices(on_two):
     """The numbers of one device; the compiled program has no collective."""
     path, facts = on_two
     names, length = facts["runs"]
-    assert facts["devices"] == 2 and names == [] and length > 10_000
+    assert facts["devices"] == facts["spread"] == 2 and names == [] and length > 10_000
     one, two = (untimed(_table(path / str(n))) for n in (1, 2))
     assert [row["status"] for row in two] == ["finished"] * 2
     for a, b in zip(one, two, strict=True):

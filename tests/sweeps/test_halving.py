@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from lica_jax.errors import UserError
 from lica_jax.runs.rows import read_rows
@@ -56,9 +58,24 @@ def test_halving(run_sweep, words, tmp_path):
     winner = status.index("finished")
     grid["hp.entropy_coef"] = [grid["hp.entropy_coef"][winner]]
     whole = run_sweep(tmp_path / "w", **words, grid=grid)
-    a, b = contents(tmp_path / f"h/runs/{winner:04d}"), contents(tmp_path / "w/runs/0000")
     assert whole.table[0]["status"] == "finished"
-    assert [row["update"] for row in a["rows"][0]] == [row["update"] for row in b["rows"][0]]
+    a, b = contents(tmp_path / f"h/runs/{winner:04d}"), contents(tmp_path / "w/runs/0000")
+    for mine, alone in zip(*(found["rows"][0] for found in (a, b)), strict=True):
+        assert mine["update"] == alone["update"]
+        np.testing.assert_allclose(mine["critic_loss"], alone["critic_loss"], rtol=1e-3)
+    last = [load_file(path / "policy_last.safetensors") for path in (
+        tmp_path / f"h/runs/{winner:04d}", tmp_path / "w/runs/0000")]  # fmt: skip
+    for name, mine in last[0].items():
+        np.testing.assert_allclose(mine, last[1][name], atol=1e-4, err_msg=name)
     assert result.best["setting"] == winner
     with pytest.raises(UserError, match="begun with"):
         run_sweep(tmp_path / "h", resume=True, seeds=[0, 1])
+
+
+def test_a_setting_that_fails_whole(run_sweep, words, tmp_path):
+    """Its rows say when its loss was not finite, not that it was left behind."""
+    grid = {"hp.critic_lr": [1e30, 5e-4]}
+    result = run_sweep(tmp_path / "f", **words, grid=grid, seeds=[0, 1], halving=2, wave=2)
+    status = [row["status"].split()[0] for row in result.table]
+    assert status == ["failed", "failed", "finished", "finished"]
+    assert all(row["seconds"] is not None for row in result.table)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
+import numpy as np
 import pytest
 
 from lica_jax.cli.main import main
-from lica_jax.errors import UserError
+from lica_jax.errors import TooLarge, UserError
+from lica_jax.sweeps import widths
+from lica_jax.sweeps.folder import Folder, extended
 from lica_jax.sweeps.groups import describe_plan, make_groups
 from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import dump_request, read_request, request
@@ -73,6 +78,16 @@ BAD = [
     ([*BASE, "--search", "algo.hidden=int:8:16.5", "--trials", "3"], "of integers"),
     ([*BASE, "--search", "algo.actor=choice:gru", "--trials", "3"], "two or more"),
     ([*BASE, *SEARCH, "--halving", "3"], "random or sobol"),
+    ([*BASE, "--search", "hp.entropy-cof=log:0.1:1", "--trials", "3"], "did you mean hp.entropy"),
+    ([*BASE, "--search", "hp.gamma=float:0:5", "--trials", "3"], "within 0 and 1"),
+    ([*BASE, "--search", "algo.actor=choice:gru,lstm", "--trials", "3"], "'gru' or 'mlp'"),
+    ([*BASE, "--search", "task=choice:probe/match,probe/aim", "--trials", "3"], "on one task"),
+    ([*BASE, "--grid", "task=probe/match,probe/state", "--halving", "2"], "several tasks"),
+    ([*BASE, *GRID, "--objective", "eval/episode_length_mean"], "objective must be"),
+    ([*BASE, *GRID, "--launcher", "local:x"], "takes no address"),
+    ([*BASE, *GRID, "--launcher", "slurm:foo", "--wave", "2"], "no NAME=VALUE"),
+    ([*BASE, *GRID, "--launcher", "slurm:time=5", "--wave", "2"], "no srun"),
+    ([*BASE, *GRID, "--distributed", "--dry-run"], "leave out --distributed"),
     (["sweep", "--resume"], "--sweep-dir"),
     ([*BASE, "--resume", "--sweep-dir", "nowhere"], "leave out lica"),
     (["sweep", "--resume", "--sweep-dir", "nowhere"], "not a sweep directory"),
@@ -88,6 +103,73 @@ def test_bad_input(argv, says, tmp_path, monkeypatch, capfd, programs):
     error = capfd.readouterr().err
     assert error.startswith("error: ") and says in error and "Traceback" not in error
     assert not programs and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.array([0.1, np.nan])])
+def test_numbers_from_python_that_are_none(words, value):
+    """Neither a missing value nor another setting."""
+    with pytest.raises(UserError, match="finite number"):
+        request(words | {"grid": {"hp.entropy_final": value}})
+
+
+def test_what_python_says(words):
+    """A seed by itself, and arrays, as `train` takes them."""
+    ask = request(words | {"seeds": 3, "grid": {"hp.entropy_coef": np.array([0.1, 0.5])}})
+    assert ask.seeds == (3,) and ask.grid == {"hp.entropy_coef": (0.1, 0.5)}
+
+
+def test_a_sweep_that_was_killed_before_it_began(tmp_path, words):
+    """It is begun anew; what somebody put there is not."""
+    (tmp_path / "plan.json").write_text("{}")
+    (tmp_path / "runs").mkdir()
+    Folder(tmp_path).check_new()
+    (tmp_path / "runs/thesis.tex").write_text("the only copy")
+    with pytest.raises(UserError, match="not empty"):
+        Folder(tmp_path).check_new()
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_the_same_budget_again(words, tmp_path, text):
+    """From a flag it is text; that changes nothing. A shorter one is refused."""
+    old = request(words)
+    same = words | {"total_steps": str(words["total_steps"]) if text else words["total_steps"]}
+    assert extended(old, request(same), tmp_path)
+    for less in (800, "8e2"):
+        with pytest.raises(UserError, match="more, not fewer"):
+            extended(old, request(words | {"total_steps": less}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fits, seconds, runs, chosen, looked",
+    [
+        (99, {1: 100, 4: 90, 16: 95, 64: 1}, 64, 4, [1, 4, 16]),
+        (99, {1: 100, 4: 99}, 4, 1, [1, 4]),  # gains less than can be told from noise
+        (99, {1: 100, 4: 90, 9: 80}, 9, 9, [1, 4, 9]),
+        (4, {1: 100, 4: 90}, 64, 4, [1, 4, 16]),  # what does not fit ends the search
+    ],
+)
+def test_the_fastest_width(fits, seconds, runs, chosen, looked, monkeypatch):
+    """Wider as long as it gains."""
+    asked = []
+
+    def base(width):
+        asked.append(width)
+        if width > fits:
+            raise TooLarge("too large")
+        return SimpleNamespace(width=width, task=None)
+
+    monkeypatch.setattr(widths, "is_host_task", lambda task: False)
+    monkeypatch.setattr(
+        widths, "measure", lambda plan: widths.Timing(plan.width, 1.0, seconds[plan.width])
+    )
+    assert widths.fastest(base, runs, runs, lambda text: None) == chosen
+    assert list(dict.fromkeys(asked)) == looked
+
+
+def test_devices_share_out_evenly():
+    """As many as can, and widths are their multiples where there is room."""
+    assert balanced(10, 10, 4) == [10] and balanced(10, 12, 4) == [12 - 2]
+    assert balanced(20, 8, 4) == [8, 8, 4] and balanced(9, 8, 2) == [6, 3]
 
 
 def test_a_folder_of_something_else(tmp_path, capfd):

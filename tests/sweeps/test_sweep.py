@@ -128,6 +128,10 @@ class Killed(BaseException):
     """What a kill is to the code: it never sees it."""
 
 
+def killed(*_):
+    raise Killed
+
+
 def kill_after(monkeypatch, count):
     """Ends the process, so to speak, at the ``count``-th change of a folder."""
     from pathlib import Path
@@ -184,6 +188,20 @@ def test_killed_anywhere(run_sweep, words, tmp_path, monkeypatch, kind):
         again = run_sweep(path, resume=True) if resume else run_sweep(path, **words)
         assert untimed(again.table) == undisturbed, count
         assert all(p.read_bytes() == data for p, data in kept.items()), count
+
+
+def test_killed_before_the_first_checkpoint(run_sweep, words, tmp_path, monkeypatch):
+    """While it compiled: the wave begins anew."""
+    from lica_jax.runs import session
+
+    words |= {"total_steps": 320, "wave": 1}
+    words["eval"]["interval"] = 320
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "_before_training", killed)
+        with pytest.raises(Killed):
+            run_sweep(tmp_path / "s", **words)
+    assert (tmp_path / "s/waves/000/config.json").is_file()
+    assert run_sweep(tmp_path / "s", resume=True).table[0]["status"] == "finished"
 
 
 def test_memory_that_runs_out(run_sweep, words, tmp_path, monkeypatch):
