@@ -33,7 +33,7 @@ def _plans():
 @pytest.fixture
 def run_sweep(_plans, monkeypatch):
     """``run_sweep(sweep_dir, **words) -> SweepResult``; all tests share one set of programs."""
-    monkeypatch.setattr("lica_jax.sweeps.driver.Plans", lambda devices, shard: _plans)
+    monkeypatch.setattr("lica_jax.sweeps.driver.Plans", lambda *_: _plans)
 
     def run(sweep_dir, *, resume=False, **given):
         from lica_jax.sweeps.driver import Driver

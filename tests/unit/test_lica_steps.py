@@ -160,3 +160,15 @@ def test_layer_norm_computes_all_of_w1(world):
     config = replace(nets.config, critic_pass="grouped")
     assert any("critic_layer_norm" in x for x in config.problems(SPEC, load_config(
         "lica", "probe/match").collect))  # fmt: skip
+
+
+def test_a_whole_update_with_all_of_it(world):
+    """Minibatches, held steps and a schedule, as training calls them."""
+    nets, learner, traj = world
+    nets = changed(nets, critic_minibatches=2, actor_steps=2)
+    hp = HP.replace(kl_coef=1.0, entropy_final=0.5, entropy_steps=100.0)
+    after, shown = jax.jit(partial(lica.update, nets, hp=hp, progress=START))(learner, traj, KEY)
+    assert np.isfinite(shown["loss"]) and shown["kl"] >= 0
+    assert after.critic_steps == 2
+    moved = jax.tree.map(lambda x, y: bool(jnp.any(x != y)), after.actor, learner.actor)
+    assert any(jax.tree.leaves(moved))

@@ -30,11 +30,11 @@ from lica_jax.algorithms.lica_adv.advantages import Batch
 from lica_jax.algorithms.lica_adv.settings import Config, HParams
 from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.algorithms.settings import for_task
-from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, critic_loss, watched
+from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, critic_loss
 from lica_jax.core.masking import mask_logits, take_action
 from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import ADAM, adam_step
-from lica_jax.core.returns import lambda_returns, truncated_gae, truncated_ratios
+from lica_jax.core.returns import truncated_gae, truncated_ratios
 from lica_jax.core.schedules import annealed
 from lica_jax.core.value_norm import denormalise, normalise, statistics, update_value_norm
 from lica_jax.networks.critics import MixingCritic, in_chunks
@@ -186,8 +186,8 @@ def make_batch(
     learner = learner.replace(value_norm=norm)
     if not nets.config.mixes_beside:
         return learner, advantages.plain(batch), shown
-    above = lambda_returns(worth[..., 0], steps.reward[1:], *ends, hp.gamma, hp.mixing_lambda)
-    above = (above - worth[:-1, ..., 0]) / statistics(norm)[1]
+    above, _ = truncated_gae(worth, steps.reward[1:], *ends, trace, hp.gamma, hp.mixing_lambda)
+    above = above[..., 0] / statistics(norm)[1]
     learner, fitted = fit_mixing(nets, learner, batch, above, key, hp)
     q = deviations(nets, learner.mixing, batch)
     robust = nets.config.advantage == "doubly_robust"
@@ -265,7 +265,8 @@ def fit_mixing(
 
     groups = stream_groups(key, config.mixing_epochs, config.minibatches, target.shape[1])
     (mixing, opt), (loss, norm) = jax.lax.scan(step, (learner.mixing, learner.mixing_opt), groups)
-    shown = {"mixing_loss": watched(loss[0], *norm), "mixing_grad_norm": jnp.mean(norm)}
+    # The largest norm: whether any step went wrong.
+    shown = {"mixing_loss": loss[0], "mixing_grad_norm": jnp.max(norm)}
     return learner.replace(mixing=mixing, mixing_opt=opt), shown
 
 

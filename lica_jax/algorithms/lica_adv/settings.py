@@ -24,8 +24,10 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         own policy ("soft"), or the state's value with the mixing critic's effect of every action
         as a control variate ("doubly_robust").
       value_hidden: width of the two layers of V(s), which have layer norm.
-      mixing_epochs: passes of the mixing critic over every batch, where it learns beside V(s).
-      refresh: estimate advantages anew before every epoch, with truncated ratios.
+      mixing_epochs: passes of the mixing critic over every batch, where it learns beside V(s);
+        with ``refresh`` before every epoch.
+      refresh: estimate advantages anew before every epoch, with truncated ratios; the statistics of
+        returns then see the batch as often.
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -47,6 +49,11 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         out = super().problems(spec, collect)
         if spec.state_size == 0:
             out.append(f"{spec.name} has no state, of which the values are functions: use ippo")
+        if self.critic_pass == "grouped" and not self.mixes_beside:
+            out.append(
+                'algo.critic_pass "grouped" is about the actions that were taken, of which algo.'
+                f"advantage {self.advantage!r} makes no pass"
+            )
         return out
 
 

@@ -198,7 +198,7 @@ def take_steps(
 def finish(metrics: dict[str, Array]) -> dict[str, Array]:
     """Metrics of an update with the loss to watch."""
     loss = metrics["actor_loss"] + metrics["critic_loss"]
-    norms = metrics["actor_grad_norm"], metrics["critic_grad_norm"]
+    norms = [norm for name, norm in metrics.items() if name.endswith("grad_norm")]
     return metrics | {"loss": watched(loss, *norms)}
 
 
