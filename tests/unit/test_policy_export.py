@@ -80,11 +80,13 @@ def test_numpy_plays_as_jax_does(case, tmp_path):
         assert own.dtype.kind == np.asarray(action).dtype.kind
         if plain.hidden:
             np.testing.assert_allclose(ours.hidden, theirs.hidden, atol=1e-5)
+        peaked = np.asarray(sampled).max(-1).mean() if spec.weighs_actions else None
         for draws in (np.asarray(sampled), drawn):
-            check_draws(draws.reshape(BATCH, DRAWS, *draws.shape[1:]), probs[::DRAWS], spec)
+            draws = draws.reshape(BATCH, DRAWS, *draws.shape[1:])
+            check_draws(draws, probs[::DRAWS], spec, peaked)
 
 
-def check_draws(draws, probs, spec):
+def check_draws(draws, probs, spec, peaked=None):
     """Draws ``[B, K, N, ...]`` come from ``probs``: within 5 standard errors."""
     if spec.continuous:
         mean, std = probs[:, :, 0], probs[:, :, 1]
@@ -95,6 +97,8 @@ def check_draws(draws, probs, spec):
     np.testing.assert_allclose(probs.sum(-1), 1, atol=1e-5)
     if spec.weighs_actions:
         np.testing.assert_allclose(draws.sum(-1), 1, atol=1e-5)
+        # How peaked the weights are is what the temperature says.
+        assert peaked is None or abs(draws.max(-1).mean() - peaked) < 0.05
         draws = draws.argmax(-1)
     share = (draws[..., None] == np.arange(spec.n_actions)).mean(1)
     error = np.sqrt(probs * (1 - probs) / DRAWS)
