@@ -45,7 +45,11 @@ def untrained(name, spec, algo=None) -> Policy:
     shapes = jax.eval_shape(lambda key: built.policy(built.init(key)), jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(x.dtype), shapes)
-    return Policy.of(TrainConfig(name, spec.name, config, module.HParams()), spec, params, seed=0)
+    # Values at which doubling or leaving one out shows.
+    odd = {"epsilon_finish": 0.5, "temperature": 0.4, "temperature_final": 0.4}
+    hp = module.HParams()
+    hp = hp.replace(**{k: v for k, v in odd.items() if hasattr(hp, k)})
+    return Policy.of(TrainConfig(name, spec.name, config, hp), spec, params, seed=0)
 
 
 def moments(masks: bool = True):
