@@ -46,6 +46,27 @@ def new_session(config, run_dir=None, *, resume=False):
     return Session(make_plan(config, run_dir, resume=resume), "none")
 
 
+@pytest.fixture(autouse=True)
+def own_programs(request):
+    """A test that replaces code neither finds a program of the real one nor leaves one behind."""
+    replaces = "monkeypatch" in request.fixturenames
+    if replaces:
+        forget_programs()
+    yield
+    if replaces:
+        forget_programs()
+
+
+def forget_programs():
+    """What is trained next is built and traced anew."""
+    from lica_jax.algorithms.registry import _shared_algorithm
+    from lica_jax.engines.make import _shared_engine
+    from lica_jax.envs.registry import _shared_task
+
+    for shared in (_shared_task, _shared_algorithm, _shared_engine):
+        shared.cache_clear()
+
+
 # The programs of a run, by the names of the functions that are jitted.
 PROGRAMS = ("init_all", "init", "chunk_all", "run", "evaluate")
 
@@ -53,6 +74,7 @@ PROGRAMS = ("init_all", "init", "chunk_all", "run", "evaluate")
 @pytest.fixture
 def programs():
     """The programs of a run that have been lowered since the test began (cached or not)."""
+    forget_programs()  # else a program of an earlier test would do
     names = []
 
     def listen(event, seconds, fun_name="", **_):

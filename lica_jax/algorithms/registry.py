@@ -7,8 +7,11 @@ import importlib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
+
+import jax
 
 from lica_jax.errors import UserError, unknown
 from lica_jax.plugins import (
@@ -208,4 +211,15 @@ def _check_settings(name: str, module: Any) -> None:
 def make_algorithm(name: str, spec: TaskSpec, config: Any = None) -> Algorithm:
     """Builds the algorithm ``name`` for a task; ``config`` defaults to its own defaults."""
     module = algorithm_module(name)
-    return module.make(module.Config() if config is None else config, spec)
+    config = module.Config() if config is None else config
+    if find_algorithm(name).plugin:  # its code may change between two calls
+        return module.make(config, spec)
+    return _shared_algorithm(module.make, config, spec, bool(jax.config.jax_enable_x64))
+
+
+@lru_cache(maxsize=32)
+def _shared_algorithm(make: Any, config: Any, spec: TaskSpec, x64: bool) -> Algorithm:
+    """The one object of an algorithm of ours with these settings; its constants have the precision
+    of the moment."""
+    del x64
+    return make(config, spec)

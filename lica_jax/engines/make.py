@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from lica_jax.engines.base import Engine
 from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.engines.games import HostTask, is_host_task
@@ -29,7 +31,8 @@ def make_engine(
       UserError: the task cannot be played here, or not in this way.
     """
     if not is_host_task(task):
-        return CompiledEngine(
+        ours = type(task).__module__.startswith("lica_jax.")
+        return (_shared_engine if ours else CompiledEngine)(
             algo, task, collect=collect, n_runs=n_runs, timeout_is_terminal=timeout_is_terminal,
             eval_episodes=eval_episodes, devices=devices, shard=shard,
         )  # fmt: skip
@@ -43,3 +46,8 @@ def make_engine(
         algo, task, envs=collect.envs, n_runs=n_runs, timeout_is_terminal=timeout_is_terminal,
         seed=seed,
     )  # fmt: skip
+
+
+# Training again in the same process, in a notebook or in a sweep, compiles nothing: tasks and
+# algorithms of ours are values (`make_task`, `make_algorithm`), and so is what is compiled of them.
+_shared_engine = lru_cache(maxsize=8)(CompiledEngine)

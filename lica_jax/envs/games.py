@@ -192,6 +192,7 @@ def make(name: str, **options: str) -> MatrixGame | TwoStepGame:
 
 
 FAMILY = Family(
+    shared=True,
     names=("climbing", "penalty", "nonmonotonic", "two_step", "traffic_junction"), make=make,
     describe=describe, options=OPTIONS, options_of="penalty",
 )  # fmt: skip

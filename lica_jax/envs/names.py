@@ -39,6 +39,8 @@ class Family:
       options_of: the one task that takes them, where not all of them do.
       patience: options that change nothing of what is played, so that a resumed run may change
         them.
+      shared: its tasks are values, so that one object may serve everybody who asks for it, and with
+        it the programs compiled for it; never so for a plugin's, whose code may change in between.
       plugin: the package that registered it; "" for those of this library.
     """
 
@@ -49,6 +51,7 @@ class Family:
     options: Mapping[str, Choice] = field(default_factory=dict)
     options_of: str = "*"
     patience: tuple[str, ...] = ()
+    shared: bool = False
     plugin: str = ""
 
     def knows(self, name: str) -> bool:

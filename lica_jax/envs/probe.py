@@ -111,4 +111,4 @@ def make(name: str) -> Probe:
     return Probe(name, length, reward)
 
 
-FAMILY = Family(names=tuple(_ABOUT), make=make, describe=_ABOUT.__getitem__)
+FAMILY = Family(names=tuple(_ABOUT), make=make, describe=_ABOUT.__getitem__, shared=True)

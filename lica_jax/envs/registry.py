@@ -7,7 +7,10 @@ import dataclasses
 import importlib
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
+
+import jax
 
 from lica_jax.envs.names import (
     Choice,
@@ -54,7 +57,7 @@ def register_family(name: str, family: Family) -> None:
         if not isinstance(task, str) or not task or any(c in task for c in ":,= "):
             raise UserError(f"family {name!r}: {task!r} cannot be the name of a task")
     plugin = note_package(getattr(family.make, "__module__", None) or "__main__")
-    family = dataclasses.replace(family, names=tuple(family.names), plugin=plugin)
+    family = dataclasses.replace(family, names=tuple(family.names), shared=False, plugin=plugin)
     before = _REGISTERED.get(name)
     again = before is not None and before.plugin == plugin and _same_code(before, family)
     if name in _MODULES or (before is not None and not again):
@@ -144,9 +147,17 @@ def make_task(name: str, **options: Any) -> Task:
     family = family_of(plain) if short else None
     if family is None or not family.knows(short):
         raise unknown("task", plain, task_names())
-    return family.make(
-        short, **checked_options(plain, family.options, parsed_options(name) | options)
-    )
+    options = checked_options(plain, family.options, parsed_options(name) | options)
+    if not family.shared:
+        return family.make(short, **options)
+    return _shared_task(plain, tuple(sorted(options.items())), bool(jax.config.jax_enable_x64))
+
+
+@lru_cache(maxsize=32)
+def _shared_task(name: str, options: tuple[tuple[str, str], ...], x64: bool) -> Task:
+    """The one object of a task; its constants have the precision of the moment."""
+    del x64
+    return family_of(name).make(name.partition("/")[2], **dict(options))
 
 
 def check_known_task(name: str, plugins: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ def make(name: str) -> Task:
 
 
 FAMILY = Family(
+    shared=True,
     names=tuple(name for source in _SOURCES for name in source.NAMES), make=make,
     describe=describe, match=match,
 )  # fmt: skip

@@ -66,6 +66,7 @@ def make(name: str, **options: str):
 
 
 FAMILY = Family(
+    shared=True,
     names=tuple(SCENARIOS), make=make, describe=describe, options=OPTIONS,
     match=SCENARIOS.__contains__,  # maps registered since
 )  # fmt: skip
