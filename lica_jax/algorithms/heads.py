@@ -43,7 +43,7 @@ def make_head(spec: TaskSpec) -> Head:
     """The head that fits a task's actions."""
     size = spec.n_actions
     if spec.continuous:
-        return Head(2 * size, size, 0.0, (size,), jnp.float32, _as_is, _choose_point)
+        return Head(2 * size, size, 0.0, (size,), float, _as_is, _choose_point)
     return Head(size, size, NO_ACTION, (), jnp.int32, _one_hot(size), _choose_index)
 
 

@@ -57,7 +57,8 @@ def entropy(mean: Float[Array, "... D"], log_std: Float[Array, "... D"]) -> Floa
     closed form and is taken by quadrature, so that no sampling noise enters the loss. At most
     ``D log 2`` (uniform), and negative for narrow policies.
     """
-    nodes, weights = jnp.asarray(_NODES, mean.dtype), jnp.asarray(_WEIGHTS, mean.dtype)
+    shape = (1,) * mean.ndim + _NODES.shape
+    nodes, weights = (jnp.asarray(v, mean.dtype).reshape(shape) for v in (_NODES, _WEIGHTS))
     x = mean[..., None] + jnp.exp(log_std)[..., None] * nodes
     squashing = jnp.sum(log_one_minus_tanh_squared(x) * weights, axis=-1)
     return jnp.sum(0.5 * _LOG_2PI_E + log_std + squashing, axis=-1)

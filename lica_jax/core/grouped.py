@@ -27,6 +27,11 @@ from lica_jax.core.barriers import held
 BLOCK = 128
 
 
+def _one_type(*arrays):
+    """The arrays in the type that a product of all of them has."""
+    return [x.astype(jnp.result_type(*arrays)) for x in arrays]
+
+
 def rows_first(keep: Bool[Array, " R"]) -> tuple[Int[Array, " R"], Int[Array, ""]]:
     """``(order, count)``: the kept rows' indices first, in their order, and how many there are."""
     return jnp.argsort(~keep, stable=True), jnp.sum(keep)
@@ -35,12 +40,16 @@ def rows_first(keep: Bool[Array, " R"]) -> tuple[Int[Array, " R"], Int[Array, ""
 # --- a hidden layer over the first `count` rows --------------------------------------------------
 
 
-@jax.custom_vjp
 def relu_linear(
     x: Float[Array, "R S"], kernel: Float[Array, "S H"], bias: Float[Array, " H"],
     count: Int[Array, ""],
 ) -> Float[Array, "R H"]:  # fmt: skip
     """``relu(x kernel + bias)`` of the first ``count`` rows; the others are zeros."""
+    return _relu_linear_of_one_type(*_one_type(x, kernel, bias), count)
+
+
+@jax.custom_vjp
+def _relu_linear_of_one_type(x, kernel, bias, count):
     return _relu_linear(x, kernel, bias, count)
 
 
@@ -48,7 +57,7 @@ def relu_linear(
 def _relu_linear(x, kernel, bias, count):
     def body(t, z):
         at, row = _block(t, x.shape[0])
-        value = jax.nn.relu(_rows(x, at) @ kernel + bias)
+        value = jax.nn.relu(_rows(x, at) @ kernel + bias[None])
         value = jnp.where(row[:, None] < count, value, 0)
         return jax.lax.dynamic_update_slice_in_dim(z, value, at, 0)
 
@@ -95,7 +104,7 @@ def _relu_linear_backward(saved, dz):
     return dx, *_relu_linear_grads(x, z, dz, count), None
 
 
-relu_linear.defvjp(_relu_linear_forward, _relu_linear_backward)
+_relu_linear_of_one_type.defvjp(_relu_linear_forward, _relu_linear_backward)
 
 
 # --- products at one chosen block of columns per agent -------------------------------------------
@@ -134,7 +143,6 @@ def plan_blocks(group: Int[Array, "R N"], n_groups: int) -> Plan:
     return Plan(rows.reshape(n_blocks, BLOCK), jnp.minimum(owner, n_groups - 1), ends[-1])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def chosen_product(
     z: Float[Array, "R H"], weight: Float[Array, "ME H"], group: Int[Array, "R N"], embed: int
 ) -> Float[Array, "R E"]:
@@ -146,6 +154,11 @@ def chosen_product(
       group: block by row and agent, ``agent * A + action``; outside [0, M) for none.
       embed: E.
     """
+    return _chosen_product_of_one_type(*_one_type(z, weight), group, embed)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _chosen_product_of_one_type(z, weight, group, embed):
     return _chosen_product(embed, z, weight, group)
 
 
@@ -189,7 +202,7 @@ def _chosen_product_backward(embed, saved, cotangent):
     return *run(*saved, cotangent), None
 
 
-chosen_product.defvjp(_chosen_product_forward, _chosen_product_backward)
+_chosen_product_of_one_type.defvjp(_chosen_product_forward, _chosen_product_backward)
 
 
 def _outputs(weight, m, embed):
@@ -246,7 +259,7 @@ def needed_products(
         products = out.reshape(n_agents, n_rows, n_actions, embed)
         return NeededProducts(plan.order[:, :n_rows], products)
 
-    return run(*map(jax.lax.stop_gradient, (z, weight)), needed)
+    return run(*map(jax.lax.stop_gradient, _one_type(z, weight)), needed)
 
 
 class _Plan(NamedTuple):
@@ -269,7 +282,7 @@ def _plan_needed(needed: Bool[Array, "R N A"], embed: int) -> _Plan:
     width, first = _bundles(n_actions, embed)
     size = _block_size(n_rows)
     n_blocks = -(-n_rows // size)
-    wanted = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)], axis=-1)
+    wanted = jnp.any(needed[:, :, first[:, None] + jnp.arange(width)[None]], axis=-1)
     # Rows that need nothing come first; the last block is filled up with the last row.
     order = jax.vmap(_by_pattern, in_axes=1)(wanted)  # [N, R]
     order = jax.vmap(partial(_filled_up, size=size))(order)
@@ -281,7 +294,7 @@ def _plan_needed(needed: Bool[Array, "R N A"], embed: int) -> _Plan:
     count = jnp.sum(wanted, axis=-1, dtype=jnp.int32)
     whole = (count == first.shape[0]).astype(jnp.int32)
     plain = jnp.min(whole, axis=1)
-    order = jnp.where(plain[:, None] == 1, _filled_up(jnp.arange(n_rows), size), order)
+    order = jnp.where(plain[:, None] == 1, _filled_up(jnp.arange(n_rows), size)[None], order)
     return _Plan(order, first, width, embed, todo, count, whole, plain, begin, end)
 
 

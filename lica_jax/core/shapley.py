@@ -17,9 +17,9 @@ def draw_positions(key: Array, shape: tuple[int, ...], n_agents: int) -> Int[Arr
     """Uniform random orders: ``positions[..., i]`` is agent i's place, 0 for who joins first."""
     luck = jax.random.uniform(key, (*shape, n_agents))
     mine, others = luck[..., :, None], luck[..., None, :]
-    index = jnp.arange(n_agents)
+    lower = jnp.broadcast_to(jnp.tri(n_agents, k=-1, dtype=bool), (*shape, n_agents, n_agents))
     # Ranks by comparison, since N is small; equal draws are told apart by index.
-    before = (others < mine) | ((others == mine) & (index < index[:, None]))
+    before = (others < mine) | ((others == mine) & lower)
     return jnp.sum(before, axis=-1, dtype=jnp.int32)
 
 
@@ -34,14 +34,14 @@ def coalition_slots(positions: Int[Array, "*B N"], permutation: str) -> Bool[Arr
     positions[i] is kept. An agent is then missing from its own coalition in 3 of 18 cases with
     three agents.
     """
-    slot = jnp.arange(positions.shape[-1])
+    slot = jnp.broadcast_to(jnp.arange(positions.shape[-1]), positions.shape)
     if permutation == "fixed":
-        holds = positions[..., None, :] == slot[:, None]  # [..., k, j]
+        holds = positions[..., None, :] == slot[..., None]  # [..., k, j]
     elif permutation == "repo2020":
-        holds = positions[..., :, None] == slot
+        holds = positions[..., :, None] == slot[..., None, :]
     else:
         raise ValueError(f"permutation {permutation!r} is not one of {PERMUTATIONS}")
-    joined = slot <= positions[..., None]  # [..., i, k]
+    joined = slot[..., None, :] <= positions[..., None]  # [..., i, k]
     return holds[..., None, :, :] & joined[..., None]
 
 

@@ -17,6 +17,7 @@ network need their index as an input (``algo.agent_id``, the default) to play di
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -55,7 +56,7 @@ def expected_reward(
 
 def reward(table: Table, action: Int[Array, "*B 2"]) -> Float[Array, "*B"]:
     """The team's reward of a joint action."""
-    one_hot = (action[..., None] == jnp.arange(len(table))).astype(float)
+    one_hot = jax.nn.one_hot(action, len(table))
     return expected_reward(table, one_hot[..., 0, :], one_hot[..., 1, :])
 
 

@@ -24,8 +24,8 @@ def critic_inputs(
     """
     n, size = action.shape[-2:]
     eye = jnp.eye(n, dtype=obs.dtype)
-    others = action[..., None, :, :] * (1 - eye)[:, :, None]
     batch = obs.shape[:-2]
+    others = action[..., None, :, :] * (1 - eye).reshape((1,) * len(batch) + (n, n, 1))
 
     def shared(x):
         return jnp.broadcast_to(x[..., None, :], (*batch, n, x.shape[-1]))

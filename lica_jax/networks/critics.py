@@ -101,7 +101,7 @@ class MixingCritic(JointCritic):
         self.hyper_w_final = mlp((e, e) if deep else (e,))
         self.hyper_b_1 = Linear(e)
         self.hyper_b_2 = mlp((e, 1))
-        self.mix_norm = nn.LayerNorm() if self.layer_norm else None
+        self.mix_norm = nn.LayerNorm(param_dtype=float) if self.layer_norm else None
 
     def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
         w1 = self.hyper_w_1(state)
@@ -118,7 +118,7 @@ class MixingCritic(JointCritic):
         order, count = rows_first(needed.reshape(-1))
         state, action = state[order], action[order]
         n_actions = self.n_inputs // n_agents
-        block = jnp.arange(n_agents) * n_actions + action
+        block = jnp.arange(n_agents)[None] * n_actions + action
         real = (action >= 0) & (action < n_actions)  # others are zeros, as in `joint_one_hot`
         block = jnp.where(real & (jnp.arange(needed.size)[:, None] < count), block, -1)
         *first, (weight, bias) = self._w1_layers()
@@ -207,7 +207,7 @@ def _mix(mixed, w2, b1, b2, norm=None):
 def _value_and_slope(layers, used, u, state, w2, b1, b2):
     """Q at the rows' joint actions u [R, N, A] and its gradient to u."""
     *first, (weight, bias) = layers
-    hidden = nn.relu(state @ first[0][0] + first[0][1]) if first else state
+    hidden = nn.relu(state @ first[0][0] + first[0][1][None]) if first else state
     rows, n_agents, n_actions = u.shape
     w1 = needed_products(hidden, weight, used)
     bias = bias.reshape(n_agents * n_actions, -1)

@@ -44,7 +44,7 @@ class Linear(nn.Module):
         bias = self.param("bias", init, (self.features,))
         # Rows are flattened so that the weight gradient is one plain matrix product: with several
         # leading axes XLA's CPU backend is over twice as slow.
-        out = x.reshape(-1, fan_in) @ kernel + bias
+        out = x.reshape(-1, fan_in) @ kernel + bias[None]
         return out.reshape(*x.shape[:-1], self.features)
 
 
@@ -68,7 +68,7 @@ class MLP(nn.Module):
         """The output; with ``features`` also what the last layer reads."""
         for i, width in enumerate(self.widths):
             if i > 0 and self.layer_norm:
-                x = nn.LayerNorm(name=f"norm_{i - 1}")(x)
+                x = nn.LayerNorm(param_dtype=float, name=f"norm_{i - 1}")(x)
             read = x if i == 0 else nn.relu(x)
             last = i == len(self.widths) - 1
             by_output, zero = self.last_by_output and last, self.last_zero and last
@@ -100,13 +100,13 @@ class GRU(nn.Module):
         b_hh = self.param("bias_hh", init, (3 * size,))
         time, *batch = first.shape
         # All time steps in one matrix product; rows flattened as in `Linear`.
-        gates_x = (x.reshape(-1, x.shape[-1]) @ w_ih + b_ih).reshape(time, -1, 3 * size)
+        gates_x = (x.reshape(-1, x.shape[-1]) @ w_ih + b_ih[None]).reshape(time, -1, 3 * size)
 
         def step(h, inputs):
             gx, start = inputs
             h = jnp.where(start[:, None], 0, h)
             xr, xz, xn = jnp.split(gx, 3, axis=-1)
-            hr, hz, hn = jnp.split(h @ w_hh + b_hh, 3, axis=-1)
+            hr, hz, hn = jnp.split(h @ w_hh + b_hh[None], 3, axis=-1)
             r, z = nn.sigmoid(xr + hr), nn.sigmoid(xz + hz)
             h = (1 - z) * jnp.tanh(xn + r * hn) + z * h
             return h, h

@@ -35,7 +35,8 @@ class NormalLinear(nn.Module):
         kernel = self.param("kernel", init, (size, self.features))
         bias = self.param("bias", uniform_fan(size), (self.features,))
         pairs = zip(parts, jnp.split(kernel, ends), strict=True)
-        return sum(_product(x, w) for x, w in pairs) + bias
+        out = sum(_product(x, w) for x, w in pairs)
+        return out + jnp.broadcast_to(bias, out.shape)
 
 
 def _product(x: Float[Array, "... I"], w: Float[Array, "I F"]) -> Float[Array, "... F"]:

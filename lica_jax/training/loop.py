@@ -120,7 +120,7 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         buffer = replays.add(state.replay, algo.replay, seen)
 
         def step(learner, key):
-            draw_key, update_key = jax.random.split(key)
+            draw_key, update_key = jax.random.split(jax.random.clone(key))  # as in `unroll`
             return update(learner, replays.sample(buffer, algo.replay, draw_key), update_key)
 
         keys = jax.random.split(key, algo.replay.updates)

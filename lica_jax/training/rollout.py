@@ -93,7 +93,8 @@ def unroll(
     start_carry = stream.carry
 
     def transition(stream: EnvStream, key):
-        act_key, env_key, reset_key = jax.random.split(key, 3)
+        # A scan of several runs transposes its keys, which JAX's checker of keys takes for a use.
+        act_key, env_key, reset_key = jax.random.split(jax.random.clone(key), 3)
         over = is_over(stream.ts)
         carry, action, extras = act(stream.carry, stream.ts, act_key)
         if restart:
@@ -106,7 +107,7 @@ def unroll(
         steps = jnp.where(played, stream.episode_length + 1, 0)
         ended = played & is_over(ts)
         stats = EpisodeStats(
-            episodes=jnp.sum(ended),
+            episodes=jnp.sum(ended, dtype=jnp.int32),
             return_sum=jnp.sum(jnp.where(ended, total, 0)),
             length_sum=jnp.sum(jnp.where(ended, steps, 0)).astype(total.dtype),
             info_sums={k: jnp.sum(jnp.where(ended, x, 0)).astype(total.dtype)
@@ -129,7 +130,7 @@ def unroll(
         carry=start_carry,
         extras=jax.tree.map(with_last, extras, last_extras),
     )
-    return stream, trajectory, jax.tree.map(lambda x: jnp.sum(x, axis=0), stats)
+    return stream, trajectory, jax.tree.map(lambda x: jnp.sum(x, axis=0, dtype=x.dtype), stats)
 
 
 def learning_view(

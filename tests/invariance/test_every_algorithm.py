@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import pytest
 
 from lica_jax.algorithms import algorithm_names, find_algorithm, make_algorithm
@@ -36,8 +37,10 @@ KINDS = {"qmix", "maddpg", "mappo"}
     [pytest.param(n, marks=() if n in KINDS else pytest.mark.slow) for n in algorithm_names()],
 )
 def test_conformance(name):
-    """Half a run, resumed, equals a whole one bitwise, its policy file plays as it does, ..."""
-    check_algorithm(name, TASK, algo=small(name))
+    """Half a run, resumed, equals a whole one bitwise, its policy file plays as it does, ...; and
+    no key is used twice, and nothing on the way is NaN."""
+    with jax.debug_nans(True), jax.debug_key_reuse(True):
+        check_algorithm(name, TASK, algo=small(name))
 
 
 @pytest.mark.parametrize("name", [n for n in algorithm_names() if n not in KINDS])

@@ -133,7 +133,7 @@ def update(
         return minibatch_step(nets, learner, part, hp, coef, weight)
 
     def one_round(learner, x):
-        streams, key = x
+        streams, key = x[0], jax.random.clone(x[1])  # as in `unroll`
         learner, batch, shown = make_batch(nets, learner, traj, acted, key, hp)
         learner, metrics = ppo.take_steps(step, learner, batch, streams)
         return learner, metrics | shown
@@ -281,9 +281,9 @@ def deviations(nets: Networks, mixing: PyTree, batch: Batch) -> Float[Array, "T 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """Activations of the policies, and the mixing critic's weights W1(s): float32."""
     config, spec = nets.config, nets.spec
-    out = ppo.policy_scratch(config.hidden, spec, rows)
+    per_step = -(-rows // config.minibatches)
+    out = ppo.policy_scratch(config.hidden, spec, per_step)
     if config.advantage != "state_value":
-        per_step = -(-rows // config.minibatches)
         sizes = nets.mixing.scratch_numbers(per_step)
         out |= {name: 2 * 4 * size for name, size in sizes.items()}
     return out

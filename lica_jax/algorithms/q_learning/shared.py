@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from lica_jax.algorithms.actors import (
     Actor,
     ActorCarry,
+    activation_bytes,
     actor_step,
     joint_state,
     joint_state_size,
@@ -184,8 +185,6 @@ def td_objective(
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
-    """The agents' activations, online and target: float32, values and cotangents."""
-    config = nets.config
-    # Gates, hidden states and inputs of a GRU: about ten times its width.
-    numbers = rows * nets.spec.n_agents * (10 * config.hidden + 2 * nets.spec.n_actions)
-    return {f"the agents' activations over {rows} rows": 3 * 4 * numbers}
+    """The agents' activations, online and, without cotangents, target."""
+    one = activation_bytes(rows * nets.spec.n_agents, nets.config.hidden, nets.spec.n_actions)
+    return {f"the agents' activations over {rows} rows": one + one // 2}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 
+import jax
 import jax.numpy as jnp
 
 from lica_jax.envs.frames import Frame, Scene, disks
@@ -64,7 +65,7 @@ class JaxMarlMpe(Task):
         obs_sizes = [env.observation_spaces[a].shape[0] for a in self._agents]
         action_sizes = [2 if continuous else env.action_spaces[a].n for a in self._agents]
         self._pad = [max(obs_sizes) - size for size in obs_sizes]
-        self.avail = jnp.arange(max(action_sizes)) < jnp.array(action_sizes)[:, None]
+        self.avail = jnp.arange(max(action_sizes))[None] < jnp.array(action_sizes)[:, None]
         self.spec = TaskSpec(
             name=f"mpe/{name}", n_agents=len(self._agents), n_actions=max(action_sizes),
             obs_size=max(obs_sizes), state_size=sum(obs_sizes), episode_limit=LIMIT,
@@ -79,10 +80,14 @@ class JaxMarlMpe(Task):
             agent=(*range(n), *(-1,) * m), frame_seconds=env.dt,
         )  # fmt: skip
 
+    # JaxMARL's own code leaves leading axes to broadcasting.
+
+    @jax.numpy_rank_promotion("allow")
     def reset(self, key):
         obs, state = self.env.reset(key)
-        return state, self._timestep(obs, state, jnp.float32(0), first=True)
+        return state, self._timestep(obs, state, jnp.zeros(()), first=True)
 
+    @jax.numpy_rank_promotion("allow")
     def step(self, key, state, action):
         if self._continuous:
             action = _directions(action)

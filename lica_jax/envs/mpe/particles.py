@@ -75,7 +75,7 @@ def prey_weights(choice: Int[Array, ""], dtype) -> Float[Array, " 5"]:
 def catches(position: Float[Array, "N 2"], radius: Float[Array, " N"]) -> Bool[Array, " N-1"]:
     """Which predators touch the prey."""
     reach = [r + radius[-1] for r in radius[:-1]]
-    distance = physics.length(position[:-1] - position[-1])
+    distance = physics.length(position[:-1] - position[-1:])
     return distance < jnp.asarray(reach, position.dtype)
 
 
@@ -88,7 +88,7 @@ def predator_prey_reward(
     smallest distance.
     """
     predators = position.shape[0] - 1
-    distance = physics.length(position[:-1] - position[-1])
+    distance = physics.length(position[:-1] - position[-1:])
     caught = jnp.sum(catches(position, radius).astype(position.dtype))
     return predators * (10 * caught - 0.1 * jnp.sum(distance))
 

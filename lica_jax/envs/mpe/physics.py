@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -58,7 +59,7 @@ def as_vectors(action: Int[Array, " N"] | Float[Array, "N 5"], dtype) -> Float[A
     """Actions as weights of the five directions: an index becomes its one-hot vector."""
     action = jnp.asarray(action)
     if jnp.issubdtype(action.dtype, jnp.integer):
-        action = action[..., None] == jnp.arange(N_ACTIONS)
+        return jax.nn.one_hot(action, N_ACTIONS, dtype=dtype)
     return action.astype(dtype)
 
 

@@ -53,6 +53,13 @@ def make(name: str, **options: str):
             raise UserError(
                 f"smax/{name}: backend=jaxmarl has its own stats, reward and layout only"
             )
+        import jax
+
+        if jax.config.jax_enable_x64:
+            raise UserError(
+                f"smax/{name}: JaxMARL's simulation does not run in 64-bit mode "
+                "(JAX_ENABLE_X64); leave out backend=jaxmarl"
+            )
         from lica_jax.envs.smax.jaxmarl import JaxMarlSmax
 
         return JaxMarlSmax(full, scenario)

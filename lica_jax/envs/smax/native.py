@@ -70,14 +70,20 @@ class Smax(Task):
 
     # --- a batch ---------------------------------------------------------------------------------
 
+    # Units [U, B] meet pairs of units [U, U, B] throughout: with the batch last, leading axes are
+    # meant to be broadcast, whatever `jax_numpy_rank_promotion` says.
+
+    @jax.numpy_rank_promotion("allow")
     def reset_batch(self, keys):
         state = self._start(keys)
         return state, self._timestep(state, jnp.zeros_like(state.x[0]), first=True)
 
+    @jax.numpy_rank_promotion("allow")
     def step_batch(self, keys, state, action):
         after, reward = self._advance(keys, state, action)
         return after, self._timestep(after, reward, first=False)
 
+    @jax.numpy_rank_promotion("allow")
     def step_or_reset_batch(self, keys, reset_keys, over, state, action):
         """A step where not ``over`` [B], else the start of a new battle; observed once."""
         after, reward = self._advance(keys, state, action)
@@ -152,6 +158,7 @@ class Smax(Task):
         return _alone(self.step_batch(key[None], _batch_of_one(state), action[None]))
 
     @partial(jax.jit, static_argnums=0)
+    @jax.numpy_rank_promotion("allow")
     def frames(self, key, state, action) -> Frame:
         """The eight world ticks of a step."""
         battle, state = self.battle, _batch_of_one(state)
