@@ -45,7 +45,7 @@ def memory(name: str) -> dict:
     jax.block_until_ready(jax.numpy.zeros(1))
     before = resident("VmRSS")
     plan = base_plan(algorithm, task, width, settings)
-    estimate = sum(plan.engine.needs.values())
+    estimate = sum(plan.memory.values())
     state = plan.engine.init(plan.keys)
     for _ in range(2):
         state, metrics = plan.engine.chunk(state, plan.hparams, plan.iterations)

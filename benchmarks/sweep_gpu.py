@@ -42,7 +42,7 @@ def main() -> int:
         except UserError as error:  # it does not fit
             print(json.dumps({"width": width, "left_out": str(error)}))
             break
-        need = sum(plan.engine.needs.values())
+        need = sum(plan.memory.values())
         (row,) = compare({f"width {width}": plan}, args.timed)
         seconds = args.steps / row["env_steps_per_second"]
         print(

@@ -103,6 +103,15 @@ def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
     return Actor(init, initial_carry, unroll, features, head, acting.under("params"))
 
 
+def activation_bytes(rows: int, hidden: int, n_outputs: int) -> int:
+    """About what a recurrent network holds over so many rows while it is learned: float32.
+
+    Gates, hidden states and inputs of a GRU are ten times its width, once as values and once as
+    cotangents.
+    """
+    return 2 * 4 * rows * (10 * hidden + 2 * n_outputs)
+
+
 def features_over(
     actor: Actor, params: PyTree, traj: Trajectory
 ) -> tuple[Float[Array, "T+1 B N P"], Float[Array, "T+1 B N H"]]:

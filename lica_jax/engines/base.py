@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import PRNGKeyArray, PyTree
 
 from lica_jax.training.evaluation import MODES, Tell, silent
+from lica_jax.training.memory import Estimate
 from lica_jax.types import TaskSpec
 
 Stop = Callable[[], bool]  # whether to give up what is being played
@@ -26,8 +27,8 @@ class Engine:
     """
 
     @property
-    def needs(self) -> dict[str, int]:
-        """Bytes of the large arrays of all runs, by name."""
+    def estimate(self) -> Estimate:
+        """What runs on this engine need of memory, from shapes alone."""
         raise NotImplementedError
 
     @property
@@ -38,6 +39,10 @@ class Engine:
     def init(self, keys: PRNGKeyArray) -> PyTree:
         """``keys [R] -> RunState``."""
         raise NotImplementedError
+
+    def check_memory(self, states: PyTree, hps: PyTree, iterations: int) -> None:
+        """Compiles what ``chunk`` runs with these arguments, which are not touched; raises
+        ``MemoryError`` where that needs more memory than there is."""
 
     def chunk(
         self, states: PyTree, hps: PyTree, iterations: int, stop: Stop = never

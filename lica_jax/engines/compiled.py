@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from lica_jax.engines.base import Engine, Stop, never
 from lica_jax.training.evaluation import MODES, Evaluator, Tell, silent
 from lica_jax.training.loop import ENVS, RUNS, batch_runs, device_mesh, make_run
-from lica_jax.training.memory import training_bytes
+from lica_jax.training.memory import Estimate, check_program, estimate
 from lica_jax.types import Algorithm, Collect, Task, TaskSpec
 
 
@@ -39,8 +39,10 @@ class CompiledEngine(Engine):
         self._evaluate = Evaluator(algo, task, n_runs, eval_episodes, devices)
 
     @cached_property
-    def needs(self) -> dict[str, int]:
-        return training_bytes(self._algo, self._task, self._collect, self._run[0], self._n)
+    def estimate(self) -> Estimate:
+        return estimate(
+            self._algo, self._task, self._collect, self._run[0], eval_episodes=self._evaluate.wave
+        )
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -51,6 +53,13 @@ class CompiledEngine(Engine):
 
     def init(self, keys: PRNGKeyArray) -> PyTree:
         return self._init(keys)
+
+    def check_memory(self, states: PyTree, hps: PyTree, iterations: int) -> None:
+        check_program(self.compiled(states, hps, iterations))
+
+    def compiled(self, states: PyTree, hps: PyTree, iterations: int) -> jax.stages.Compiled:
+        """The program that ``chunk`` runs with these arguments, compiled once for both."""
+        return self._chunk.lower(*self._placed((states, hps)), iterations).compile()
 
     def chunk(
         self, states: PyTree, hps: PyTree, iterations: int, stop: Stop = never

@@ -23,7 +23,7 @@ from lica_jax.engines.shapes import ShapeTask
 from lica_jax.errors import TrainingFailed
 from lica_jax.training.evaluation import MODES, Tell, silent, summarise
 from lica_jax.training.loop import bound_act, make_learn, make_run, progress_of
-from lica_jax.training.memory import training_bytes
+from lica_jax.training.memory import Estimate, estimate
 from lica_jax.types import Algorithm, Collect, EpisodeStats, Progress, TaskSpec
 
 
@@ -70,8 +70,8 @@ class LockstepEngine(Engine):
         self.lost = self._told = 0
 
     @cached_property
-    def needs(self) -> dict[str, int]:
-        return training_bytes(self._algo, self._shapes, self._collection, self._init, self._n)
+    def estimate(self) -> Estimate:
+        return estimate(self._algo, self._shapes, self._collection, self._init)
 
     @property
     def programs(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def outlook(plan: Plan) -> Outlook:
         steps_per_update=per_update, steps_per_call=plan.chunk_steps,
         updates=-(-config.total_steps // plan.chunk_steps) * plan.iterations,
         evaluations=1 + -(-config.total_steps // apart), programs=plan.engine.programs,
-        memory=plan.engine.needs, free=available_bytes(),
+        memory=plan.memory, free=available_bytes(),
         parameters=(_numbers(params) // n, _numbers(states.learner) // n),
         checkpoint_bytes=tree_bytes(Arrays(states, best)),
     )  # fmt: skip

@@ -99,6 +99,11 @@ class Plan:
         return jax.vmap(jax.random.key)(jnp.array(self.seeds, jnp.uint32))
 
     @property
+    def memory(self) -> dict[str, int]:
+        """Bytes that all runs need together, by name."""
+        return self.engine.estimate.parts(len(self.runs), saves=self.run_dir is not None)
+
+    @property
     def iterations(self) -> int:
         """Of one compiled call."""
         return iterations_per_chunk(self.config, self.task.spec)
@@ -161,9 +166,9 @@ def make_plan(
         timeout_is_terminal=config.timeout_is_terminal, eval_episodes=config.eval.episodes,
         seed=f"{seeds}/{starts}", devices=devices, shard=shard,
     )  # fmt: skip
-    if not elsewhere:
-        check_fits(engine.needs, free_on(devices))
     plan = Plan(config, task, algo, engine, runs, run_dir, resume)
+    if not elsewhere:
+        check_fits(plan.memory, free_on(devices))
     if run_dir is not None and resume:
         directory.check_same(run_dir, config, stored_runs(plan))
     elif run_dir is not None:

@@ -117,6 +117,7 @@ class Session:
         """
         with in_words(self.plan.run_dir), self._opened, stop_on_signal() as self.stop:
             self.display.say(messages.start(self.plan, self.spec, self.done_before))
+            self.engine.check_memory(self.state, self.hp, self.plan.iterations)
             with suppress(Stopped):
                 self._before_training()
                 self._train()

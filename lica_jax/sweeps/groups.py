@@ -92,17 +92,17 @@ def _waves(ask: SweepConfig, group: Group) -> str:
     """``48 runs, 4 waves of 12, 12.9 GiB of 14.2 GiB free``."""
     runs = (ask.trials or len(group.settings)) * len(ask.seeds)
     most = group.widest(ask, runs)
-    one, free = group.memory.run, group.memory.free
+    need, free = group.memory.of, group.memory.free
     of = "" if free is None else f" of {gib(free)} free"
     if ask.wave == "auto" and most > 1:
         return (
             f"{runs} runs, as many side by side as is fastest, at most {most} "
-            f"({gib(most * one)}{of})"
+            f"({gib(need(most))}{of})"
         )
     sizes = balanced(runs, most)
     return (
         f"{runs} run{_s(runs)}, {len(sizes)} wave{_s(len(sizes))} of {sizes[0]}, "
-        f"{gib(sizes[0] * one)}{of}"
+        f"{gib(need(sizes[0]))}{of}"
     )
 
 

@@ -13,7 +13,7 @@ from lica_jax.engines.games import is_host_task
 from lica_jax.errors import UserError, is_out_of_memory
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
-from lica_jax.training.memory import free_on
+from lica_jax.training.memory import USABLE, free_on
 
 FACTOR = 4  # between two widths that are tried
 START = 2.0  # seconds that a wave takes beside training: files, checkpoints
@@ -28,21 +28,32 @@ class Memory(NamedTuple):
     Attributes:
       run: of each.
       free: what there is for all of them, over all devices.
+      fixed: whatever their number.
     """
 
     run: int
     free: int | None
+    fixed: int = 0
+
+    def of(self, width: int) -> int:
+        """What so many need together."""
+        return self.fixed + width * self.run
 
     @property
     def widest(self) -> int:
         """The most runs that fit together; 0 where not even one does."""
-        return 2**31 if self.free is None else int(0.9 * self.free / max(self.run, 1))
+        if self.free is None:
+            return 2**31
+        return max(0, int((USABLE * self.free - self.fixed) / max(self.run, 1)))
 
 
 def memory_of(plan: Plan, devices: int, elsewhere: bool) -> Memory:
     """What runs of a plan's kind need, and what there is for them on so many devices; ``plan`` is
     of one run, ``elsewhere`` says that another machine trains."""
-    return Memory(sum(plan.engine.needs.values()), None if elsewhere else free_on(devices))
+    estimate = plan.engine.estimate
+    fixed = estimate.total(0)
+    free = None if elsewhere else free_on(devices)
+    return Memory(estimate.total(1, saves=True) - fixed, free, fixed)
 
 
 def balanced(runs: int, width: int, devices: int = 1) -> list[int]:
@@ -142,13 +153,14 @@ def check_width(width: int, memory: Memory, name: str) -> None:
     """Raises ``UserError`` where ``width`` runs side by side do not fit."""
     if width <= memory.widest:
         return
-    need, free = memory.run / 2**30, (memory.free or 0) / 2**30
+    free = (memory.free or 0) / 2**30
     if memory.widest == 0:
         raise UserError(
-            f"a run of {name} needs about {need:.1f} GiB and {free:.1f} GiB are free: it does not "
-            "fit even alone. Use fewer environments (--collect.envs) or smaller networks (--algo.*)"
+            f"a run of {name} needs about {memory.of(1) / 2**30:.1f} GiB and {free:.1f} GiB are "
+            "free: it does not fit even alone. Use fewer environments (--collect.envs) or smaller "
+            "networks (--algo.*)"
         )
     raise UserError(
-        f"{width} runs of {name} side by side need about {width * need:.1f} GiB and {free:.1f} GiB "
-        f"are free; at most {memory.widest} fit: use --wave {memory.widest} or auto"
+        f"{width} runs of {name} side by side need about {memory.of(width) / 2**30:.1f} GiB and "
+        f"{free:.1f} GiB are free; at most {memory.widest} fit: use --wave {memory.widest} or auto"
     )

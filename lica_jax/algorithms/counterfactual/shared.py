@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from lica_jax.algorithms.actors import (
     Actor,
     ActorCarry,
+    activation_bytes,
     actor_step,
     make_actor,
     previous_actions,
@@ -105,8 +106,7 @@ def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     return {
         "the critic's inputs": 4 * rows * n_critic_inputs(nets.spec),
         "the critic's activations": 4 * (1 + 2 * at_once) * rows * 2 * config.critic_hidden,
-        # Gates, hidden states and inputs of a GRU: about ten times its width.
-        "the actor's activations": 2 * 4 * rows * (10 * config.hidden + 2 * nets.spec.n_actions),
+        "the actor's activations": activation_bytes(rows, config.hidden, nets.spec.n_actions),
     }
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from lica_jax.algorithms.actors import (
     Actor,
     ActorCarry,
+    activation_bytes,
     actor_step,
     joint_state,
     joint_state_size,
@@ -394,7 +395,10 @@ def update_actor(
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
-    """The critic's largest temporaries: float32, the value and its cotangent."""
+    """The critic's largest temporaries and the actor's: float32, values and cotangents."""
     inputs = 2 if nets.spec.continuous else 1  # of the critic's loss, see `taken_values`
     sizes = nets.critic.scratch_numbers(inputs * rows)
-    return {name: 2 * 4 * size for name, size in sizes.items()}
+    hidden, outputs = nets.config.hidden, nets.actor.head.n_outputs
+    actor = activation_bytes(rows * nets.spec.n_agents, hidden, outputs)
+    critic = {name: 2 * 4 * size for name, size in sizes.items()}
+    return critic | {"the actor's activations": actor}

@@ -377,5 +377,5 @@ def copy_if_due(nets: Networks, learner: Learner, hp: HParams) -> Learner:
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critics' activations over all targets of an update: float32, two layers with ReLUs."""
-    numbers = 4 * rows * nets.spec.n_agents * nets.config.hidden
+    numbers = 2 * rows * nets.spec.n_agents * nets.config.hidden
     return {f"the critics' activations over {rows} rows": 4 * numbers}

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from lica_jax.algorithms.actors import (
     Actor,
     ActorCarry,
+    activation_bytes,
     actor_step,
     make_actor,
     previous_actions,
@@ -381,16 +382,18 @@ def values(
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
-    """Activations of policies and critic, and the critic's inputs: float32, with cotangents."""
+    """The critic's inputs over the whole batch: float32; activations over a minibatch."""
     config, n = nets.config, nets.spec.n_agents
-    critic = rows * n * (10 * config.critic_hidden + view_size(nets))
-    return policy_scratch(config.hidden, nets.spec, rows) | {
-        f"the critic's activations over {rows} rows": 2 * 4 * critic,
+    part = -(-rows // config.minibatches)
+    return policy_scratch(config.hidden, nets.spec, part) | {
+        f"the critic's inputs over {rows} rows": 4 * rows * n * view_size(nets),
+        f"the critic's activations over {part} rows": activation_bytes(
+            part * n, config.critic_hidden, 1
+        ),
     }
 
 
 def policy_scratch(hidden: int, spec: TaskSpec, rows: int) -> dict[str, int]:
     """Activations of policies of that width: float32, with cotangents."""
-    # Gates, hidden states and inputs of a GRU: about ten times its width.
-    numbers = rows * spec.n_agents * (10 * hidden + 3 * spec.n_actions)
-    return {f"the policies' activations over {rows} rows": 2 * 4 * numbers}
+    size = activation_bytes(rows * spec.n_agents, hidden, spec.n_actions)
+    return {f"the policies' activations over {rows} rows": size}
