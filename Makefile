@@ -17,7 +17,7 @@ train: $(READY)
 
 # These tests compile far more than they compute: code generation need not try hard. (XLA_FLAGS= for
 # the programs that users run; the slow tests compute, and have them anyway.)
-test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
