@@ -48,7 +48,8 @@ class Estimate:
     def parts(self, n_runs: int, saves: bool = False) -> dict[str, int]:
         """Everything that ``n_runs`` runs side by side need, with or without checkpoints."""
         each = self.per_run | (self.per_save if saves else {})
-        runs = {f"{name}, of {n_runs} run(s),": n_runs * size for name, size in each.items()}
+        of = f"of {n_runs} runs," if n_runs > 1 else "of one run,"
+        runs = {f"{name}, {of}": n_runs * size for name, size in each.items()}
         return self.fixed | runs
 
     def total(self, n_runs: int, saves: bool = False) -> int:

@@ -43,7 +43,7 @@ def test_a_dry_run_tells_and_does_nothing(file, capsys, programs):
         "16 env steps per update and 32 per compiled call, at most; at least 126 updates",
         "3 programs: the start, a chunk of updates, the evaluation of both modes",
         "about 6 evaluations of 8 episodes per mode; 16 of the random, the last and the best",
-        "the parameters and optimiser state, of 2 seed(s)",
+        "the parameters and optimiser state, of 2 runs",
         "nothing has been compiled or written",
     ):
         assert text in out.out, out.out

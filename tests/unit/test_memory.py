@@ -43,7 +43,7 @@ def test_as_many_runs_fit_as_are_not_refused(estimate, saves):
     memory.check_fits(estimate.parts(most, saves), available=free)
     with pytest.raises(
         UserError,
-        match=r"(the replay of 2000000 segments|a checkpoint is written from).* of 6 run\(s\)",
+        match=r"(the replay of 2000000 segments|a checkpoint is written from).* of 6 runs",
     ):
         memory.check_fits(estimate.parts(most + 1, saves), available=free)
     assert Memory(run, MIB, fixed).widest == 0

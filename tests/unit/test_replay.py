@@ -167,7 +167,7 @@ def test_the_memory_check_names_the_replays_largest_leaf_and_the_remedy():
     with pytest.raises(UserError) as caught:
         check_fits(parts, available=2**20)
     message = str(caught.value)
-    assert "the replay of 1000000 segments" in message and "of 5 run(s)" in message
+    assert "the replay of 1000000 segments" in message and "of 5 runs" in message
     assert "float32[1000000, " in message and "--algo.replay-capacity" in message
     state = jax.eval_shape(init, jax.random.key(0))
     (size,) = (value for name, value in parts.items() if "the replay of" in name)
