@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lica_jax.envs import Family, make_task, register_family, task_names
     from lica_jax.errors import BudgetOverrun, TrainingFailed, UserError
     from lica_jax.policy import load_policy
+    from lica_jax.rendering import render
     from lica_jax.reporting import report
     from lica_jax.runs.tables import load_runs
     from lica_jax.sweeps import sweep
@@ -26,7 +27,8 @@ _HOME = {
     "TrainingFailed": "errors", "UserError": "errors", "evaluate": "api", "load_config": "config",
     "load_policy": "policy", "load_runs": "runs.tables", "make_algorithm": "algorithms",
     "make_task": "envs", "register_algorithm": "algorithms", "register_family": "envs",
-    "report": "reporting", "sweep": "sweeps", "task_names": "envs", "train": "api",
+    "render": "rendering", "report": "reporting", "sweep": "sweeps", "task_names": "envs",
+    "train": "api",
 }  # fmt: skip
 __all__ = ["__version__", *_HOME]
 

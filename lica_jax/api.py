@@ -7,7 +7,7 @@ import operator
 import signal
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import is_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError
 from lica_jax.files import as_path, read_json
-from lica_jax.policy import Policy, load_policy
+from lica_jax.policy import Critic, Policy, load_policy
 from lica_jax.runs import directory, messages
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
@@ -46,6 +46,7 @@ class Result:
       run_dir: where the files are, or None.
       interrupted: number of the signal that ended the run early, or None.
       params: the best policies' parameters, with a leading axis of seeds.
+      critics: of the last update, by seed, as far as they are small enough to be kept.
       spec: the task as it was played, with the source of the figures.
     """
 
@@ -57,6 +58,7 @@ class Result:
     interrupted: int | None
     params: PyTree
     spec: TaskSpec
+    critics: dict[str, Critic] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return one_line(self.summary, self.run_dir)
@@ -82,7 +84,8 @@ class Result:
             raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
         i = seeds.index(self.summary["best_seed"] if seed is None else seed)
         params = jax.tree.map(lambda x: x[i], self.params)
-        return Policy.of(self.config, self.spec, params, seed=seeds[i])
+        critic = self.critics.get(str(seeds[i]))
+        return Policy.of(self.config, self.spec, params, seed=seeds[i], critic=critic)
 
 
 def train(
@@ -136,7 +139,7 @@ def train(
     return Result(
         config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
         metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,
-        params=jax.device_get(session.best.params), spec=session.spec,
+        params=jax.device_get(session.best.params), spec=session.spec, critics=session.critics(),
     )  # fmt: skip
 
 

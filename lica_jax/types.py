@@ -264,6 +264,38 @@ class Acting:
         return dataclasses.replace(self, layers=layers)
 
 
+@struct.dataclass
+class Outlook:
+    """What an algorithm makes of one moment, for people who watch; leading axes as in `TimeStep`.
+
+    What an algorithm does not have is None.
+    """
+
+    policy: Float[Array, "N A"]  # probabilities of the actions; the mean of continuous ones
+    entropy: Float[Array, " N"]  # in nats
+    # What the critic expects, in units of the scaled reward: for the team (K = 1) or every agent.
+    value: Float[Array, " K"] | None = None
+    credit: Float[Array, "N A"] | None = None  # what it says of each action
+    weight: Float[Array, " N"] | None = None  # of each agent's credit in the team's value
+
+
+class Insight(NamedTuple):
+    """How to ask an algorithm what it makes of a moment (`rendering`).
+
+    Attributes:
+      look: ``(params, critic, carry, ts[B], action[B, N], hp) -> Outlook[B]``, with the memory from
+        before the moment and the action that was chosen; of the policy alone where ``critic`` is
+        None.
+      critic: ``learner -> critic``, what ``look`` needs beside the policy.
+      value, credit: what those two are called; "" where there are none.
+    """
+
+    look: Callable[..., Outlook]
+    critic: Callable[[PyTree], PyTree]
+    value: str = ""
+    credit: str = ""
+
+
 class Algorithm(NamedTuple):
     """An algorithm as pure functions over arrays; built by ``make_algorithm(name, spec, config)``.
 
@@ -282,6 +314,7 @@ class Algorithm(NamedTuple):
       hparams: the default numbers that ``act`` and ``update`` take as ``hp``.
       replay: what it learns from; None for the fresh trajectory alone (on-policy).
       acting: what `act` does, for exports to programs without JAX; None: there are none.
+      insight: what it makes of a moment, for those who watch; None: it does not say.
     """
 
     init: Callable[..., PyTree]
@@ -294,6 +327,7 @@ class Algorithm(NamedTuple):
     metrics: tuple[str, ...] = ()
     replay: Replay | None = None
     acting: Acting | None = None
+    insight: Insight | None = None
 
 
 @struct.dataclass

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from lica_jax.algorithms.heads import Head, make_head
 from lica_jax.algorithms.settings import AgentSettings
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
-from lica_jax.types import Acting, TaskSpec, Trajectory
+from lica_jax.types import Acting, TaskSpec, TimeStep, Trajectory
 
 
 @struct.dataclass
@@ -129,10 +129,22 @@ def unroll_over(actor: Actor, params: PyTree, traj: Trajectory) -> Float[Array, 
 def joint_state(actor: Actor, traj: Trajectory, last_action: bool) -> Float[Array, "T+1 B S"]:
     """The critic's state: the task's, with all agents' previous actions behind it if asked for."""
     state = traj.steps.state
-    if not last_action:
+    return _with_actions(actor.head, state, previous_actions(actor.head, traj), last_action)
+
+
+def state_now(
+    actor: Actor, carry: ActorCarry, ts: TimeStep, last_action: bool
+) -> Float[Array, "B S"]:
+    """`joint_state` of one moment, of which ``carry`` is the memory from before it."""
+    previous = forget(actor.head, carry.last_action, ts.first)
+    return _with_actions(actor.head, ts.state, previous, last_action)
+
+
+def _with_actions(head: Head, state: Float[Array, "*B S"], previous: Array, wanted: bool) -> Array:
+    if not wanted:
         return state
-    previous = actor.head.encode(previous_actions(actor.head, traj), state.dtype)
-    return jnp.concatenate([state, previous.reshape(*state.shape[:-1], -1)], axis=-1)
+    encoded = head.encode(previous, state.dtype)
+    return jnp.concatenate([state, encoded.reshape(*state.shape[:-1], -1)], axis=-1)
 
 
 def joint_state_size(actor: Actor, spec: TaskSpec, last_action: bool) -> int:

@@ -1,4 +1,4 @@
-"""The command line: ``lica-jax train | sweep | eval | report | list | reproduce | sc2``.
+"""The command line: ``lica-jax train | sweep | eval | render | report | list | reproduce | sc2``.
 
 Bad input gives one message and exit code 2. Commands are imported when they are used.
 """
@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("train:train", "train an algorithm on a task, or resume a run"),
     "sweep": ("sweep:sweep", "train many settings and seeds, side by side"),
     "eval": ("evaluate:evaluate", "evaluate a trained policy"),
+    "render": ("render:render", "watch a policy play, with its critic's credit"),
     "report": ("report:report", "compare runs: curves, scores, statistics, one page"),
     "list": ("listing:show", "show algorithms, tasks, presets and ablations"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),

@@ -41,6 +41,10 @@ class Scene:
       agent: of each thing: its agent's index, or -1.
       obstacles: boxes (x0, y0, x1, y1) that block.
       frame_seconds: time of the simulated world between two frames.
+      actions: what each agent's actions are called; () where nobody said.
+      reach, sight, blast: of each kind: how far it hits (or heals) and sees from its centre, and
+        the radius within which it hits everything as it dies; () where nothing does.
+      cells: unit squares around (x, y) with something written in them.
     """
 
     bounds: tuple[float, float, float, float]
@@ -49,6 +53,11 @@ class Scene:
     agent: tuple[int, ...]
     obstacles: tuple[tuple[float, float, float, float], ...] = ()
     frame_seconds: float = 0.1
+    actions: tuple[tuple[str, ...], ...] = ()
+    reach: tuple[float, ...] = ()
+    sight: tuple[float, ...] = ()
+    blast: tuple[float, ...] = ()
+    cells: tuple[tuple[float, float, str], ...] = ()
 
 
 def disks(

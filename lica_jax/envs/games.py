@@ -36,6 +36,7 @@ CLIMBING = ((11, -30, 0), (-30, 7, 0), (0, 6, 5))
 NONMONOTONIC = ((8, -12, -12), (-12, 0, 0), (-12, 0, 0))
 TWO_STEP = (((7, 7), (7, 7)), ((0, 1), (1, 8)))  # by the first agent's first action
 JUNCTION = ((0, 1), (1, 0))
+_TABLES_AT = (0.0, 4.0)  # x of the first column of the two tables, as they are shown
 
 
 def penalty_table(k: float) -> Table:
@@ -60,6 +61,39 @@ def reward(table: Table, action: Int[Array, "*B 2"]) -> Float[Array, "*B"]:
     return expected_reward(table, one_hot[..., 0, :], one_hot[..., 1, :])
 
 
+# --- tables that can be looked at ----------------------------------------------------------------
+
+
+def _cells(table: Table, left: float = 0.0) -> tuple[tuple[float, float, str], ...]:
+    """A table with its first column at x = ``left`` and its first row at y = 0, and what the two
+    agents play beside it."""
+    size = len(table)
+    return (
+        *((left + v, -float(u), f"{table[u][v]:g}") for u in range(size) for v in range(size)),
+        *((left - 1, -float(u), f"a0: {u}") for u in range(size)),
+        *((left + v, 1.0, f"a1: {v}") for v in range(size)),
+    )
+
+
+def _entry(action: Int[Array, " 2"], left: Float[Array, ""] | float = 0.0) -> Float[Array, " 2"]:
+    """Where a joint action's entry is."""
+    return jnp.stack([left + action[1], -1.0 * action[0]])
+
+
+def table_scene(cells: tuple[tuple[float, float, str], ...], n_actions: int) -> Scene:
+    """A token among cells."""
+    names = tuple(f"action {u}" for u in range(n_actions))
+    xs, ys = [cell[0] for cell in cells], [cell[1] for cell in cells]
+    return Scene(
+        bounds=(min(xs) - 0.5, min(ys) - 0.5, max(xs) + 0.5, max(ys) + 0.5),
+        kinds=("joint action",), team=(-1,), agent=(-1,), frame_seconds=1.0, actions=(names,) * 2,
+        cells=cells,
+    )  # fmt: skip
+
+
+# --- games of one step ---------------------------------------------------------------------------
+
+
 @struct.dataclass
 class GameState:
     t: Int[Array, ""]  # 0 before the joint action, 1 behind it
@@ -74,6 +108,16 @@ class MatrixGame(Task):
             name=f"game/{name}", n_agents=2, n_actions=len(table), obs_size=1, state_size=1,
             episode_limit=1, max_return=float(np.max(table)), source=source,
         )  # fmt: skip
+
+    @property
+    def scene(self) -> Scene:
+        """The table, and a token on the entry that is played."""
+        return table_scene(_cells(self.table), len(self.table))
+
+    def frames(self, key, state, action) -> Frame:
+        """The token after the joint action; leading axis 1."""
+        del key, state
+        return disks(_entry(action)[None], (0.3,), (0,))
 
     def _timestep(self, state: GameState, reward, *, first) -> TimeStep:
         return TimeStep(
@@ -114,6 +158,20 @@ class TwoStepGame(Task):
             episode_limit=2, max_return=8.0, source="QMIX paper",
         )  # fmt: skip
 
+    @property
+    def scene(self) -> Scene:
+        """Both tables below their names, and a token."""
+        names = tuple((left + 0.5, 2.0, f"game {i}") for i, left in enumerate(_TABLES_AT, 1))
+        tables = zip(TWO_STEP, _TABLES_AT, strict=True)
+        return table_scene(sum((_cells(table, left) for table, left in tables), names), 2)
+
+    def frames(self, key, state, action) -> Frame:
+        """The token on the game that is chosen, then on the entry played; leading axis 1."""
+        del key
+        chosen = jnp.stack([jnp.array(_TABLES_AT)[action[0]] + 0.5, 2.0])
+        entry = _entry(action, jnp.array(_TABLES_AT)[jnp.maximum(state.game - 1, 0)])
+        return disks(jnp.where(state.t == 0, chosen, entry)[None], (0.3,), (0,))
+
     def _timestep(self, state: TwoStepState, reward, *, first) -> TimeStep:
         shown = (jnp.arange(3) == state.game).astype(float)
         return TimeStep(
@@ -153,7 +211,7 @@ class TrafficJunction(MatrixGame):
 
     scene = Scene(
         bounds=(-1.5, -1.5, 1.5, 1.5), kinds=("vehicle",), team=(0, 0), agent=(0, 1),
-        frame_seconds=1.0,
+        frame_seconds=1.0, actions=(("wait", "pass"),) * 2,
     )  # fmt: skip
 
     def frames(self, key, state, action) -> Frame:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from lica_jax.policy.critics import CRITICS_BYTES, Critic, kept_critics, save_critic
 from lica_jax.policy.policy import Policy, load_policy
 from lica_jax.policy.selection import WHICH, chosen_policies
 from lica_jax.policy.writing import header, origin, save_policy
 
 __all__ = [
-    "WHICH", "Policy", "chosen_policies", "header", "load_policy", "origin", "save_policy",
+    "CRITICS_BYTES", "WHICH", "Critic", "Policy", "chosen_policies", "header", "kept_critics",
+    "load_policy", "origin", "save_critic", "save_policy",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from lica_jax.algorithms import algorithm_module
 from lica_jax.config.schema import TrainConfig, merge
 from lica_jax.errors import UserError, visible
 from lica_jax.files import as_path, as_word
+from lica_jax.policy.critics import Critic, load_critic
 from lica_jax.policy.exporting import export
 from lica_jax.policy.reading import checked_facts, read_header, read_params
 from lica_jax.policy.writing import header, origin
@@ -28,7 +29,7 @@ class Policy:
       params: its parameters.
     """
 
-    def __init__(self, params: PyTree, about: dict[str, Any]):
+    def __init__(self, params: PyTree, about: dict[str, Any], critic: Critic | None = None):
         module = algorithm_module(about["algorithm"])
         self.about = about
         self.spec = TaskSpec(**about["spec"])
@@ -36,6 +37,8 @@ class Policy:
         self.algo = self.algo_for(self.spec)
         self.hp = merge(module.HParams(), about["hp"])
         self._act = jax.jit(self._act_batch)
+        self._critic: Critic | None = critic
+        self._path: Path | None = None  # of its file
 
     def __repr__(self) -> str:
         seed, steps = self.about.get("seed"), self.about.get("env_steps")
@@ -50,11 +53,33 @@ class Policy:
         return module.make(merge(module.Config(), self.about["config"]), spec)
 
     @classmethod
-    def of(cls, config: TrainConfig, spec: TaskSpec, params: PyTree, **about: Any) -> Policy:
+    def of(
+        cls, config: TrainConfig, spec: TaskSpec, params: PyTree, *, critic: Critic | None = None,
+        **about: Any,
+    ) -> Policy:  # fmt: skip
         """A policy straight from a training run's configuration, task and parameters."""
         about = origin(config, spec) | about
         facts = header(config.algorithm, config.algo, config.hp, spec, **about)
-        return cls(jax.tree.map(jnp.asarray, params), facts)
+        return cls(jax.tree.map(jnp.asarray, params), facts, critic)
+
+    @property
+    def critic(self) -> Critic | None:
+        """What its actions were worth in training, read from beside its file when first asked for.
+
+        None where nobody kept it. Raises ``UserError`` where it is damaged.
+        """
+        if self._critic is None and self._path is not None:
+            self._critic = load_critic(self._path, self.algo, self.about)
+        return self._critic
+
+    def render(self, task: Any = None, **options: Any) -> Any:
+        """Plays a few episodes to look at, with what the policy and its critic made of them.
+
+        ``lica_jax.render`` has the arguments and the errors. The result shows itself in notebooks.
+        """
+        import lica_jax  # its face: pictures stand above policies
+
+        return lica_jax.render(self, task=task, **options)
 
     def initial_carry(self, batch: int | None = None) -> PyTree:
         """The memory at an episode's start; without ``batch`` for one environment."""
@@ -149,6 +174,7 @@ def load_policy(path: str | Path) -> Policy:
         about, tensors = read_header(path)
         policy, shapes = _without_params(checked_facts(about))
         policy.params = read_params(path, tensors, shapes)
+        policy._path = path
     except UserError as error:
         raise UserError(visible(f"{path} cannot be loaded: {error}")) from None
     return policy

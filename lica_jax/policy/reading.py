@@ -47,8 +47,10 @@ class Tensor(NamedTuple):
 # --- the header ----------------------------------------------------------------------------------
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The facts of a policy file, and where its tensors are; reads no tensor.
+def read_header(
+    path: Path, kind: str = FORMAT, called: str = "policy"
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The facts of a policy file (or of another ``kind``), and where its tensors are; reads none.
 
     Raises:
       UserError: it is no sound safetensors file, or not one of ours.
@@ -66,8 +68,8 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         about = _parsed(text, kind=object)
     except (OSError, ValueError) as error:
         raise UserError(f"it is damaged or not a safetensors file ({error})") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise UserError("it is a safetensors file, but not a lica_jax policy")
+    if not isinstance(about, dict) or about.get("format") != kind:
+        raise UserError(f"it is a safetensors file, but not a lica_jax {called}")
     return about, tensors
 
 

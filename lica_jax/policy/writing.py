@@ -37,12 +37,17 @@ def save_policy(
       algorithm, config, hp, spec: what is needed to rebuild ``act``.
       about: further facts to keep: seed, env_steps, scores.
     """
+    facts = header(algorithm, config, hp, spec, **about)
+    write_arrays(path, params, facts)
+    write_json(path.with_suffix(".json"), facts)
+
+
+def write_arrays(path: Path, arrays: PyTree, facts: dict[str, Any]) -> None:
+    """A safetensors file of a tree's leaves by their names, with ``facts`` in its header."""
     from safetensors.numpy import save
 
-    facts = header(algorithm, config, hp, spec, **about)
-    arrays = {name: np.ascontiguousarray(x) for name, x in named_leaves(params).items()}
-    write_whole(path, save(arrays, metadata={"lica_jax": json.dumps(plain(facts))}))
-    write_json(path.with_suffix(".json"), facts)
+    named = {name: np.ascontiguousarray(x) for name, x in named_leaves(arrays).items()}
+    write_whole(path, save(named, metadata={"lica_jax": json.dumps(plain(facts))}))
 
 
 def write_whole(path: Path, content: bytes) -> None:

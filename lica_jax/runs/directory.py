@@ -21,6 +21,7 @@ from lica_jax.runs.names import (
     CHECKPOINTS,
     COMMANDS,
     CONFIG,
+    CRITIC,
     EVALS,
     LOCK,
     METRICS,
@@ -33,7 +34,9 @@ from lica_jax.runs.names import (
 )
 from lica_jax.runs.versions import versions
 
-FILES = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, POLICY_LAST, VERSIONS)
+FILES = (
+    CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, POLICY_LAST, CRITIC, VERSIONS,
+)  # fmt: skip
 FOLDERS = (CHECKPOINTS, REPLAYS)
 # What a run writes before its first checkpoint is complete; each also half written, as ".tmp".
 AT_START = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, VERSIONS, *FOLDERS)

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from lica_jax.files import write_json
-from lica_jax.policy import origin, save_policy
+from lica_jax.policy import kept_critics, origin, save_critic, save_policy
 from lica_jax.runs import directory
 from lica_jax.runs.best import Best
 from lica_jax.runs.plan import Plan
-from lica_jax.types import TaskSpec
+from lica_jax.types import Algorithm, TaskSpec
 
 
 def export_runs(
@@ -62,3 +62,19 @@ def export_policies(
                 seed=plan.runs[i].seed, env_steps=int(steps[i]), which=which, **score,
                 **origin(config, spec),
             )  # fmt: skip
+
+
+def export_critics(
+    plan: Plan, algo: Algorithm, chosen: int, learner: PyTree, env_steps: Int[Array, " R"]
+) -> None:
+    """Writes the critic of run ``chosen`` as ``critic.safetensors``, and with several runs each as
+    ``critic_seed<k>.safetensors`` (``critic_run<i>``), as far as they are small enough."""
+    names = {directory.CRITIC: chosen}
+    if len(plan.runs) > 1:
+        stem = directory.CRITIC.removesuffix(".safetensors")
+        names |= {f"{stem}_{name}.safetensors": i for i, name in enumerate(plan.names)}
+    steps = np.asarray(env_steps)
+    for name, critic in kept_critics(algo, learner, names).items():
+        i = names[name]
+        seed, algorithm = plan.runs[i].seed, plan.config.algorithm
+        save_critic(plan.run_dir / name, critic, algorithm, seed, int(steps[i]))

@@ -3,5 +3,6 @@
 CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock"
 METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
 POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
+CRITIC = "critic.safetensors"
 CHECKPOINTS, REPLAYS = "checkpoints", "replays"
 VERSIONS = "versions.json"

@@ -18,10 +18,11 @@ from jaxtyping import PyTree
 from lica_jax.engines.games import Stopped, is_host_task
 from lica_jax.errors import Diverged
 from lica_jax.files import make_folder
+from lica_jax.policy import Critic, kept_critics
 from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
 from lica_jax.runs.display import Display
-from lica_jax.runs.export import export_policies, export_runs
+from lica_jax.runs.export import export_critics, export_policies, export_runs
 from lica_jax.runs.failures import in_words
 from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import Plan, stored_runs
@@ -273,6 +274,14 @@ class Session:
             last = self.algo.policy(self.state.learner)
             steps = self.state.env_steps
             export_policies(self.plan, self.spec, chosen, self.best, last, steps)
+            export_critics(self.plan, self.algo, chosen, self.state.learner, steps)
+
+    def critics(self) -> dict[str, Critic]:
+        """The critics as they are now, by the names of the runs, as far as they are kept."""
+        runs = {str(seed): i for i, seed in enumerate(self.plan.seeds)}
+        kept = kept_critics(self.algo, self.state.learner, runs)
+        steps = np.asarray(self.state.env_steps)
+        return {name: Critic(critic, int(steps[runs[name]])) for name, critic in kept.items()}
 
     def _save_replays(self, folder: Path) -> None:
         paths, problem = self.engine.save_replays(folder)

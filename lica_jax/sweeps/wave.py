@@ -15,6 +15,7 @@ import numpy as np
 
 from lica_jax.errors import Diverged, is_out_of_memory
 from lica_jax.files import make_folder, write_json
+from lica_jax.policy import CRITICS_BYTES, kept_critics, save_critic
 from lica_jax.runs import directory
 from lica_jax.runs.display import Display
 from lica_jax.runs.export import export_policies, export_runs
@@ -144,6 +145,10 @@ def _export_run(session: Session, path: Path, setting: Setting, i: int, status: 
     arrays = (session.best, session.algo.policy(session.state.learner), session.state.env_steps)
     best, last, steps = jax.tree.map(lambda x: x[i : i + 1], arrays)
     export_policies(own, session.spec, 0, best, last, steps)
+    most = CRITICS_BYTES // len(plan.runs)  # of the wave together
+    kept = kept_critics(session.algo, session.state.learner, {path.name: i}, most)
+    for critic in kept.values():
+        save_critic(path / directory.CRITIC, critic, config.algorithm, run.seed, int(steps[0]))
 
 
 def restored(plan: Plan) -> Session:

@@ -262,6 +262,7 @@ def test_the_files_of_a_run(finished):
         "policy.safetensors", "policy.json", "learning_curve.png", "result.json",
         "policy_seed0.safetensors", "policy_seed1.safetensors", "policy_last.safetensors",
         "policy_last_seed0.safetensors", "policy_last_seed1.safetensors", "policy_last.json",
+        "critic.safetensors", "critic_seed0.safetensors", "critic_seed1.safetensors",
     }  # fmt: skip
     rows = [json.loads(line) for line in (finished / "eval.jsonl").read_text().splitlines()]
     assert {r["seed"] for r in rows} == {0, 1}
@@ -281,6 +282,7 @@ def test_an_exported_policy_plays_like_the_trained_one(finished, tiny):
         b, carry_b = direct.act(obs[t], None, carry_b)
         np.testing.assert_array_equal(a, b)
     jax.tree.map(np.testing.assert_array_equal, carry_a, carry_b)
+    jax.tree.map(np.testing.assert_array_equal, loaded.critic.params, direct.critic.params)
     assert loaded.about["seed"] == 1 and loaded.about["task"] == TASK
 
 
@@ -288,9 +290,13 @@ def test_the_last_policies_are_those_of_the_last_update(finished):
     result = json.loads((finished / "result.json").read_text())
     session = new_session(directory.read_config(finished), finished, resume=True)
     last = session.algo.policy(session.state.learner)
+    critics = session.state.learner.critic
     session.close()
     for i in (0, 1):
         policy = load_policy(finished / f"policy_last_seed{i}.safetensors")
+        assert policy.critic.env_steps == result["env_steps"][i]
+        own = jax.tree.map(lambda x, i=i: x[i], critics)
+        jax.tree.map(np.testing.assert_array_equal, own, policy.critic.params)
         assert policy.about["env_steps"] == result["env_steps"][i]
         assert policy.about["which"] == "last" and policy.about["seed"] == i
         own = jax.tree.map(lambda x, i=i: x[i], last)

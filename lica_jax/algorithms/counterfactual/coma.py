@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,14 +14,16 @@ from lica_jax.algorithms.counterfactual.settings import Config, HParams
 from lica_jax.algorithms.counterfactual.shared import Learner, Networks, Regression
 from lica_jax.core.masking import take_action
 from lica_jax.core.returns import lambda_returns
-from lica_jax.types import Algorithm, TaskSpec, Trajectory
+from lica_jax.types import Algorithm, Insight, Outlook, TaskSpec, Trajectory
 
 __all__ = ["Config", "HParams", "make"]
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
     """Builds COMA for a task."""
-    return shared.algorithm(make_networks(config, spec), init, update, HParams())
+    nets = make_networks(config, spec)
+    insight = Insight(partial(look, nets), lambda learner: learner.critic, "Σπ·Qₐ", "Qₐ")
+    return shared.algorithm(nets, init, update, HParams(), insight)
 
 
 def make_networks(config: Config, spec: TaskSpec) -> Networks:
@@ -86,3 +89,11 @@ def actor_objective(
     log_prob = shared.log_taken(probs, traj)
     loss = shared.policy_gradient_loss(log_prob, advantage, traj.valid)
     return loss, shared.policy_metrics(probs, advantage, traj.valid)
+
+
+def look(nets: Networks, *moment: Any) -> Outlook:
+    """`Insight.look`: Q of every agent's actions, and its mean over the agent's policy [B, N]."""
+    out, q = shared.look(nets, *moment)
+    if q is None:
+        return out
+    return out.replace(value=jnp.sum(out.policy * q, axis=-1), credit=q)

@@ -28,7 +28,7 @@ from lica_jax.core.returns import (
     standardised,
 )
 from lica_jax.networks.counterfactual import IntrinsicHeads
-from lica_jax.types import Algorithm, TaskSpec, Trajectory, number
+from lica_jax.types import Algorithm, Insight, Outlook, TaskSpec, Trajectory, number
 
 __all__ = ["Config", "HParams", "make"]
 
@@ -80,7 +80,9 @@ class Learner(shared.Learner):
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:
     """Builds LIIR for a task."""
-    return shared.algorithm(make_networks(config, spec), init, update, HParams())
+    nets = make_networks(config, spec)
+    insight = Insight(partial(look, nets), lambda learner: learner.critic.value, "V_mix")
+    return shared.algorithm(nets, init, update, HParams(), insight)
 
 
 def make_networks(config: Config, spec: TaskSpec) -> Networks:
@@ -298,3 +300,9 @@ def update_heads(
     )  # fmt: skip
     norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
     return params, opt, shown | {"intrinsic_loss": loss, "intrinsic_grad_norm": norm}
+
+
+def look(nets: Networks, *moment: Any) -> Outlook:
+    """`Insight.look`: every agent's value v_mix [B, N]."""
+    out, value = shared.look(nets, *moment)
+    return out if value is None else out.replace(value=value[..., 0])

@@ -23,6 +23,7 @@ from lica_jax.algorithms.actors import (
     ActorCarry,
     activation_bytes,
     actor_step,
+    forget,
     make_actor,
     previous_actions,
     unroll_over,
@@ -36,7 +37,15 @@ from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
 from lica_jax.core.schedules import linear
 from lica_jax.networks.counterfactual import critic_inputs
 from lica_jax.networks.layers import MLP
-from lica_jax.types import Acting, Algorithm, TaskSpec, TimeStep, Trajectory
+from lica_jax.types import (
+    Acting,
+    Algorithm,
+    Insight,
+    Outlook,
+    TaskSpec,
+    TimeStep,
+    Trajectory,
+)
 
 
 @struct.dataclass
@@ -68,7 +77,9 @@ def make_networks(config: Config, spec: TaskSpec, n_values: int) -> Networks:
     return Networks(actor, critic, config, spec)
 
 
-def algorithm(nets: Networks, init: Callable, update: Callable, hparams: PyTree) -> Algorithm:
+def algorithm(
+    nets: Networks, init: Callable, update: Callable, hparams: PyTree, insight: Insight
+) -> Algorithm:
     """The algorithm of some networks, ``init(nets, key)`` and ``update(nets, ...)``."""
     return Algorithm(
         init=partial(init, nets),
@@ -80,6 +91,7 @@ def algorithm(nets: Networks, init: Callable, update: Callable, hparams: PyTree)
         hparams=hparams,
         metrics=("entropy", "epsilon"),
         acting=acting(nets),
+        insight=insight,
     )
 
 
@@ -174,6 +186,24 @@ def update_actor(
     )  # fmt: skip
     learner = learner.replace(actor=params, actor_opt=opt)
     return learner, aux, {"actor_loss": loss, "actor_grad_norm": norm}
+
+
+def look(
+    nets: Networks, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
+    hp: HParams,
+) -> tuple[Outlook, Float[Array, "B N V"] | None]:  # fmt: skip
+    """For `Insight.look`: the policies that are sampled, and the critic's values where there is
+    one, of each agent's actions while the others do what they do."""
+    _, logits = actor_step(nets.actor, params, carry, ts.obs, ts.first)
+    mask_first = nets.config.mask_before_softmax
+    probs = epsilon_floor(logits, ts.avail, hp.epsilon_finish, mask_first)
+    out = Outlook(probs, jnp.sum(entr(probs), axis=-1))
+    if critic is None:
+        return out, None
+    encode, dtype = nets.actor.head.encode, ts.obs.dtype
+    previous = forget(nets.actor.head, carry.last_action, ts.first)
+    inputs = critic_inputs(ts.state, ts.obs, encode(action, dtype), encode(previous, dtype))
+    return out, nets.critic.apply(critic, inputs)
 
 
 # --- the critic ----------------------------------------------------------------------------------

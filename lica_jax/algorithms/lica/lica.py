@@ -28,6 +28,7 @@ from lica_jax.algorithms.actors import (
     unroll_over,
 )
 from lica_jax.algorithms.lica.critics import make_critic
+from lica_jax.algorithms.lica.insight import insight
 from lica_jax.algorithms.lica.settings import Config, HParams
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core import gaussian
@@ -112,6 +113,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         hparams=HParams(),
         metrics=("entropy",),
         acting=nets.actor.acting,
+        insight=insight(nets),
     )
 
 

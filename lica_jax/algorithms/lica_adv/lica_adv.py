@@ -27,6 +27,7 @@ from lica_jax.algorithms.lica.critics import mixing_critic
 from lica_jax.algorithms.lica.lica import act
 from lica_jax.algorithms.lica_adv import advantages
 from lica_jax.algorithms.lica_adv.advantages import Batch
+from lica_jax.algorithms.lica_adv.insight import insight
 from lica_jax.algorithms.lica_adv.settings import Config, HParams
 from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.algorithms.settings import for_task
@@ -90,6 +91,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         hparams=HParams(),
         metrics=("entropy", "explained"),
         acting=nets.actor.acting,
+        insight=insight(nets),
     )
 
 

@@ -19,6 +19,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from lica_jax.algorithms.per_agent.insight import insight
 from lica_jax.algorithms.per_agent.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import watched
@@ -120,6 +121,7 @@ def algorithm(nets: Networks, act: Callable, hparams: HParams) -> Algorithm:
         metrics=("entropy", "value_loss"),
         replay=nets.method.replay,
         acting=Acting(NormalMLP.layers, nets.config.share_params).under("params"),
+        insight=insight(nets),
     )
 
 

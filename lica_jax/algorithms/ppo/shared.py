@@ -27,7 +27,7 @@ from lica_jax.algorithms.actors import (
 from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
-from lica_jax.core.masking import mask_logits, masked_mean, take_action
+from lica_jax.core.masking import mask_logits, masked_mean, masked_softmax, take_action
 from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import gae, standardised
@@ -40,7 +40,7 @@ from lica_jax.core.value_norm import (
     update_value_norm,
 )
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
-from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
+from lica_jax.types import Algorithm, Insight, Outlook, TaskSpec, TimeStep, Trajectory
 
 # (obs [*B, N, O], state [*B, S]) -> [*B, N, V]: what a critic sees of every agent.
 View = Callable[[Array, Array], Array]
@@ -113,6 +113,7 @@ def make(config: Config, spec: TaskSpec, view: View) -> Algorithm:
         hparams=HParams(),
         metrics=("entropy", "clip_fraction"),
         acting=nets.actor.acting.under("actor"),
+        insight=Insight(partial(look, nets), judge, "V"),
     )
 
 
@@ -157,6 +158,28 @@ def act(nets: Networks, params, carry: Carry, ts: TimeStep, key, *, hp, progress
         view = critic_inputs(nets, ts.obs, ts.state, ts.alive)[None]
         critic, _ = values(nets, params["critic"], view, ts.first[None], critic)
     return Carry(hidden, action, critic), action, {}
+
+
+def judge(learner: Learner) -> dict[str, PyTree]:
+    """`Insight.critic`: what values are computed with."""
+    return {"critic": learner.critic, "value_norm": learner.value_norm._asdict()}
+
+
+def look(
+    nets: Networks, params: PyTree, critic: PyTree, carry: Carry, ts: TimeStep, action: Array,
+    hp: HParams,
+) -> Outlook:  # fmt: skip
+    """`Insight.look`: the policies, and every agent's value [B, N]."""
+    del action, hp
+    _, logits = actor_step(nets.actor, params["actor"], carry, ts.obs, ts.first)
+    out = Outlook(masked_softmax(logits, ts.avail), categorical_entropy(logits, ts.avail))
+    if critic is None:
+        return out
+    view = critic_inputs(nets, ts.obs, ts.state, ts.alive)[None]
+    _, value = values(nets, critic["critic"], view, ts.first[None], carry.critic)
+    if nets.config.value_norm:
+        value = denormalise(ValueNorm(**critic["value_norm"]), value)
+    return out.replace(value=value[0])
 
 
 # --- learning ------------------------------------------------------------------------------------

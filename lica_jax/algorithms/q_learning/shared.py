@@ -27,6 +27,7 @@ from lica_jax.algorithms.actors import (
     make_actor,
     unroll_over,
 )
+from lica_jax.algorithms.q_learning.insight import insight
 from lica_jax.algorithms.q_learning.settings import Config, HParams
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core.exploration import epsilon_greedy
@@ -97,6 +98,7 @@ def algorithm(nets: Networks, hparams: Any = None) -> Algorithm:
         metrics=("epsilon", "q_taken_mean"),
         replay=nets.config.replay("segment"),
         acting=replace(nets.agent.acting, choice="epsilon_greedy", number="epsilon_finish"),
+        insight=insight(nets, mixes=nets.objective is td_objective),
     )
 
 

@@ -34,6 +34,14 @@ _KINDS = {
     "simple_speaker_listener": ((0, 1), ("speaker", "listener", "landmark", "goal")),
 }  # fmt: skip
 
+FORCES = ("force along x", "force along y")
+MOVES = ("stay", "left", "right", "down", "up")
+_WORDS = tuple(f"say {word}" for word in range(3))  # of the speaker; the others are padding
+_ACTIONS = {
+    "simple_reference": (tuple(f"{move}, say {word}" for word in range(10) for move in MOVES),) * 2,
+    "simple_speaker_listener": (_WORDS, MOVES),
+}
+
 
 def match(name: str) -> bool:
     return _SPREAD.fullmatch(name) is not None
@@ -78,6 +86,7 @@ class JaxMarlMpe(Task):
         self.scene = Scene(
             bounds=(-1.6, -1.6, 1.6, 1.6), kinds=kinds, team=(0,) * n + (-1,) * m,
             agent=(*range(n), *(-1,) * m), frame_seconds=env.dt,
+            actions=(FORCES,) * n if continuous else _ACTIONS.get(name, (MOVES,) * n),
         )  # fmt: skip
 
     # JaxMARL's own code leaves leading axes to broadcasting.

@@ -219,6 +219,7 @@ class PredatorPrey(ParticleTask):
         kinds=("predator", "prey", "obstacle"),
         team=(0,) * PREDATORS + (1, -1, -1),
         agent=(*range(PREDATORS), -1, -1, -1),
+        actions=(physics.NAMES,) * PREDATORS,
     )
 
     def __init__(self, name: str):
@@ -257,6 +258,7 @@ class CooperativeNavigation(ParticleTask):
             kinds=("agent", "landmark"),
             team=(0,) * n + (-1,) * n,
             agent=(*range(n), *(-1,) * n),
+            actions=(physics.NAMES,) * n,
         )
         size = 4 + 2 * n + 4 * (n - 1)
         self.spec = TaskSpec(

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 # Direction of each discrete action: nothing, +x, -x, +y, -y.
 DIRECTIONS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 N_ACTIONS = len(DIRECTIONS)
+NAMES = ("stay", "right", "left", "up", "down")
 
 
 class World(NamedTuple):

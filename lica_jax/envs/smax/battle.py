@@ -21,6 +21,7 @@ from lica_jax.envs.smax.units import N_JAXMARL, STATS, UnitType, can_target, dam
 ALLIES, ENEMIES = 0, 1
 MOVES = 5  # four directions and stop; attacks follow
 STOP = 4
+MOVE_NAMES = ("north", "east", "south", "west", "stop")
 # Actions 0 to 3 in JaxMARL: north, east, south, west.
 DIRECTIONS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)], np.float32)
 TICKS, DT = 8, 1 / 16  # world ticks per env step, seconds each
@@ -121,6 +122,13 @@ class Battle:
     @property
     def n_enemy_actions(self) -> int:
         return MOVES + max(self.n, self.m if self.healers(ENEMIES) else 0)
+
+    def target_names(self, slots: int) -> tuple[tuple[str, ...], ...]:
+        """What the actions with a target are called, by ally; enemies are e0, e1, ..."""
+        return tuple(
+            tuple(f"heal {j}" if t.heals else f"attack e{j}" for j in range(slots))
+            for t in self.types[: self.n]
+        )
 
     def healers(self, team: int) -> tuple[int, ...]:
         """Indices within the team."""

@@ -17,7 +17,16 @@ import numpy as np
 from lica_jax.core.barriers import held
 from lica_jax.envs.frames import NONE, Frame, Scene
 from lica_jax.envs.smax import bits, simulation
-from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, MOVES, Battle, State, outcome
+from lica_jax.envs.smax.battle import (
+    ALLIES,
+    DT,
+    ENEMIES,
+    MOVE_NAMES,
+    MOVES,
+    Battle,
+    State,
+    outcome,
+)
 from lica_jax.envs.smax.fight import ENERGY_RATE, MAX_ENERGY
 from lica_jax.envs.smax.observe import critic_state, observe
 from lica_jax.envs.smax.scenarios import SIZE, Scenario
@@ -66,6 +75,12 @@ class Smax(Task):
             agent=(*range(battle.n), *(NONE,) * battle.m),
             obstacles=scenario.obstacles,
             frame_seconds=DT,
+            actions=tuple(
+                MOVE_NAMES + targets for targets in battle.target_names(battle.n_actions - MOVES)
+            ),
+            reach=tuple(k.range for k in battle.kinds),
+            sight=tuple(k.sight for k in battle.kinds),
+            blast=tuple(k.blast for k in battle.kinds),
         )
 
     # --- a batch ---------------------------------------------------------------------------------

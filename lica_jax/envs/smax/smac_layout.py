@@ -24,7 +24,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lica_jax.core.barriers import held
-from lica_jax.envs.smax.battle import ALLIES, DIRECTIONS, MOVES, STOP, Battle, State, Units
+from lica_jax.envs.smax.battle import (
+    ALLIES,
+    DIRECTIONS,
+    MOVE_NAMES,
+    MOVES,
+    STOP,
+    Battle,
+    State,
+    Units,
+)
 from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.scenarios import SIZE, Scenario
 from lica_jax.envs.smax.units import JAXMARL
@@ -241,6 +250,9 @@ class SmaxAsSmac(Smax):
             state_has_actions=True,
             source=f"{self.spec.source} with SMAC's layout",
         )
+        moves = ("no-op", "stop", *(MOVE_NAMES[k] for k in SMAC_MOVES))
+        targets = self.battle.target_names(seen.n_actions - FIRST_TARGET)
+        self.scene = dataclasses.replace(self.scene, actions=tuple(moves + t for t in targets))
 
     def _start(self, keys) -> State:
         state = super()._start(keys)

@@ -1,0 +1,93 @@
+"""The page of a recording: one file that needs nothing else, small enough to be sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from lica_jax.errors import UserError
+from lica_jax.files import plain
+from lica_jax.rendering.packing import Packer, chosen, pack_episode, thinned, thoughts
+from lica_jax.rendering.recording import Recording
+
+MOST_BYTES = 2_000_000
+
+
+def page(recording: Recording) -> tuple[str, int]:
+    """HTML, and every how many-th moment of a step it shows: more than 1 where a page with all of
+    them would be larger than `MOST_BYTES`.
+
+    Raises:
+      UserError: it is larger with one moment a step, too.
+    """
+    continuous = recording.task.spec.continuous
+    ticks = recording.episodes[0].frame.alive.shape[1]
+    template = files("lica_jax.rendering").joinpath("viewer.html").read_text("utf-8")
+    for stride in (s for s in range(1, ticks + 1) if ticks % s == 0):
+        packer = Packer()
+        episodes = [pack_episode(packer, e, stride, continuous) for e in recording.episodes]
+        head = json.dumps(plain(facts(recording) | {"episodes": episodes}), ensure_ascii=False)
+        content = (
+            template.replace("__TITLE__", escape(title(recording)))
+            # "</script>" in a name would end the element that it stands in.
+            .replace("__FACTS__", head.replace("<", "\\u003c"))
+            .replace("__BLOCK__", base64.b64encode(packer.block()).decode())
+        )
+        if len(content.encode()) <= MOST_BYTES:
+            return content, stride
+    steps = sum(len(episode.reward) for episode in recording.episodes)
+    raise UserError(
+        f"a page of {steps} steps would be larger than {MOST_BYTES // 10**6} MB"
+        + ("; take fewer episodes" if len(recording.episodes) > 1 else "")
+    )
+
+
+def title(recording: Recording) -> str:
+    return f"{recording.policy.about['algorithm']} on {recording.task.spec.name}"
+
+
+def facts(recording: Recording) -> dict[str, Any]:
+    """What holds for all episodes."""
+    policy, spec = recording.policy, recording.task.spec
+    about, insight = policy.about, policy.algo.insight
+    known = insight is not None and recording.critic is not None
+    scale = getattr(policy.hp, "reward_scale", None)
+    return {
+        "title": title(recording), "source": spec.source, "continuous": spec.continuous,
+        "mode": "sampled" if recording.sampled else "greedy", "seed": recording.seed,
+        "algorithm": about["algorithm"], "policy_steps": about.get("env_steps"),
+        "policy_seed": about.get("seed"),
+        "critic_steps": recording.critic.env_steps if known else None,
+        "value": insight.value if known else "", "credit": insight.credit if insight else "",
+        "has_critic": known, "reward_scale": spec.reward_scale if scale is None else scale,
+        "has_win": spec.has_win, "scene": asdict(recording.scene),
+    }  # fmt: skip
+
+
+def numbers(recording: Recording) -> dict[str, Any]:
+    """Everything that was recorded, as it was: for programs that read JSON."""
+    continuous, episodes = recording.task.spec.continuous, []
+    for episode in recording.episodes:
+        frame = thinned(episode.frame, 1)
+        parts = {
+            "action": episode.action, "chosen": chosen(episode, continuous),
+            "avail": episode.avail, "alive": episode.alive, "reward": episode.reward,
+            **thoughts(episode, continuous),
+        }  # fmt: skip
+        parts |= {f"frame_{k}": getattr(frame, k) for k in frame.__dataclass_fields__}
+        episodes.append({k: _short(x) for k, x in parts.items()})
+    return plain(facts(recording) | {"episodes": episodes})
+
+
+def _short(x: Any) -> Any:
+    """Floats to the digits that float32 has."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        return x.tolist()
+    return [_short(row) for row in x] if x.ndim else float(f"{float(x):.7g}")

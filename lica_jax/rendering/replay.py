@@ -1,0 +1,165 @@
+"""What is rendered, of whom, into which files."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lica_jax.engines.games import is_host_task
+from lica_jax.errors import UserError
+from lica_jax.files import as_path, make_folder
+from lica_jax.policy import Policy, chosen_policies
+from lica_jax.policy.writing import write_whole
+from lica_jax.rendering.gif import gif
+from lica_jax.rendering.page import numbers, page
+from lica_jax.rendering.recording import Recording, record
+from lica_jax.runs.evaluating import fitting_task
+from lica_jax.types import Task
+
+MOST_EPISODES = 20
+
+
+class Replay:
+    """Some recorded episodes; shows itself in a notebook.
+
+    Attributes:
+      recording: what was recorded (`recording.Recording`).
+      html: the page.
+      notes: what a person should know of it, one line each.
+    """
+
+    def __init__(self, recording: Recording):
+        self.recording = recording
+        self.html, stride = page(recording)
+        self.notes = [_fewer("the page", stride)] if stride > 1 else []
+        self.notes += _missing(recording)
+
+    def save(
+        self, out: str | Path, *, gif: str | Path | None = None, json: str | Path | None = None
+    ) -> None:
+        """Writes the page; the picture alone as a GIF and all numbers as JSON if asked for.
+
+        Raises:
+          UserError: a file is there already or cannot be written; then none was.
+        """
+        check_outputs(out, gif, json)
+        contents: list[tuple[Path, bytes]] = [(Path(out), self.html.encode())]
+        if gif is not None:
+            contents.append((Path(gif), self.gif()))
+        if json is not None:
+            contents.append((Path(json), self.json().encode()))
+        for path, content in contents:
+            write_whole(path, content)
+
+    def gif(self) -> bytes:
+        """The picture alone as an animated GIF."""
+        content, stride = gif(self.recording)
+        if stride > 1:
+            self.notes.append(_fewer("the GIF", stride))
+        return content
+
+    def json(self) -> str:
+        """All that was recorded."""
+        return json.dumps(numbers(self.recording), allow_nan=False)
+
+    def __repr__(self) -> str:
+        played = self.recording.episodes
+        steps = sum(len(episode.reward) for episode in played)
+        return f"<Replay of {len(played)} episodes, {steps} steps, {len(self.html):,} bytes>"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="replay" allowfullscreen '
+            'style="width:100%;height:820px;border:0"></iframe>'
+        )
+
+
+def render(
+    policy: Policy | str | Path, *, which: str | None = None, task: str | Task | None = None,
+    episodes: int = 3, seed: int = 0, sampled: bool = False,
+) -> Replay:  # fmt: skip
+    """Plays a few episodes of a trained policy to look at.
+
+    Args:
+      policy: a loaded policy, a policy file or a run directory.
+      which: of a run directory: its "best" policy (the default) or its "last".
+      task: another task with the same sizes, or a task of your own; by default the one it was
+        trained on.
+      episodes: how many, 1 to 20.
+      seed: of the episodes; greedy ones are the first that ``evaluate`` plays with it.
+      sampled: draw actions from the policies instead of taking the most likely ones.
+
+    Returns:
+      The replay: ``save("battle.html")`` writes it, a notebook shows it.
+
+    Raises:
+      UserError: no such policy, it does not fit the task, the task cannot be looked at, or what
+        there is to show does not fit into a page.
+    """
+    for name, value, low, high in (
+        ("episodes", episodes, 1, MOST_EPISODES), ("seed", seed, 0, 2**31 - 1),
+    ):  # fmt: skip
+        if not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
+    policy = _one(policy, which)
+    target = fitting_task(policy, task)
+    check_visible(target)
+    _ = policy.critic  # read before anything is compiled
+    return Replay(record(policy, target, episodes=episodes, seed=seed, sampled=sampled))
+
+
+def _missing(recording: Recording) -> list[str]:
+    """Why there are fewer numbers than there might be."""
+    policy = recording.policy
+    if policy.algo.insight is None:
+        return ["the algorithm does not say what it makes of a moment"]
+    if recording.critic is not None:
+        return []
+    if policy.critic is not None:
+        return ["the critic takes states of another size: the page shows the policies alone"]
+    return [
+        "no critic was kept beside this policy (older versions kept none, and large ones are not "
+        "kept): the page shows the policies alone"
+    ]
+
+
+def check_visible(task: Any) -> None:
+    """Raises ``UserError`` where a task has no pictures."""
+    name = task.spec.name
+    if is_host_task(task):
+        raise UserError(f"{name} is played by the game: lica-jax eval --save-replay keeps its own")
+    if not hasattr(task, "scene") or not hasattr(task, "frames"):
+        raise UserError(
+            f"{name} has nothing to look at; tasks of smax/, mpe/ and game/ do, and your own with "
+            "`scene` and `frames` (lica_jax.envs.frames)"
+        )
+
+
+def check_outputs(*paths: str | Path | None) -> None:
+    """Raises ``UserError`` where a file is there already, or cannot be written."""
+    given = [as_path(path, "a file to write") for path in paths if path is not None]
+    for path in given:
+        if path.exists():
+            raise UserError(f"{path} is there already: choose another name")
+        if given.count(path) > 1:
+            raise UserError(f"two files would be written to {path}")
+    for path in given:
+        make_folder(path.parent, str(path))
+
+
+def _one(policy: Policy | str | Path, which: str | None) -> Policy:
+    if isinstance(policy, Policy):
+        if which is not None:
+            raise UserError(f"which={which!r} chooses among the policies of a run directory")
+        return policy
+    if which not in (None, "best", "last"):
+        raise UserError(f"which must be best or last, got {which!r}")
+    return chosen_policies(policy, which)[0]
+
+
+def _fewer(what: str, stride: int) -> str:
+    return f"{what} shows every {stride}. moment only, to stay small enough"
