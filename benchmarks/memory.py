@@ -19,19 +19,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Algorithm, task and settings, by name.
-CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "qmix, a replay of 1 GiB": ("qmix", "probe/two_step", {"algo": {"replay_capacity": 1_500_000}}),
-    "lica, full hypernetwork": ("lica", "smax/5m_vs_6m", {"algo": {"hypernet_hidden": "full"}}),
-    "lica, 8 seeds": ("lica", "smax/3m", {"seeds": list(range(8))}),
-    "mappo, 256 environments": ("mappo", "smax/2s3z", {"collect": {"envs": 256}}),
-    "lica, a probe": ("lica", "probe/match", {}),
-}
 # Long enough for a few compiled calls, evaluations and checkpoints.
 SHORT = {
     "total_steps": 60_000, "log_interval": 10_000,
     "eval": {"interval": 20_000, "episodes": 128, "final_episodes": 128},
 }  # fmt: skip
+WIDE = SHORT | {"total_steps": 12_000, "log_interval": 2_000}  # of many runs: first and last only
+# Algorithm, task and settings, by name.
+CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "qmix, a replay of 1 GiB": ("qmix", "probe/two_step", {"algo": {"replay_capacity": 1_500_000}}),
+    "lica, full hypernetwork": ("lica", "smax/5m_vs_6m", {"algo": {"hypernet_hidden": "full"}}),
+    "lica, 8 runs": ("lica", "smax/3m", {"seeds": list(range(8))}),
+    "lica, 64 runs": ("lica", "smax/3m", {"seeds": list(range(64)), **WIDE}),
+    "lica, 256 runs": ("lica", "smax/3m", {"seeds": list(range(256)), **WIDE}),
+    "mappo, 256 environments": ("mappo", "smax/2s3z", {"collect": {"envs": 256}}),
+    "lica, a probe": ("lica", "probe/match", {}),
+}
 MIB = 2**20
 
 

@@ -1,6 +1,5 @@
-"""Sweeps on this machine: memory against its estimate, runs per hour against width, devices.
+"""Sweeps on this machine: runs per hour against width and devices (memory: `memory.py`).
 
-    python benchmarks/sweep.py memory                  estimate and peak of waves, a process each
     python benchmarks/sweep.py widths --task smax/3m   one timing for every width
     python benchmarks/sweep.py devices --task smax/3m  16 runs on one and on two CPU devices
 
@@ -12,20 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 ROUNDS = 3
-# Runs side by side, by configuration.
-MEMORY = {
-    "lica smax/3m x 8": ("lica", "smax/3m", 8, {}),
-    "lica smax/3m x 64": ("lica", "smax/3m", 64, {}),
-    "lica smax/3m x 256": ("lica", "smax/3m", 256, {}),
-    "lica smax/5m_vs_6m full": ("lica", "smax/5m_vs_6m", 1, {"algo": {"hypernet_hidden": "full"}}),
-}  # fmt: skip
 
 
 def base_plan(algorithm: str, task: str, width: int, settings: dict, devices: int = 1):
@@ -35,31 +23,6 @@ def base_plan(algorithm: str, task: str, width: int, settings: dict, devices: in
 
     config = load_config(algorithm, task, seeds=tuple(range(width)), **settings)
     return make_plan(config, devices=devices)
-
-
-def memory(name: str) -> dict:
-    """Peak of two compiled calls in this process beside the estimate, in bytes."""
-    import jax
-
-    algorithm, task, width, settings = MEMORY[name]
-    jax.block_until_ready(jax.numpy.zeros(1))
-    before = resident("VmRSS")
-    plan = base_plan(algorithm, task, width, settings)
-    estimate = sum(plan.memory.values())
-    state = plan.engine.init(plan.keys)
-    for _ in range(2):
-        state, metrics = plan.engine.chunk(state, plan.hparams, plan.iterations)
-        jax.block_until_ready(metrics)
-    peak = resident("VmHWM") - before
-    return {"wave": name, "estimate": estimate, "peak": peak, "ratio": estimate / peak}
-
-
-def resident(what: str) -> int:
-    """Bytes, from the system's account of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(what + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"no {what} in /proc/self/status")
 
 
 def timed(plan, state, calls: int):
@@ -102,22 +65,13 @@ def compare(plans: dict[str, object], steps: int) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["memory", "widths", "devices"])
+    parser.add_argument("what", choices=["widths", "devices"])
     parser.add_argument("--algorithm", default="lica")
     parser.add_argument("--task", default="smax/3m")
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--runs", type=int, default=16)
     parser.add_argument("--steps", type=int, default=200_000, help="env steps of one timing")
-    parser.add_argument("--one", help="internal: a wave of which the memory is measured")
     args = parser.parse_args()
-    if args.one:
-        print(json.dumps(memory(args.one)))
-        return
-    if args.what == "memory":
-        for name in MEMORY:
-            words = [sys.executable, __file__, "memory", "--one", name]
-            subprocess.run(words, check=True, env=os.environ)
-        return
     if args.what == "devices":
         import jax
 

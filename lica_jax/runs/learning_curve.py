@@ -7,16 +7,15 @@ import textwrap
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lica_jax.config import TrainConfig
+from lica_jax.statistics import LEAST_RUNS, interval, mean
 from lica_jax.types import TaskSpec
 
 Curve = dict[int, float]  # value by nominal env steps
 MODES = (("greedy", "eval/", "C0"), ("sampled", "eval/sampled/", "C1"))
-RESAMPLES = 2_000
 
 
 def run_curve(
@@ -34,8 +33,8 @@ def run_curve(
 def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | None = None) -> Figure:
     """Draws greedy and sampled evaluations over nominal env steps.
 
-    A thin line per seed, of several their mean and its 95 % interval (`bootstrap_interval`). Runs
-    that differ in hyper-parameters have no mean.
+    A thin line per seed, of several their mean, and of three or more its 95 % interval
+    (`statistics.interval`). Runs that differ in hyper-parameters have no mean.
 
     Args:
       rows: rows of ``eval.jsonl``.
@@ -91,16 +90,8 @@ def _draw(axes: Axes, curves: list[Curve], swept: bool, mode: str, colour: str) 
         return None
     for curve in curves:
         axes.plot(np.array(list(curve)) / 1e6, list(curve.values()), **thin)
-    axes.fill_between(x, *bootstrap_interval(values), color=colour, alpha=0.2, lw=0)
+    if n < LEAST_RUNS:
+        return f"mean of {n} seeds: too few for an interval"
+    about = interval([values.T], mean)
+    axes.fill_between(x, about.low, about.high, color=colour, alpha=0.2, lw=0)
     return f"mean of {n} seeds; band: its 95 % bootstrap interval"
-
-
-def bootstrap_interval(values: Float[np.ndarray, "n T"]) -> Float[np.ndarray, "2 T"]:
-    """The 95 % percentile bootstrap interval of the mean over n, low and high.
-
-    The seeds are drawn with replacement, all of a curve together. Of two or three seeds it is the
-    range of their values.
-    """
-    n = len(values)
-    share = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
-    return np.percentile(share @ values, [2.5, 97.5], axis=0)

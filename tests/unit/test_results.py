@@ -21,7 +21,7 @@ from lica_jax.engines.shapes import ShapeTask
 from lica_jax.policy import Policy
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import Display
-from lica_jax.runs.learning_curve import bootstrap_interval, learning_curve
+from lica_jax.runs.learning_curve import learning_curve
 from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import make_plan
 from lica_jax.runs.rows import completed
@@ -242,6 +242,9 @@ def test_a_curve_without_a_band():
     axes = learning_curve(curve_rows([4]), "title").axes[0]
     assert not axes.collections and len(axes.lines) == 2
     assert not axes.get_legend().get_title().get_text()
+    axes = learning_curve(curve_rows([4, 5]), "title").axes[0]
+    assert not axes.collections and len(axes.lines) == 6
+    assert axes.get_legend().get_title().get_text() == "mean of 2 seeds: too few for an interval"
     rows = curve_rows([0], run=0) + curve_rows([0], run=1)
     axes = learning_curve(rows, "title").axes[0]
     assert not axes.collections and len(axes.lines) == 4
@@ -255,18 +258,6 @@ def test_the_mean_ends_where_a_seed_failed():
     (mean,) = [line for line in lines if line.get_label() == "greedy"]
     assert mean.get_xdata().max() == 1e-4
     assert max(line.get_xdata().max() for line in lines) == 2e-4
-
-
-def test_the_bootstrap_interval():
-    values = np.array([[0.0, 5.0], [1.0, 5.0]])
-    np.testing.assert_allclose(bootstrap_interval(values), [[0, 5], [1, 5]])
-    draws = np.random.default_rng(1).normal(size=(200, 1))
-    low, high = bootstrap_interval(draws)[:, 0]
-    # Of many: the mean and 1.96 standard errors.
-    error = 1.96 * draws.std() / np.sqrt(200)
-    np.testing.assert_allclose(
-        (low, high), draws.mean() + np.array([-error, error]), atol=0.2 * error
-    )
 
 
 # --- short forms ---------------------------------------------------------------------------------
