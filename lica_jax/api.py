@@ -7,7 +7,7 @@ import operator
 import signal
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,21 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from lica_jax.config import MAX_EPISODES, TrainConfig, is_settings_file, load_config, load_settings
+from lica_jax.config import (
+    MAX_EPISODES,
+    TrainConfig,
+    is_settings_file,
+    load_config,
+    load_settings,
+    merge,
+)
+from lica_jax.config.load import plugins_in
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import is_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError
 from lica_jax.files import as_path, read_json
+from lica_jax.plugins import load_plugins
 from lica_jax.policy import Critic, Policy, load_policy
 from lica_jax.runs import directory, messages
 from lica_jax.runs.compilation_cache import use_compilation_cache
@@ -89,7 +98,7 @@ class Result:
 
 
 def train(
-    algorithm: str | Path | TrainConfig,
+    algorithm: str | Path | TrainConfig | None = None,
     task: str | Task | HostTask | None = None,
     *,
     run_dir: str | Path | None = None,
@@ -105,7 +114,9 @@ def train(
       task: a registered task name, or a task of your own; a run of it is stored with its import
         path, and resumed with the task given again.
       run_dir: where to write; nothing is written when None.
-      resume: go on from the latest checkpoint in ``run_dir``.
+      resume: go on from the latest checkpoint in ``run_dir``, with the settings that are stored
+        there and ``overrides`` on top (``total_steps``, ``eval`` and ``checkpoint`` may change);
+        algorithm and task may be left out.
       display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
         live learning curve, which is also what "auto" is in Jupyter.
       on_signal: what follows Ctrl-C and SIGTERM once the checkpoint and the files are written:
@@ -126,8 +137,9 @@ def train(
     if on_signal not in ("raise", "return"):
         raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
     own = task if is_task(task) else None
-    config = _config(algorithm, task if own is None else task_reference(own), overrides)
     path = None if run_dir is None else as_path(run_dir, "run_dir")
+    names = algorithm, task if own is None else task_reference(own)
+    config = (resume and _stored_config(path, *names, overrides)) or _config(*names, overrides)
     use_compilation_cache()
     session = Session(make_plan(config, path, resume=resume, task=own), display)
     session.run()
@@ -169,10 +181,33 @@ def load_result(run_dir: str | Path) -> Result:
     )  # fmt: skip
 
 
+def _stored_config(
+    run_dir: Path | None, algorithm: str | Path | TrainConfig | None, task: str | None,
+    overrides: dict[str, Any],
+) -> TrainConfig | None:  # fmt: skip
+    """The configuration of a run that is resumed by its names, or by none; else None."""
+    named = isinstance(algorithm, str) and task is not None
+    if run_dir is None or not (run_dir / directory.CONFIG).is_file():
+        return None
+    if not named and (algorithm, task) != (None, None):
+        return None  # a whole configuration or a file
+    load_plugins(plugins_in(overrides))
+    config = directory.read_config(run_dir)
+    if named:
+        directory.check_names(run_dir, algorithm, task)
+        config = replace(config, task=task)  # its time-outs may have changed
+    return merge(config, _with_seeds(overrides))
+
+
 def _config(
-    algorithm: str | Path | TrainConfig, task: str | None, overrides: dict[str, Any]
+    algorithm: str | Path | TrainConfig | None, task: str | None, overrides: dict[str, Any]
 ) -> TrainConfig:
     """The configuration that the arguments of `train` ask for, not yet resolved."""
+    if algorithm is None:
+        raise UserError(
+            "train needs an algorithm and a task, for example train('lica', 'smax/3m'); only "
+            "with resume=True and the run_dir of a run they are known"
+        )
     if isinstance(algorithm, TrainConfig):
         if overrides or task not in (None, algorithm.task):
             raise UserError("give either a TrainConfig or names with overrides, not both")

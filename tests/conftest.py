@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+MOST_MEMORY = 4 * 2**30  # of a process of tests
 
 # A small run that compiles in seconds; used wherever the task does not matter.
 TINY = {
@@ -55,6 +58,18 @@ def own_programs(request):
     yield
     if replaces:
         forget_programs()
+    if resident_memory() > MOST_MEMORY:  # two workers of 2,000 tests would fill the machine
+        forget_programs()
+        jax.clear_caches()
+        gc.collect()
+
+
+def resident_memory() -> int:
+    """Bytes that this process holds; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def forget_programs():

@@ -35,7 +35,7 @@ def load_with_sources(
     for name, text in (("algorithm", algorithm), ("task", task), ("preset", preset)):
         if not isinstance(text, str):
             raise UserError(f"{name} must be a name, got {text!r}")
-    load_plugins(_plugins(overrides))
+    load_plugins(plugins_in(overrides))
     found = load_preset(preset, task, _known(algorithm))
     base = merge(_defaults(algorithm, task, preset), found.values)
     return merge(base, overrides), found
@@ -46,7 +46,8 @@ def _known(algorithm: str) -> str:
     return algorithm
 
 
-def _plugins(values: Mapping[str, Any]) -> list[str]:
+def plugins_in(values: Mapping[str, Any]) -> list[str]:
+    """The modules that overrides of a configuration ask to import first."""
     plugins = values.get("plugins") or ()
     named = [plugins] if isinstance(plugins, str) else plugins
     return list(coerce("plugins", named, tuple[str, ...]))
@@ -89,7 +90,7 @@ def load_settings(
     """
     values = read_settings(Path(path))
     overrides = dict(overrides or {})
-    plugins = [*_plugins(values), *_plugins(overrides)]
+    plugins = [*plugins_in(values), *plugins_in(overrides)]
     own = {k: v for k, v in values.items() if k not in ("algorithm", "task", "preset", "plugins")}
     preset = values.get("preset", DEFAULT_PRESET) if preset is None else preset
     config, found = load_with_sources(
@@ -119,5 +120,5 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
         raise UserError("not a lica_jax configuration: algorithm, task or preset missing") from None
     if not all(isinstance(name, str) for name in (algorithm, task, preset)):
         raise UserError("not a lica_jax configuration: algorithm, task or preset is no name")
-    check_known_algorithm(algorithm, _plugins(values))
+    check_known_algorithm(algorithm, plugins_in(values))
     return merge(_defaults(algorithm, task, preset), values)

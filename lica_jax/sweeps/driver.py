@@ -327,7 +327,8 @@ class Driver:
         self.work.folder.save(progress)
         self._ended += size
         if not self.work.is_last(wave):
-            self.say(f"  wave {wave.name}: {size} run(s) at the end of rung {wave.rung}")
+            runs = "1 run" if size == 1 else f"{size} runs"
+            self.say(f"  wave {wave.name}: {runs} at the end of rung {wave.rung}")
             return
         rows, summary = self._write_table()
         total = len(progress.runs)

@@ -169,6 +169,25 @@ def test_a_dumped_run_is_the_run(tmp_path):
     assert result.config.seeds == (4,) and result.config.hp == config.hp
 
 
+def test_resuming_takes_what_is_stored(tmp_path):
+    """By the directory alone or with its names; what is asked for goes on top."""
+    settings = {"seeds": (1, 2), "hp": {"gamma": 0.9}, "total_steps": 300}
+    first = train(config_of(**settings), run_dir=tmp_path / "run", display="none")
+    for steps, names in ((600, ()), (900, ("lica", TASK))):
+        more = {"total_steps": steps, "run_dir": tmp_path / "run", "display": "none"}
+        result = train(*names, resume=True, **more)
+        assert result.config.hp == first.config.hp and result.config.seeds == (1, 2)
+        assert min(result.summary["env_steps"]) >= steps
+    for names, more, words in (
+        (("coma", TASK), {}, "holds lica on probe/match, not coma"),
+        ((), {"hp": {"gamma": 0.8}}, "holds a run of another configuration"),
+        ((), {"run_dir": tmp_path / "none"}, "needs an algorithm and a task"),
+        ((), {"run_dir": None}, "needs an algorithm and a task"),
+    ):
+        with pytest.raises(UserError, match=words):
+            train(*names, resume=True, display="none", **{"run_dir": tmp_path / "run"} | more)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
