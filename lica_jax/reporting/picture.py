@@ -170,10 +170,9 @@ def _style(more: dict[str, Any] | None = None) -> Any:
 
 
 def _new_figure(size: tuple[float, float]) -> Any:
-    # The object interface: no pyplot, so no display and no global state.
-    from matplotlib.figure import Figure
+    from lica_jax.runs.figure import OwnFigure
 
-    return Figure(figsize=size, facecolor="none")
+    return OwnFigure(figsize=size, facecolor="none")
 
 
 def _canvas(kind: str) -> Any:

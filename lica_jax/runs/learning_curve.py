@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lica_jax.config import TrainConfig
+from lica_jax.runs.figure import OwnFigure
 from lica_jax.statistics import LEAST_RUNS, interval, mean
 from lica_jax.types import TaskSpec
 
@@ -41,8 +42,7 @@ def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | Non
       title: title of the figure.
       baseline: the uniformly random policy's figure, drawn as a dotted line.
     """
-    # The object interface: no pyplot, so no display and no global state.
-    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
+    figure = OwnFigure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
     axes = figure.subplots()
     wins = bool(rows) and "eval/win_rate" in rows[0]
     key, label = ("win_rate", "win rate (%)") if wins else ("return_mean", "episode return")

@@ -31,9 +31,9 @@ def draw_sweep(
 
     Returns: the matplotlib figure.
     """
-    # The object interface: no pyplot, so no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+
+    from lica_jax.runs.figure import OwnFigure
 
     objective = summary["objective"]
     names = [n for n in summary["settings"][0]["values"]] if summary["settings"] else []
@@ -41,7 +41,7 @@ def draw_sweep(
     panels = len(names) + 1
     columns = min(COLUMNS, panels)
     lines = math.ceil(panels / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.6 * lines), dpi=110, layout="constrained")
+    figure = OwnFigure(figsize=(4.6 * columns, 3.6 * lines), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
     factor = 100.0 if objective.endswith("win_rate") else 1.0

@@ -239,7 +239,9 @@ def test_a_curve_of_several_seeds_has_a_band():
 
 def test_a_curve_without_a_band():
     """Of one seed, and of runs that differ in more than their seeds."""
-    axes = learning_curve(curve_rows([4]), "title").axes[0]
+    figure = learning_curve(curve_rows([4]), "title")
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook's cell shows
+    (axes,) = figure.axes
     assert not axes.collections and len(axes.lines) == 2
     assert not axes.get_legend().get_title().get_text()
     axes = learning_curve(curve_rows([4, 5]), "title").axes[0]
