@@ -78,6 +78,8 @@ class Table:
         cells = [[c.title for c in self.columns], ["---"] * len(self.columns), *self._texts()]
         return "".join(f"| {' | '.join(x.replace('|', '/') for x in row)} |\n" for row in cells)
 
+    __str__ = _repr_markdown_ = markdown  # in print and in a notebook's cell
+
     def latex(self) -> str:
         """A ``tabular`` with rules of the booktabs package."""
         head = _latex_row([column.title for column in self.columns])
