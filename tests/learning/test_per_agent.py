@@ -37,6 +37,7 @@ def test_private_bits(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["maddpg", pytest.param("coma_fc", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_shared_networks_cannot_tell_agents_apart(algorithm):
     """One network, one constant observation, no index: both vehicles do the same."""
     shared = trained(algorithm, "game/traffic_junction", algo={"share_params": True})

@@ -44,6 +44,7 @@ def test_both_agents_must_match(algorithm, overrides):
     assert 0.15 < summary["random"]["return_mean"] < 0.35  # 1 in 4
 
 
+@pytest.mark.slow
 def test_recurrent_agents_remember():
     """The cue of step 1 is played at step 3; the critic reads it off the state."""
     summary = trained("mappo", "probe/memory", 40_000)

@@ -44,6 +44,7 @@ def test_constant_reward():
             np.testing.assert_allclose(critic_values(session, [cue, 0], action), 1.0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_state_dependent_reward():
     session = trained("probe/state", 20_000)
     np.testing.assert_allclose(critic_values(session, [-1, 0], [0, 1]), -1.0, atol=0.15)
@@ -75,7 +76,10 @@ def critic_at_second_step(session):
         pytest.param({"algo": {"actor": "mlp", "share_params": False}}, marks=SLOW),
         pytest.param({"algo": {"hypernet_layers": 1, "entropy_mode": "agent"}}, marks=SLOW),
         pytest.param({"algo": {"hypernet_hidden": "full", "entropy_mode": "sample"}}, marks=SLOW),
-        {"algo": {"entropy_mode": "constant"}, "collect": {"mode": "episode", "envs": 128}},
+        pytest.param(
+            {"algo": {"entropy_mode": "constant"}, "collect": {"mode": "episode", "envs": 128}},
+            marks=SLOW,
+        ),
     ],
     ids=["default", "own_mlps", "one_layer", "full_width", "constant_episodes"],
 )
@@ -127,6 +131,7 @@ def test_private_bits_are_credited_by_the_state():
     assert 0.15 < session.summary["random"]["return_mean"] < 0.35  # 1 in 4
 
 
+@pytest.mark.slow
 def test_private_bits_stay_unlearned_where_the_state_hides_them(monkeypatch):
     """What the probe is for: the same game, agents and observations, but a critic that is blind."""
     shown = Probe._timestep

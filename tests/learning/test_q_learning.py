@@ -62,7 +62,9 @@ def test_values_of_two_steps(collect):
 # --- what factorisations can express -------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("algorithm", "value"), [("vdn", 7.0), slow("iql", 7.0), ("qmix", 8.0)])
+@pytest.mark.parametrize(
+    ("algorithm", "value"), [("vdn", 7.0), slow("iql", 7.0), slow("qmix", 8.0)]
+)
 def test_a_sum_of_utilities_underestimates_the_second_game(algorithm, value):
     """Rashid et al., Table 1: VDN takes the safe 7, QMIX the 8."""
     assert trained(algorithm, "game/two_step")[1]["greedy"] == [value] * 3

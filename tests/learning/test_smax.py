@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lica_jax import train
 from lica_jax.envs import make_task
 from lica_jax.training.evaluation import play_episodes
 
 
+@pytest.mark.slow
 def test_lica_wins_4m_vs_3m():
     """Above 90 % greedy within 150 k env steps, three seeds, from a random policy's 0 %."""
     result = train("lica", "smax/4m_vs_3m", seeds=(0, 1, 2), total_steps=80_000, display="none")

@@ -219,11 +219,13 @@ def test_the_gif(hunt, monkeypatch):
     image = Image.open(io.BytesIO(content))
     frames = sum(len(e.reward) for e in hunt.recording.episodes)
     assert len(content) < gifs.MOST_BYTES and max(image.size) == gifs.SIZE
-    assert stride == 1 and frames - 9 <= image.n_frames <= frames, "equal ones are joined"
+    assert stride == -(-frames // gifs.MOST_FRAMES) == 2
+    # Each of three episodes shows its last moment as well; equal moments are joined.
+    assert 100 < image.n_frames <= frames // stride + 3
     monkeypatch.setattr(gifs, "MOST_FRAMES", frames // 2)
     monkeypatch.setattr(gifs, "MOST_BYTES", len(content) // 3)
     smaller, more = gifs.gif(hunt.recording)
-    assert len(smaller) <= len(content) // 3 and more > 1
+    assert len(smaller) <= len(content) // 3 and more > stride
 
 
 @pytest.mark.slow
@@ -370,5 +372,5 @@ def test_names_of_actions():
     speaker = make_task("mpe/simple_speaker_listener")
     assert [len(names) for names in speaker.scene.actions] == list(speaker.avail.sum(axis=-1))
     evacuation = make_task("smax/MMM2")
-    medivac = evacuation.scene.actions[evacuation.battle.healers(0)[0]]
-    assert medivac[5:7] == ("heal 0", "heal 1") and "attack e0" in evacuation.scene.actions[0]
+    medivac, marauder = (evacuation.scene.actions[i] for i in (0, 1))
+    assert medivac[5:7] == ("heal 0", "heal 1") and marauder[5:7] == ("attack e0", "attack e1")

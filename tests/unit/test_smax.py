@@ -360,7 +360,7 @@ def random_battles(name, envs, steps, **options):
     return task, *run(KEY)
 
 
-LONG = ("smax/MMM2", "smax/1c3s5z", "smax/2c_vs_64zg", "smax/bane_vs_bane", "smax/smacv2_5_units")
+LONG = ("smax/MMM2", "smax/2c_vs_64zg", "smax/smacv2_5_units")
 OTHERS = [f"smax/{n}" for n in SCENARIOS if f"smax/{n}" not in LONG]
 
 
