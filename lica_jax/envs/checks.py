@@ -66,7 +66,7 @@ def _step_problems(where: str, ts: Any, spec: TaskSpec) -> list[str]:
     for name, (shape, dtype) in expected_arrays(spec).items():
         x = getattr(ts, name)
         # In 64-bit mode a task may leave its floats to JAX's default.
-        types = {np.dtype(dtype), jnp.result_type(float)} if dtype == jnp.float32 else {dtype}
+        types = {np.dtype(dtype)} | ({jnp.result_type(float)} if dtype == jnp.float32 else set())
         if not hasattr(x, "shape") or x.shape != shape or x.dtype not in types:
             got = f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else type(x).__name__
             of = f" (spec: {_SIZES[name]})" if name in _SIZES else ""
