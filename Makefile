@@ -10,7 +10,7 @@ CONSTRAINTS := constraints.txt
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: train test test-slow lint bench clean
+.PHONY: train test test-slow lint bench notebooks clean
 
 train: $(READY)
 	$(BIN)/lica-jax train lica smax/3m
@@ -30,6 +30,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/build.py $(ARGS)
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "lica_jax needs Python 3.11 or newer; none was found on PATH" >&2; exit 2; }

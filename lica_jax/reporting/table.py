@@ -52,6 +52,9 @@ class Table:
     columns: Sequence[Column]
     rows: list[dict[str, Any]]
 
+    def __repr__(self) -> str:
+        return f"<Table {self.name}: {len(self.rows)} rows>"
+
     @property
     def plain(self) -> list[dict[str, Any]]:
         """Rows of numbers and text only: estimates as ``score``, ``score_low``, ``score_high``;

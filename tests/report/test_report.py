@@ -268,6 +268,7 @@ def test_tables_escape_what_their_formats_would_read():
     rows = [{"a": "x|y & 5 % <b>", "n": 1234}, {"a": Estimate(0.5, np.nan, np.nan, 1), "n": None}]
     table = Table("t", "T", "about", columns, rows[:1])
     assert table.markdown().splitlines()[2] == "| x/y & 5 % <b> | 1,234 |"
+    assert repr(table).startswith("<Table ") and len(repr(table)) < 60
     assert str(table) == table._repr_markdown_() == table.markdown()
     assert r"a\_b & n \\" in table.latex()
     assert r"x|y \& 5 \% \textless{}b\textgreater{} & 1,234 \\" in table.latex()
