@@ -25,7 +25,7 @@ from lica_jax.testing import check_task
 from lica_jax.types import TaskSpec, TimeStep
 
 FAST = "LICA_JAX_FAST" in os.environ  # the tests run this notebook with small numbers
-STEPS = 2_000 if FAST else 60_000
+STEPS = 2_400 if FAST else 60_000
 
 # %% [markdown]
 # ## The game

@@ -162,4 +162,4 @@ def _one(policy: Policy | str | Path, which: str | None) -> Policy:
 
 
 def _fewer(what: str, stride: int) -> str:
-    return f"{what} shows every {stride}. moment only, to stay small enough"
+    return f"{what} shows one moment in {stride}, to stay small enough"
