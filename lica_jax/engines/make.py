@@ -31,8 +31,7 @@ def make_engine(
       UserError: the task cannot be played here, or not in this way.
     """
     if not is_host_task(task):
-        ours = type(task).__module__.startswith("lica_jax.")
-        return (_shared_engine if ours else CompiledEngine)(
+        return (_shared_engine if _are_ours(algo, task) else CompiledEngine)(
             algo, task, collect=collect, n_runs=n_runs, timeout_is_terminal=timeout_is_terminal,
             eval_episodes=eval_episodes, devices=devices, shard=shard,
         )  # fmt: skip
@@ -48,6 +47,12 @@ def make_engine(
     )  # fmt: skip
 
 
-# Training again in the same process, in a notebook or in a sweep, compiles nothing: tasks and
-# algorithms of ours are values (`make_task`, `make_algorithm`), and so is what is compiled of them.
+def _are_ours(algo: Algorithm, task: Task) -> bool:
+    """Whether both are of this library: somebody's own code may change while the process runs."""
+    update = getattr(algo.update, "func", algo.update)  # of a partial
+    return all(x.__module__.startswith("lica_jax.") for x in (update, type(task)))
+
+
+# Training or evaluating again in the same process compiles nothing: tasks and algorithms of ours
+# are values (`make_task`, `make_algorithm`), and so is what is compiled of them.
 _shared_engine = lru_cache(maxsize=8)(CompiledEngine)

@@ -126,7 +126,9 @@ def task_plugin(name: str) -> str:
 
 
 def make_task(name: str, **options: Any) -> Task:
-    """Builds the task ``name``, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
+    """The task ``name``, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
+
+    Tasks are values: the same name gives the same object, which nobody may change.
 
     Args:
       name: registered name, with or without options; or where a task of your own is found, such as

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from lica_jax.algorithms import algorithm_module
+from lica_jax.algorithms import algorithm_module, make_algorithm
 from lica_jax.config.schema import TrainConfig, merge
 from lica_jax.errors import UserError, visible
 from lica_jax.files import as_path, as_word
@@ -49,8 +49,9 @@ class Policy:
 
     def algo_for(self, spec: TaskSpec) -> Algorithm:
         """The policy's algorithm with its settings, for tasks of these sizes."""
-        module = algorithm_module(self.about["algorithm"])
-        return module.make(merge(module.Config(), self.about["config"]), spec)
+        name = self.about["algorithm"]
+        config = merge(algorithm_module(name).Config(), self.about["config"])
+        return make_algorithm(name, spec, config)
 
     @classmethod
     def of(

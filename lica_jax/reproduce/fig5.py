@@ -210,12 +210,12 @@ def _write(out: Path, result: dict[str, Any]) -> None:
 
 def draw(result: dict[str, Any]) -> Any:
     """The figure of the paper, LICA and the official COMA, and below each how its runs ended."""
-    # The object interface: no pyplot, so no display and no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(9.6, 5.6), dpi=130, layout="constrained")
+    from lica_jax.runs.figure import OwnFigure
+
+    figure = OwnFigure(figsize=(9.6, 5.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     grid = figure.subplots(2, 2, sharex="row", sharey="row", height_ratios=(3.2, 1))

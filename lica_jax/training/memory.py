@@ -125,14 +125,6 @@ def _play(algo: Algorithm, task: Task, collect: Collect, length: int, key: Any) 
     return unroll(task, act, stream, play_key, length, restart=True)[1]
 
 
-def training_bytes(
-    algo: Algorithm, task: Task, collect: Collect, init: Any, n_runs: int, *,
-    eval_episodes: int = MAX_WAVE, saves: bool = False,
-) -> dict[str, int]:  # fmt: skip
-    """Bytes that ``n_runs`` runs need, by name; `estimate` of all of them together."""
-    return estimate(algo, task, collect, init, eval_episodes=eval_episodes).parts(n_runs, saves)
-
-
 def tree_bytes(tree: PyTree) -> int:
     """Bytes of a tree of arrays or of their shapes."""
     return sum(_leaf_bytes(x) for x in jax.tree.leaves(tree))

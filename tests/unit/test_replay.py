@@ -14,7 +14,7 @@ from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.training import replay as replays
 from lica_jax.training.loop import batch_runs, make_run, stack_hparams
-from lica_jax.training.memory import check_fits, training_bytes, tree_bytes
+from lica_jax.training.memory import check_fits, estimate, tree_bytes
 from lica_jax.types import Replay, TimeStep, Trajectory
 
 T, B, N = 3, 4, 2
@@ -163,7 +163,7 @@ def test_the_ring_is_written_in_place():
 
 def test_the_memory_check_names_the_replays_largest_leaf_and_the_remedy():
     task, config, algorithm, (init, _) = build(replay_capacity=1_000_000)
-    parts = training_bytes(algorithm, task, config.collect, init, 5)
+    parts = estimate(algorithm, task, config.collect, init).parts(5)
     with pytest.raises(UserError) as caught:
         check_fits(parts, available=2**20)
     message = str(caught.value)

@@ -1,8 +1,10 @@
 """Plans and sessions: a run is a seed and its numbers; what a run directory holds."""
 
+import copy
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from lica_jax import UserError, evaluate, load_policy, train
 from lica_jax.cli.evaluate import _in_words
 from lica_jax.config import dump_settings, load_config, load_settings, merge, resolve
 from lica_jax.envs import make_task
+from lica_jax.envs.probe import Probe
 from lica_jax.runs import directory
 from lica_jax.runs.plan import Run, make_plan
 from lica_jax.runs.rows import read_rows
@@ -17,6 +20,10 @@ from lica_jax.runs.session import Session
 from tests.conftest import TINY, new_session
 
 TASK = "probe/match"
+
+
+class Own(Probe):
+    """Somebody's own task."""
 
 
 def config_of(**changes):
@@ -167,6 +174,31 @@ def test_a_dumped_run_is_the_run(tmp_path):
     assert sources.sources["hp.gamma"] == "run.yaml"
     result = train(tmp_path / "run.yaml", seeds=4, total_steps=300, display="none")
     assert result.config.seeds == (4,) and result.config.hp == config.hp
+
+
+def test_the_same_kind_of_run_compiles_once(tmp_path, programs):
+    """Whatever its seeds and numbers; other static choices, precisions and tasks of one's own are
+    other kinds."""
+    settings = {"seeds": (1, 2), "total_steps": 300, "display": "none"}
+    small = TINY | settings
+
+    def again(*names, **more):
+        before = len(programs)
+        train(*names, **(small | more))
+        return len(programs) - before
+
+    assert again("lica", TASK, run_dir=tmp_path / "run") == 3
+    assert again("lica", TASK, seeds=(3, 4), hp={"gamma": 0.9}) == 0
+    evaluate(tmp_path / "run", episodes=16)
+    before = len(programs)
+    evaluate(tmp_path / "run", episodes=16, seed=1)
+    assert len(programs) == before
+    assert again("lica", TASK, algo={**TINY["algo"], "hidden": 9}) == 3
+    with jax.enable_x64(True):
+        assert again("lica", TASK) == 3
+    own = copy.copy(make_task(TASK))
+    own.__class__ = Own
+    assert [again("lica", own), again("lica", own)] == [3, 3]
 
 
 def test_resuming_takes_what_is_stored(tmp_path):
