@@ -4,6 +4,7 @@ import html
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,7 +27,7 @@ from lica_jax.rendering import page as pages
 from lica_jax.rendering.packing import thinned, thoughts
 from lica_jax.rendering.recording import shares
 from lica_jax.training.evaluation import EXPORTED, evaluation_keys
-from lica_jax.training.rollout import reset_batch
+from lica_jax.training.rollout import reset_batch, step_batch
 from lica_jax.types import Outlook, TimeStep
 from tests.rendering.reader import BROWSER, number, opened, shown, unpacked
 from tests.unit.test_policy_export import CHOICE, POINT
@@ -111,14 +112,27 @@ def test_policies_are_of_what_is_available(battle):
 
 
 def test_credit_is_the_slope_of_the_critics_value(hunt):
-    """The critic again, by hand, at the first step, which no action came before."""
+    """The critic again, by hand, at the first step, which no action came before, and the value at
+    the second, whose state holds the first actions."""
     recording = hunt.recording
     policy, look = recording.policy, recording.episodes[0].outlook
     nets = make_networks(algorithm_module("lica").Config(**policy.about["config"]), policy.spec)
-    key = jax.random.fold_in(evaluation_keys((5,), EXPORTED)[0], 0)
-    state = reset_batch(recording.task, jax.random.split(key)[0], 3)[1].state[0]
-    state = jnp.concatenate([state, jnp.zeros(look.policy[0].size)])
-    q = jax.jit(lambda u: nets.critic.apply(policy.critic.params, state, u.reshape(-1)))
+    reset, key = jax.random.split(jax.random.fold_in(evaluation_keys((5,), EXPORTED)[0], 0))
+    env, ts = reset_batch(recording.task, reset, 3)
+    action = np.stack([episode.action[0] for episode in recording.episodes])
+    then = step_batch(recording.task, jax.random.split(jax.random.fold_in(key, 0))[1], env, action)
+
+    @jax.jit
+    def q_at(state, before, u):
+        state = jnp.concatenate([state, before.reshape(-1)])
+        return nets.critic.apply(policy.critic.params, state, u.reshape(-1))
+
+    before = jax.nn.one_hot(action[0], look.policy.shape[-1])
+    second = q_at(then[1].state[0], before, jnp.asarray(look.policy[1]))
+    np.testing.assert_allclose(second, look.value[1, 0], rtol=1e-4)
+    for episode in recording.episodes:  # greedy: what is shown is what was played
+        np.testing.assert_array_equal(episode.action, episode.outlook.policy.argmax(-1))
+    q = partial(q_at, ts.state[0], jnp.zeros_like(before))
     u = jnp.asarray(look.policy[0])
     np.testing.assert_allclose(q(u), look.value[0, 0], rtol=1e-4)
     for agent, action in ((0, 0), (1, 3), (2, 4)):
