@@ -36,6 +36,7 @@ class CompiledEngine(Engine):
             self._place = NamedSharding(device_mesh(devices, RUNS), PartitionSpec(RUNS))
         self._run = make_run(algo, task, collect, timeout_is_terminal, mesh)
         self._init, self._chunk = batch_runs(*self._run, n_runs, devices)
+        self._compiled: dict[int, jax.stages.Compiled] = {}  # by the iterations of a chunk
         self._evaluate = Evaluator(algo, task, n_runs, eval_episodes, devices)
 
     @cached_property
@@ -59,7 +60,10 @@ class CompiledEngine(Engine):
 
     def compiled(self, states: PyTree, hps: PyTree, iterations: int) -> jax.stages.Compiled:
         """The program that ``chunk`` runs with these arguments, compiled once for both."""
-        return self._chunk.lower(*self._placed((states, hps)), iterations).compile()
+        if iterations not in self._compiled:
+            lowered = self._chunk.lower(*self._placed((states, hps)), iterations)
+            self._compiled[iterations] = lowered.compile()
+        return self._compiled[iterations]
 
     def chunk(
         self, states: PyTree, hps: PyTree, iterations: int, stop: Stop = never
