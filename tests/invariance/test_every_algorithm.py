@@ -100,7 +100,9 @@ def test_the_paper_preset_covers_the_paper(names, tasks):
 
 def test_every_preset_belongs_to_an_algorithm():
     # Ablations are named by what they change, and figures are files of sweeps.
-    folders = [path for path in presets_dir().iterdir() if path.name not in ("ablations", "figures")]
+    folders = [
+        path for path in presets_dir().iterdir() if path.name not in ("ablations", "figures")
+    ]
     names = {path.stem for folder in folders for path in folder.rglob("*.yaml")}
     assert names <= set(algorithm_names()) | {"all"}, names - set(algorithm_names())
 
