@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lica_jax.algorithms import make_algorithm, register_algorithm
     from lica_jax.api import evaluate, train
     from lica_jax.config import TrainConfig, load_config
+    from lica_jax.diagnosis import diagnose
     from lica_jax.envs import Family, make_task, register_family, task_names
     from lica_jax.errors import BudgetOverrun, TrainingFailed, UserError
     from lica_jax.policy import load_policy
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "BudgetOverrun": "errors", "Family": "envs.names", "TrainConfig": "config",
-    "TrainingFailed": "errors", "UserError": "errors", "evaluate": "api", "load_config": "config",
+    "TrainingFailed": "errors", "UserError": "errors", "diagnose": "diagnosis", "evaluate": "api",
+    "load_config": "config",
     "load_policy": "policy", "load_runs": "runs.tables", "make_algorithm": "algorithms",
     "make_task": "envs", "register_algorithm": "algorithms", "register_family": "envs",
     "render": "rendering", "report": "reporting", "sweep": "sweeps", "task_names": "envs",

@@ -288,12 +288,16 @@ class Insight(NamedTuple):
         None.
       critic: ``learner -> critic``, what ``look`` needs beside the policy.
       value, credit: what those two are called; "" where there are none.
+      deviations: the arguments of ``look`` -> [B, N, A], what the critic says the team gets where
+        one agent does something else than was chosen and the others do not, up to what is the same
+        for all actions of an agent; None where the critic does not say (`diagnosis`).
     """
 
     look: Callable[..., Outlook]
     critic: Callable[[PyTree], PyTree]
     value: str = ""
     credit: str = ""
+    deviations: Callable[..., Array] | None = None
 
 
 class Algorithm(NamedTuple):

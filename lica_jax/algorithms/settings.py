@@ -40,6 +40,11 @@ class Settings:
                 out.append(f"algo.{name} must be {said} or at least 1, got {value!r}")
         return out
 
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        """Settings without effect beside the others: the choice that makes them so, such as
+        ``algo.critic "mlp"``, and their names, such as ``hp.temperature``."""
+        return {}
+
 
 @dataclass(frozen=True)
 class AgentSettings(Settings):

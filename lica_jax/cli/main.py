@@ -1,4 +1,5 @@
-"""The command line: ``lica-jax train | sweep | eval | render | report | list | reproduce | sc2``.
+"""The command line: ``lica-jax train | sweep | eval | render | diagnose | report | list |
+reproduce | sc2``.
 
 Bad input gives one message and exit code 2. Commands are imported when they are used.
 """
@@ -19,6 +20,7 @@ COMMANDS = {
     "sweep": ("sweep:sweep", "train many settings and seeds, side by side"),
     "eval": ("evaluate:evaluate", "evaluate a trained policy"),
     "render": ("render:render", "watch a policy play, with its critic's credit"),
+    "diagnose": ("diagnose:diagnose", "hold a run's critic against the simulator"),
     "report": ("report:report", "compare runs: curves, scores, statistics, one page"),
     "list": ("listing:show", "show algorithms, tasks, presets and ablations"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),

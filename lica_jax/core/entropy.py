@@ -11,10 +11,12 @@ from jaxtyping import Array, Bool, Float
 
 from lica_jax.core.masking import mask_logits, masked_mean
 
-ENTROPY_MODES = ("global", "agent", "sample", "constant")
+ENTROPY_MODES = ("global", "agent", "sample", "constant", "target")
 
 # A policy that has become deterministic would divide by zero; the official code has no guard.
 MIN_ENTROPY = 1e-6
+# How far a controlled xi may leave the one that is set: a factor of about 1,000 either way.
+MOST_LOG_FACTOR = 7.0
 
 
 def categorical_entropy(
@@ -50,7 +52,9 @@ def entropy_bonus(
     * ``"agent"``: per agent, over time and batch;
     * ``"sample"``: nothing is averaged, Eq. 6 read literally; samples with fewer than two
       available actions have no entropy to regulate and are left out;
-    * ``"constant"``: the plain bonus ``beta * H`` with ``coef`` as beta.
+    * ``"constant"``: the plain bonus ``beta * H`` with ``coef`` as beta;
+    * ``"target"``: the same, H averaged as in "sample"; whoever calls changes ``coef`` so that H
+      comes to where it shall be (``controlled``).
 
     Args:
       entropy: H of every agent's policy, in nats.
@@ -76,9 +80,40 @@ def entropy_bonus(
         per_agent = jax.vmap(masked_mean, in_axes=(-1, None))(entropy, mask)
         weight = coef / jnp.maximum(jax.lax.stop_gradient(scale(per_agent)), MIN_ENTROPY)
         return jnp.mean(weight * per_agent), jnp.mean(weight)
+    counted = undecided(choices, mask)
+    if mode == "target":
+        return coef * masked_mean(entropy, counted), coef
     if mode == "sample":
-        counted = mask[..., None] * (choices >= 2)
         floor = jnp.maximum(jax.lax.stop_gradient(scale(entropy)), MIN_ENTROPY)
         weight = coef / floor
         return masked_mean(weight * entropy, counted), masked_mean(weight, counted)
     raise ValueError(f"entropy mode {mode!r} is not one of {ENTROPY_MODES}")
+
+
+def undecided(choices: Float[Array, "T B N"], mask: Float[Array, "T B"]) -> Float[Array, "T B N"]:
+    """1 where an agent has something to choose: neither the dead nor those without a choice."""
+    return mask[..., None] * (choices >= 2)
+
+
+def entropy_gap(
+    entropy: Float[Array, "T B N"],
+    choices: Float[Array, "T B N"],
+    mask: Float[Array, "T B"],
+    target: Float[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """``(fraction, gap)``: the mean of ``H / log(choices)`` over those with a choice, and how much
+    it lacks to the target, a fraction itself; a gap of 0 where nobody has a choice."""
+    fraction = entropy / jnp.log(jnp.maximum(choices, 2))
+    counted = undecided(choices, mask)
+    return masked_mean(fraction, counted), masked_mean(target - fraction, counted)
+
+
+def controlled(
+    log_factor: Float[Array, ""], gap: Float[Array, ""], rate: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The logarithm of the factor on xi after a batch: ``+ rate * gap``, within bounds.
+
+    An integral controller: xi rises as long as the entropy is too low. The gradient of SAC's
+    temperature loss in log xi (Haarnoja et al., 2018), without the factor xi.
+    """
+    return jnp.clip(log_factor + rate * gap, -MOST_LOG_FACTOR, MOST_LOG_FACTOR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 
 def stream_groups(
@@ -13,3 +13,8 @@ def stream_groups(
     keys = jax.random.split(key, epochs)
     order = jax.vmap(lambda k: jax.random.permutation(k, streams))(keys)
     return order.reshape(epochs * minibatches, streams // minibatches)
+
+
+def take_streams(rows: PyTree, streams: Int[Array, " K"]) -> PyTree:
+    """Some streams of arrays ``[T, B, ...]``."""
+    return jax.tree.map(lambda x: x[:, streams], rows)

@@ -3,7 +3,7 @@
 Every critic here is called in three ways, which are one function of the joint action u [M],
 M = N * A: ``critic(state, u)`` at any u; ``at_actions`` at joint actions that were taken (one-hot
 u); ``at_policies`` at action probabilities, with a gradient to the probabilities alone. The latter
-two know what need not be computed.
+two know what need not be computed. ``at_several`` asks at several u of one state.
 """
 
 from __future__ import annotations
@@ -28,6 +28,16 @@ def joint_one_hot(action: Int[Array, "*B N"], n_actions: int, dtype) -> Float[Ar
     """Concatenated one-hot actions of all agents, agent-major; -1 gives zeros."""
     one_hot = jax.nn.one_hot(action, n_actions, dtype=dtype)
     return one_hot.reshape(*action.shape[:-1], -1)
+
+
+def with_one_replaced(
+    u: Float[Array, "*B N P"], by: Float[Array, "*B N K P"]
+) -> Float[Array, "*B N K M"]:
+    """Joint inputs ``(by_ik, u_-i)``: agent i's part of u is one of its K alternatives."""
+    n, p = u.shape[-2:]
+    mine = jnp.eye(n, dtype=bool)[:, None, :, None]
+    joint = jnp.where(mine, by[..., None, :], u[..., None, None, :, :])
+    return joint.reshape(*by.shape[:-1], n * p)
 
 
 class JointCritic(nn.Module):
@@ -57,6 +67,23 @@ class JointCritic(nn.Module):
         """
         del avail, needed
         return self(state, probs.reshape(*probs.shape[:-2], -1))
+
+    def at_several(
+        self, state: Float[Array, "*B S"], u: Float[Array, "*B K M"]
+    ) -> Float[Array, "*B K"]:
+        """Q of a state at K joint inputs."""
+        state = jnp.broadcast_to(state[..., None, :], (*u.shape[:-1], state.shape[-1]))
+        return self(state, u)
+
+    def at_deviations(
+        self, state: Float[Array, "*B S"], action: Int[Array, "*B N"]
+    ) -> Float[Array, "*B N A"]:
+        """Q(s, (a, u_-i)): what was done, but for one agent i, which does a instead."""
+        n, m = action.shape[-1], self.n_inputs
+        u = joint_one_hot(action, m // n, state.dtype).reshape(*action.shape, -1)
+        by = jnp.broadcast_to(jnp.eye(m // n, dtype=u.dtype), (*action.shape, m // n, m // n))
+        q = self.at_several(state, with_one_replaced(u, by).reshape(*u.shape[:-2], m, m))
+        return q.reshape(u.shape)
 
     def scratch_numbers(self, rows: int) -> dict[str, int]:
         """The largest temporaries of a pass over that many rows: name and how many numbers."""
@@ -142,10 +169,12 @@ class MixingCritic(JointCritic):
         # term whose value is 0.
         return (q + jnp.sum(slope * (u - constants[0]), axis=(-2, -1))).reshape(needed.shape)
 
-    def at_deviations(
-        self, state: Float[Array, "*B S"], action: Int[Array, "*B N"]
-    ) -> Float[Array, "*B N A"]:
-        """Q(s, (a, u_-i)): what was done, but for one agent i, which does a instead."""
+    def at_several(self, state, u):
+        w1 = self.hyper_w_1(state)  # once for all K
+        w1 = w1.reshape(*w1.shape[:-1], self.n_inputs, self.embed)
+        return self._mix_agents(state, jnp.einsum("...km,...me->...ke", u, w1))
+
+    def at_deviations(self, state, action):
         w1, others = self._of_others(state, action)
         return self._mix_agents(state, others[..., None, :] + w1)
 
@@ -175,13 +204,19 @@ class MixingCritic(JointCritic):
         return _mix(mixed, w2, b1, b2, self.mix_norm)
 
     def n_chunks(self, rows: int) -> int:
-        """Into how many pieces to cut that many rows, so that their W1(s) fits."""
-        return -(-rows * self.n_inputs * self.embed // MAX_HYPER_WEIGHTS)
+        """Into how many pieces to cut that many rows, so that their W1(s) fits, and what it is
+        computed from."""
+        widest = max(self.n_inputs * self.embed, self._hidden)
+        return -(-rows * widest // MAX_HYPER_WEIGHTS)
+
+    @property
+    def _hidden(self) -> int:
+        """Width of the hidden layer of W1's hypernetwork; 0 without one."""
+        full = self.n_inputs * self.embed
+        return 0 if self.layers == 1 else full if self.hyper_hidden == "full" else self.hyper_hidden
 
     def scratch_numbers(self, rows):
-        full = self.n_inputs * self.embed
-        hidden = full if self.hyper_hidden == "full" else self.hyper_hidden
-        hidden = hidden if self.layers == 2 else 0
+        full, hidden = self.n_inputs * self.embed, self._hidden
         pieces = min(rows * full, MAX_HYPER_WEIGHTS) if self.grouped_policies else rows * full
         return {
             "the critic's hyper-weights W1(s)": pieces,
@@ -257,6 +292,58 @@ class MLPCritic(JointCritic):
 
     def scratch_numbers(self, rows):
         return {"the critic's hidden layers": 4 * rows * self.hidden}
+
+
+class DuelingCritic(nn.Module):
+    """``Q(s, u) = V(s) + A(s, u) - A(s, pi)`` (after Wang et al., ICML 2016, with the policies'
+    value in place of the mean), so that Q of the policies themselves is V(s).
+
+    Attributes:
+      advantage: A, a critic of joint inputs; what it says of the state alone cancels.
+      hidden: width of the two layers of V, which have layer norm.
+    """
+
+    advantage: JointCritic
+    hidden: int = 64
+
+    def setup(self):
+        self.value = MLP((self.hidden, self.hidden, 1), layer_norm=True)
+
+    @property
+    def n_inputs(self) -> int:
+        """M."""
+        return self.advantage.n_inputs
+
+    def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
+        """Q at policies u: V(s), with the slope of A(s, u)."""
+        return self._at_rest(state, self.advantage(state, u))
+
+    def at_policies(self, state, probs, avail, needed):
+        """The same, as `JointCritic.at_policies`."""
+        return self._at_rest(state, self.advantage.at_policies(state, probs, avail, needed))
+
+    def at_several(
+        self, state: Float[Array, "*B S"], u: Float[Array, "*B K M"]
+    ) -> Float[Array, "*B K"]:
+        """Q of a state at K joint inputs, the last of which is the policies.
+
+        The others know V as a constant: A is fitted to what V leaves, and V to the return alone.
+        """
+        value, above = self.value(state), self.advantage.at_several(state, u)
+        q = jax.lax.stop_gradient(value) + above - above[..., -1:]
+        return jnp.concatenate([q[..., :-1], value], axis=-1)
+
+    def at_deviations(self, state, action):
+        """A(s, (a, u_-i)): Q up to what is the same for every joint action."""
+        return self.advantage.at_deviations(state, action)
+
+    def scratch_numbers(self, rows: int) -> dict[str, int]:
+        """As `JointCritic.scratch_numbers`."""
+        layers = {"the hidden layers of V(s)": 4 * rows * self.hidden}
+        return self.advantage.scratch_numbers(rows) | layers
+
+    def _at_rest(self, state, above):
+        return self.value(state)[..., 0] + above - jax.lax.stop_gradient(above)
 
 
 def matched_hidden(state_size: int, n_inputs: int, n_parameters: int) -> int:

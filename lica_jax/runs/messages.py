@@ -14,7 +14,7 @@ from lica_jax.files import as_word
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
 from lica_jax.runs.summary import Summary
-from lica_jax.types import TaskSpec
+from lica_jax.types import TaskSpec, numbers
 
 LARGE_OVERRUN = 0.05  # of the budget
 
@@ -50,7 +50,32 @@ def start(plan: Plan, spec: TaskSpec, done: int) -> str:
             f"  the run ends and is evaluated between compiled calls of {plan.chunk_steps:,} env "
             "steps only; a smaller log_interval makes them shorter"
         )
+    lines += [f"  {text}" for text in without_effect(config)]
     return "\n".join(lines + ([f"  files in {plan.run_dir}"] if plan.run_dir else []))
+
+
+def without_effect(config: TrainConfig) -> list[str]:
+    """Settings that are not at their defaults and change nothing beside the others, in words."""
+    idle = config.algo.idle() if hasattr(config.algo, "idle") else {}
+    out = []
+    for reason, names in idle.items():
+        said = [
+            f"{name} {value}" for name in names if (value := _changed(config, name)) is not None
+        ]
+        if said:
+            verb = "has" if len(said) == 1 else "have"
+            out.append(f"{', '.join(said)} {verb} no effect with {reason}")
+    return out
+
+
+def _changed(config: TrainConfig, name: str) -> Any:
+    """The value of a setting, such as ``hp.gamma``, that is neither its default nor, at the end of
+    a schedule, where that starts; else None."""
+    group, _, field = name.partition(".")
+    values = getattr(config, group)
+    facts, value = numbers(values)[field], getattr(values, field)
+    usual = getattr(values, facts.start) if facts.start else getattr(type(values)(), field)
+    return None if value == usual else value
 
 
 def _runs(plan: Plan) -> str:

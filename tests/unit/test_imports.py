@@ -53,6 +53,7 @@ LAYERS = """
     starcraft2
     runs
     rendering reporting
+    diagnosis
     api
     sweeps
     testing
@@ -66,8 +67,8 @@ FLOORS = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.
 LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
-    "api", "cli", "config", "engines", "envs.registry", "plugins", "policy", "rendering",
-    "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps", "testing",
+    "api", "cli", "config", "diagnosis", "engines", "envs.registry", "plugins", "policy",
+    "rendering", "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps", "testing",
 )  # fmt: skip
 
 

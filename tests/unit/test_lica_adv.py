@@ -15,8 +15,10 @@ from lica_jax.core.returns import gae, truncated_gae, truncated_ratios
 from lica_jax.core.value_norm import denormalise, statistics
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
+from lica_jax.networks import critics
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
-from lica_jax.types import Collect
+from lica_jax.runs.messages import without_effect
+from lica_jax.types import Collect, TaskSpec
 from tests.unit.test_ppo import SPEC, START, B, N, battle, networks
 
 HP = lica_adv.HParams(reward_scale=1.0)
@@ -380,3 +382,60 @@ def test_policies_take_ppos_steps(nets, traj):
     mine = lica_adv.actor_objective(learner.actor, net, batch, HP, 0.1, 1.0)
     theirs = ppo.actor_objective(learner.actor, net, batch, HP, 0.1)
     jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+
+
+def test_settings_without_effect_are_named():
+    """Those that are not at their defaults, and nothing else."""
+    algo, hp = {"advantage": "state_value", "mixing_epochs": 7}, {"effect_weight": 3.0}
+    config = load_config("lica_adv", "smax/3m", algo=algo, hp=hp)
+    said = without_effect(resolve(config, SPEC))
+    assert said == [
+        "algo.mixing_epochs 7, hp.effect_weight 3.0 have no effect with "
+        'algo.advantage "state_value"'
+    ]
+    of_lica = load_config("lica", "smax/3m", hp={"kl_coef": 1.0, "entropy_target": 0.2})
+    assert without_effect(resolve(of_lica, SPEC)) == [
+        'hp.entropy_target 0.2 has no effect with algo.entropy_mode "global"',
+        "hp.kl_coef 1.0 has no effect with algo.actor_steps 1",
+    ]  # fmt: skip
+    for kind in KINDS:
+        config = load_config("lica_adv", "smax/3m", algo={"advantage": kind})
+        assert without_effect(resolve(config, SPEC)) == []
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_a_whole_batch_is_asked_for_in_pieces_that_fit(nets, traj, monkeypatch):
+    net = nets["soft"]
+    mixing = lica_adv.init(net, jax.random.key(0)).critic
+    mixing = jax.tree.map(lambda x: x + 0.1, mixing)
+    view = lica_adv.value_view(net, traj, jnp.log(traj.steps.avail / 2 + 0.1))
+    whole = lica_adv.asked(net, mixing, "at_own_policies", *view)
+    np.testing.assert_allclose(whole, lica_adv.values(net, mixing, view), rtol=1e-5)
+    monkeypatch.setattr(critics, "MAX_HYPER_WEIGHTS", 7 * net.mixing.n_inputs * 8)
+    assert net.mixing.n_chunks(whole[..., 0].size) > 5
+    pieces = lica_adv.asked(net, mixing, "at_own_policies", *view)
+    np.testing.assert_allclose(pieces, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [8, 300])
+def test_the_estimate_knows_the_pass_over_a_whole_batch(hidden):
+    """Against the compiler's own figures, where W1(s) or its hidden layer is most of them."""
+    spec = TaskSpec("wide", 4, 10, 3, 5, episode_limit=9)
+    config = lica_adv.Config(
+        actor="mlp", hidden=4, hypernet_hidden=hidden, mixing_embed=8, advantage="soft"
+    )
+    net = lica_adv.make_networks(config, spec)
+    rows = 20, 32
+    shapes = jax.eval_shape(
+        lambda: (
+            lica_adv.init(net, jax.random.key(0)).critic, jnp.zeros((*rows, net.state_size)),
+            jnp.zeros((*rows, 4), jnp.int32), jnp.zeros((*rows, 4, 10)),
+        )
+    )  # fmt: skip
+    program = jax.jit(lambda x, *view: lica_adv.asked(net, x, "at_own_policies", *view))
+    told = program.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+    estimate = lica_adv.scratch_bytes(net, 20 * 32)
+    of_critic = sum(size for name, size in estimate.items() if "W1" in name)
+    assert 0.4 * of_critic < told < 1.2 * of_critic, (told, estimate)

@@ -408,7 +408,7 @@ def test_one_minibatch_of_all_streams_is_the_whole_batch(batch):
     nets, learner, b = batch
     order = jnp.array([2, 0, 3, 1])
     step = jax.jit(partial(ppo.minibatch_step, nets))
-    whole, mixed = (step(learner, x, HP, 0.01)[0] for x in (b, ppo.take_streams(b, order)))
+    whole, mixed = (step(learner, x, HP, 0.01)[0] for x in (b, ppo.minibatch(b, order)))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-6), whole, mixed)
 
 

@@ -22,7 +22,10 @@ __all__ = ["Config", "HParams", "make"]
 def make(config: Config, spec: TaskSpec) -> Algorithm:
     """Builds COMA for a task."""
     nets = make_networks(config, spec)
-    insight = Insight(partial(look, nets), lambda learner: learner.critic, "Σπ·Qₐ", "Qₐ")
+    insight = Insight(
+        partial(look, nets), lambda learner: learner.critic, "Σπ·Qₐ", "Qₐ",
+        lambda *moment: look(nets, *moment).credit,
+    )  # fmt: skip
     return shared.algorithm(nets, init, update, HParams(), insight)
 
 

@@ -6,14 +6,29 @@ import jax
 import jax.numpy as jnp
 
 from lica_jax.algorithms.lica.settings import Config, MixingSettings
-from lica_jax.networks.critics import JointCritic, MixingCritic, MLPCritic, matched_hidden
+from lica_jax.networks.critics import (
+    DuelingCritic,
+    JointCritic,
+    MixingCritic,
+    MLPCritic,
+    matched_hidden,
+)
 
 WIDE = 2**22  # numbers in the hypernetwork's last matrix
 
 
-def make_critic(config: Config, state_size: int, joint: int) -> JointCritic:
+def make_critic(config: Config, state_size: int, joint: int) -> JointCritic | DuelingCritic:
     """LICA's critic, for states and joint actions of the given lengths."""
-    mixing = mixing_critic(config, state_size, joint, layer_norm=config.critic_layer_norm)
+    critic = joint_critic(config, state_size, joint)
+    return DuelingCritic(critic) if config.dueling else critic
+
+
+def joint_critic(config: Config, state_size: int, joint: int) -> JointCritic:
+    """The function of state and joint action that the actor climbs."""
+    mixing = mixing_critic(
+        config, state_size, joint, zero_actions=config.critic_zero_actions,
+        layer_norm=config.critic_layer_norm,
+    )  # fmt: skip
     if config.critic == "mixing":
         return mixing
     if config.mlp_hidden != "matched":
@@ -32,7 +47,7 @@ def mixing_critic(
     width = joint * config.mixing_embed
     hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
     into_last = hidden if config.hypernet_layers == 2 else state_size
-    critic_pass = "dense" if layer_norm else config.critic_pass
+    critic_pass = "dense" if layer_norm or config.asks_policies else config.critic_pass
     passes = grouped_passes(critic_pass, into_last * width)
     return MixingCritic(
         joint, config.mixing_embed, config.hypernet_layers, hidden, *passes, zero_actions,

@@ -23,7 +23,18 @@ from lica_jax.types import Insight, Outlook, TimeStep
 def insight(nets: Any) -> Insight:
     """Of LICA with the networks ``nets`` (`lica.Networks`)."""
     credit = "dQ/dμ" if nets.spec.continuous else "dQ/dπ"
-    return Insight(partial(look, nets), lambda learner: learner.critic, "Q(s, π)", credit)
+    worth = None if nets.spec.continuous else partial(deviations, nets)
+    return Insight(partial(look, nets), lambda learner: learner.critic, "Q(s, π)", credit, worth)
+
+
+def deviations(
+    nets: Any, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
+    hp: Any,
+) -> Array:  # fmt: skip
+    """`Insight.deviations`: Q(s, (a, u_-i)) [B, N, A]."""
+    del params, hp
+    state = state_now(nets.actor, carry, ts, nets.config.state_last_action)
+    return nets.critic.apply(critic, state, action, method="at_deviations")
 
 
 def look(

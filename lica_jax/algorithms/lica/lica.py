@@ -32,11 +32,18 @@ from lica_jax.algorithms.lica.insight import insight
 from lica_jax.algorithms.lica.settings import Config, HParams
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core import gaussian
-from lica_jax.core.entropy import categorical_entropy, categorical_kl, entropy_bonus
+from lica_jax.core.entropy import (
+    categorical_entropy,
+    categorical_kl,
+    controlled,
+    entropy_bonus,
+    entropy_gap,
+    undecided,
+)
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.losses import critic_loss, policy_value_loss, watched
 from lica_jax.core.masking import masked_mean, masked_softmax
-from lica_jax.core.minibatches import stream_groups
+from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
     lambda_returns,
@@ -44,7 +51,7 @@ from lica_jax.core.returns import (
     pymarl_lambda_returns,
 )
 from lica_jax.core.schedules import annealed
-from lica_jax.networks.critics import JointCritic
+from lica_jax.networks.critics import DuelingCritic, JointCritic, with_one_replaced
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 __all__ = ["Config", "HParams", "make"]
@@ -64,12 +71,20 @@ class Learner:
 
 
 @struct.dataclass
+class ControlledLearner(Learner):
+    """With the factor on xi by which the entropy is held, in entropy mode "target"."""
+
+    log_factor: Float[Array, ""]
+
+
+@struct.dataclass
 class CriticBatch:
     """The critic's view of a trajectory; slots 0..T."""
 
     state: Float[Array, "T+1 B S"]
     action: Array  # taken: [T+1, B, N] indices or [T+1, B, N, D] points
-    policy: Array | None  # continuous only: the policies that took them, [T+1, B, N, 2D]
+    # The policies that took them, where they are asked for: [T+1, B, N, A], or [T+1, B, N, 2D].
+    policy: Array | None
     valid: Bool[Array, "T B"]
 
     @property
@@ -81,7 +96,7 @@ class Networks(NamedTuple):
     """The networks of one task, and the static choices behind them."""
 
     actor: Actor
-    critic: JointCritic
+    critic: JointCritic | DuelingCritic
     state_size: int  # of the critic's state
     config: Config
     spec: TaskSpec
@@ -122,9 +137,12 @@ def init(nets: Networks, key: Array) -> Learner:
     actor_key, critic_key = jax.random.split(key)
     zeros = jnp.zeros(nets.state_size), jnp.zeros(nets.critic.n_inputs)
     critic = nets.critic.init(critic_key, *zeros)
-    return new_learner(
+    learner = new_learner(
         nets.actor.init(actor_key), critic, critic if nets.config.keeps_target else ()
     )
+    if nets.config.entropy_mode != "target":
+        return learner
+    return ControlledLearner(**vars(learner), log_factor=jnp.zeros(()))
 
 
 def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner:
@@ -145,7 +163,11 @@ def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, pro
     del hp, progress
     hidden, outputs = actor_step(nets.actor, params, carry, ts.obs, ts.first)
     action = nets.actor.head.choose(outputs, ts.avail, key, explore)
-    extras = {"policy": policy_parameters(outputs)} if nets.spec.continuous else {}
+    extras = {}
+    if nets.spec.continuous:
+        extras = {"policy": policy_parameters(outputs)}
+    elif nets.config.asks_policies:
+        extras = {"policy": masked_softmax(outputs, ts.avail)}
     return ActorCarry(hidden=hidden, last_action=action), action, extras
 
 
@@ -161,13 +183,27 @@ def update(
     batch = critic_batch(nets, traj)
     learner, metrics = update_critic(nets, learner, batch, traj, hp, jax.random.fold_in(key, 1))
     relaxation = draw_relaxation(nets, traj, key, hp, progress)
-    xi = annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, progress.env_steps)
-    hp = hp.replace(entropy_coef=xi)
-    learner, actor_metrics = update_actor(nets, learner, batch, traj, hp, relaxation)
+    learner, actor_metrics = update_actor(
+        nets, learner, batch, traj, scheduled(learner, hp, progress.env_steps), relaxation
+    )
+    if isinstance(learner, ControlledLearner):
+        log_factor = controlled(learner.log_factor, actor_metrics["entropy_gap"], hp.entropy_rate)
+        learner = learner.replace(log_factor=log_factor)
     metrics |= actor_metrics
     loss = metrics["critic_loss"] + metrics["actor_loss"]
     norms = metrics["critic_grad_norm"], metrics["actor_grad_norm"]
     return learner, metrics | {"loss": watched(loss, *norms)}
+
+
+def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HParams:
+    """The numbers with xi and the entropy's target as they are at this point of training."""
+    xi = annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, env_steps)
+    if isinstance(learner, ControlledLearner):
+        xi = xi * jnp.exp(learner.log_factor)
+    target = annealed(
+        hp.entropy_target, hp.entropy_target_final, hp.entropy_target_steps, env_steps
+    )
+    return hp.replace(entropy_coef=xi, entropy_target=target)
 
 
 # --- critic --------------------------------------------------------------------------------------
@@ -179,23 +215,54 @@ def critic_batch(nets: Networks, traj: Trajectory) -> CriticBatch:
     return CriticBatch(state, traj.action, traj.extras.get("policy"), traj.valid)
 
 
+class Values(NamedTuple):
+    """Q of what was done; all of it is fitted to the same targets.
+
+    Attributes:
+      taken: at the joint actions.
+      policy: at the policies that drew them, which is where the actor will ask for gradients (of
+        continuous actions), or V(s) (``dueling``); None where the critic is not asked there.
+      soft: at the joint actions with one agent's replaced by its policy, for each of them; None
+        without ``critic_soft_inputs``.
+    """
+
+    taken: Float[Array, "T B"]
+    policy: Float[Array, "T B"] | None = None
+    soft: Float[Array, "T B N"] | None = None
+
+    @property
+    def following(self) -> Float[Array, "T B"]:
+        """What the targets look up."""
+        return self.taken if self.policy is None else self.policy
+
+
 def taken_values(
     nets: Networks,
     critic: PyTree,
     batch: CriticBatch,
     slots: slice,
     needed: Bool[Array, "T B"],
-) -> list[Float[Array, "T B"]]:
-    """Q of what was done in the slots, where needed.
-
-    One entry: Q at the one-hot joint action. With continuous actions a second one: Q at the
-    parameters of the policies that drew it, which is where the actor will ask for gradients.
-    """
+) -> Values:
+    """Q of what was done in the slots, where needed."""
     state, action = batch.state[slots], batch.action[slots]
-    if not nets.spec.continuous:
-        return [nets.critic.apply(critic, state, action, needed, method="at_actions")]
-    inputs = gaussian.point_input(action), batch.policy[slots]
-    return [nets.critic.apply(critic, state, u.reshape(*state.shape[:-1], -1)) for u in inputs]
+    config, continuous = nets.config, nets.spec.continuous
+    if not continuous and not config.asks_policies:
+        return Values(nets.critic.apply(critic, state, action, needed, method="at_actions"))
+    policy = batch.policy[slots]
+    u = gaussian.point_input(action) if continuous else nets.actor.head.encode(action, state.dtype)
+    joint = [x.reshape(*state.shape[:-1], -1) for x in (u, policy)]
+    if not config.asks_policies:
+        return Values(*(nets.critic.apply(critic, state, x) for x in joint))
+    inputs = [x[..., None, :] for x in joint]
+    if config.critic_soft_inputs:
+        inputs.insert(1, with_one_replaced(u, policy[..., None, :])[..., 0, :])
+    several = jnp.concatenate(inputs, axis=-2)
+    q = nets.critic.apply(critic, state, several, method="at_several")
+    return Values(
+        q[..., 0],
+        q[..., -1] if config.dueling or continuous else None,
+        q[..., 1:-1] if config.critic_soft_inputs else None,
+    )
 
 
 def critic_targets(
@@ -212,22 +279,27 @@ def critic_targets(
     if kind == "pymarl":
         # The official mask is 1 on the slot behind an episode that was cut, too.
         behind_cut = jnp.concatenate([jnp.zeros_like(valid[:1]), (valid & cut & ~terminal)[:-1]])
-        q = taken_values(nets, critic, batch, slice(None), jnp.ones_like(needed))[-1]
+        q = taken_values(nets, critic, batch, slice(None), jnp.ones_like(needed)).following
         return pymarl_lambda_returns(
             q, jnp.where(valid, reward, 0), terminal & valid,
             (valid | behind_cut).astype(q.dtype), hp.gamma, hp.td_lambda,
         )  # fmt: skip
-    q = taken_values(nets, critic, batch, slice(None), needed)[-1]
+    q = taken_values(nets, critic, batch, slice(None), needed).following
     return lambda_returns(q, reward, terminal, cut, valid, hp.gamma, hp.td_lambda)
 
 
 def critic_objective(
     params: PyTree, nets: Networks, batch: CriticBatch, target: Float[Array, "T B"]
 ) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
-    """The critic's loss (Eq. 2), and Q at the actions taken."""
+    """The critic's loss (Eq. 2; the mean of all `Values`' losses), and Q at the actions taken."""
     values = taken_values(nets, params, batch, slice(-1), batch.valid)
-    losses = [critic_loss(q, target, batch.mask) for q in values]
-    return sum(losses) / len(losses), values[0]
+    losses = [
+        critic_loss(q, target, batch.mask) for q in (values.taken, values.policy) if q is not None
+    ]
+    if values.soft is not None:
+        each = jax.vmap(critic_loss, in_axes=(-1, None, None))(values.soft, target, batch.mask)
+        losses.append(jnp.mean(each))
+    return sum(losses) / len(losses), values.taken
 
 
 def update_critic(
@@ -277,11 +349,6 @@ def update_critic(
     return learner, shown | {"target_mean": masked_mean(target, batch.mask)}
 
 
-def take_streams(rows: PyTree, streams: Int[Array, " K"]) -> PyTree:
-    """Some streams of arrays ``[T, B, ...]``."""
-    return jax.tree.map(lambda x: x[:, streams], rows)
-
-
 # --- actor ---------------------------------------------------------------------------------------
 
 
@@ -329,6 +396,9 @@ def actor_objective(
     )
     mode = nets.config.entropy_mode
     bonus, coef = entropy_bonus(entropy, choices, batch.mask, hp.entropy_coef, mode, scale)
+    if mode == "target":
+        fraction, gap = entropy_gap(entropy, choices, batch.mask, hp.entropy_target)
+        metrics |= {"entropy_fraction": fraction, "entropy_gap": gap}
     metrics |= {
         "entropy": masked_mean(entropy, batch.mask),
         "entropy_coef_effective": coef,
@@ -345,8 +415,7 @@ def _choice_terms(nets, critic, batch, logits, avail, relaxation):
     """Discrete policies: ``(Q, entropy, number of choices, entropy scale, metrics)``."""
     probs = masked_softmax(logits, avail)
     choices = jnp.sum(avail, axis=-1)
-    undecided = batch.mask[..., None] * (choices >= 2)
-    metrics = {"max_pi": masked_mean(jnp.max(probs, axis=-1), undecided)}
+    metrics = {"max_pi": masked_mean(jnp.max(probs, axis=-1), undecided(choices, batch.mask))}
     u = probs
     if relaxation is not None:
         u = gumbel_softmax(logits, avail, *relaxation)
@@ -398,9 +467,14 @@ def update_actor(
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critic's largest temporaries and the actor's: float32, values and cotangents."""
-    inputs = 2 if nets.spec.continuous else 1  # of the critic's loss, see `taken_values`
-    sizes = nets.critic.scratch_numbers(inputs * rows)
-    hidden, outputs = nets.config.hidden, nets.actor.head.n_outputs
-    actor = activation_bytes(rows * nets.spec.n_agents, hidden, outputs)
+    config, n = nets.config, nets.spec.n_agents
+    # See `taken_values`: two passes, or one whose W1(s) serves several inputs.
+    passes = 2 if nets.spec.continuous and not config.asks_policies else 1
+    sizes = nets.critic.scratch_numbers(passes * rows)
+    if config.asks_policies:
+        several = 2 + (n if config.critic_soft_inputs else 0)
+        width = nets.critic.n_inputs + 2 * config.mixing_embed
+        sizes["the critic's joint inputs"] = rows * several * width
+    actor = activation_bytes(rows * n, config.hidden, nets.actor.head.n_outputs)
     critic = {name: 2 * 4 * size for name, size in sizes.items()}
     return critic | {"the actor's activations": actor}

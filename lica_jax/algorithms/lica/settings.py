@@ -36,6 +36,11 @@ class MixingSettings(Settings):
     hypernet_hidden: int | Literal["full"] = "full"
     critic_pass: Literal["auto", "dense", "grouped"] = "auto"
 
+    @property
+    def asks_policies(self) -> bool:
+        """Whether the critic is fitted at the policies that acted, which are then kept."""
+        return False
+
 
 @dataclass(frozen=True)
 class Config(MixingSettings, AgentSettings):
@@ -49,12 +54,18 @@ class Config(MixingSettings, AgentSettings):
       critic_minibatches: gradient steps in a pass, each on an equal share of the streams.
       critic_layer_norm: normalise what goes into every ReLU of the mixing critic: of the
         hypernetworks (embeddings of the state) and of the mixing layer (of the actions).
+      critic_zero_actions: the mixing critic's W1(s) is zero at first, so that no action has an
+        effect before anything has been learned of it.
+      dueling: Q(s, u) = V(s) + A(s, u) - A(s, pi): a value of the state, fitted to the targets,
+        beside the critic, which is fitted to what the value leaves and is what the actor climbs.
+      critic_soft_inputs: fit the critic also where one agent's action is replaced by its policy.
       actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
       target_critic: compute targets with a slowly updated copy of the critic.
       targets: TD(lambda) (Eq. 2), PyMARL's unmasked recursion of it, or Monte-Carlo returns.
       policy_input: what the actor's loss feeds to the critic: action probabilities (Eq. 4),
         Gumbel-Softmax samples, or those with a straight-through argmax (Fig. 6).
-      entropy_mode: what the entropy is averaged over before it divides xi.
+      entropy_mode: what the entropy is averaged over before it divides xi; nothing divides it in
+        "constant", and in "target" xi is adjusted until the entropy is ``hp.entropy_target``.
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -63,21 +74,45 @@ class Config(MixingSettings, AgentSettings):
     critic_steps: int = number(1, 1, MOST_UPDATES)
     critic_minibatches: int = 1
     critic_layer_norm: bool = False
+    critic_zero_actions: bool = False
+    dueling: bool = False
+    critic_soft_inputs: bool = False
     actor_steps: int = number(1, 1, MOST_UPDATES)
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
-    entropy_mode: Literal["global", "agent", "sample", "constant"] = "global"
+    entropy_mode: Literal["global", "agent", "sample", "constant", "target"] = "global"
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
         shares = minibatch_problems("critic_minibatches", self.critic_minibatches, collect.envs)
         return super().problems(spec, collect) + shares + self._contradictions(spec, collect)
 
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        """Settings without effect beside the others."""
+        numbers = ("temperature", "temperature_final", "temperature_steps")
+        targets = ("target", "target_final", "target_steps", "rate")
+        return super().idle() | {
+            reason: names
+            for reason, names, idle in (
+                ('algo.policy_input "probs"', [f"hp.{x}" for x in numbers],
+                 self.policy_input == "probs"),
+                (f'algo.entropy_mode "{self.entropy_mode}"', [f"hp.entropy_{x}" for x in targets],
+                 self.entropy_mode != "target"),
+                ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
+                ('algo.critic "mixing"', ["algo.mlp_hidden"], self.critic == "mixing"),
+            )
+            if idle
+        }  # fmt: skip
+
     @property
     def keeps_target(self) -> bool:
         """Whether there is a target critic: Monte-Carlo returns need none."""
         return self.target_critic and self.targets != "monte_carlo"
+
+    @property
+    def asks_policies(self) -> bool:
+        return self.dueling or self.critic_soft_inputs
 
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
@@ -91,6 +126,11 @@ class Config(MixingSettings, AgentSettings):
             out.append(
                 f"algo.actor_steps {self.actor_steps} holds policies by the divergence of a choice "
                 f"among actions; {spec.name} has continuous actions: use 1"
+            )
+        if spec.continuous and self.entropy_mode == "target":
+            out.append(
+                'algo.entropy_mode "target" is a fraction of the largest entropy of a choice; '
+                f"{spec.name} has continuous actions, whose entropy has no such bound: use another"
             )
         if self.targets != "td_lambda" and collect.mode == "steps":
             reason = {
@@ -106,6 +146,17 @@ class Config(MixingSettings, AgentSettings):
             out.append(
                 "algo.critic_layer_norm is about the mixing critic and computes all of W1(s): use "
                 'algo.critic "mixing" and algo.critic_pass "dense" or "auto"'
+            )
+        if self.critic_zero_actions and self.critic == "mlp":
+            out.append(
+                'algo.critic_zero_actions is about W1(s) of the mixing critic; algo.critic "mlp" '
+                "has none"
+            )
+        if self.asks_policies and self.critic_pass == "grouped":
+            which = "dueling" if self.dueling else "critic_soft_inputs"
+            out.append(
+                f"algo.{which} fits the critic at policies, which takes all of W1(s): use "
+                'algo.critic_pass "dense" or "auto"'
             )
         if self.critic_pass == "grouped" and spec.continuous:
             out.append(
@@ -127,6 +178,13 @@ class HParams:
       entropy_coef: xi of Eq. 6 (beta in entropy mode "constant"), at the beginning.
       entropy_final: the same from ``entropy_steps`` on; None keeps ``entropy_coef``.
       entropy_steps: env steps over which it goes there in a straight line; 0 for a constant one.
+      entropy_target: in entropy mode "target", the mean entropy of agents with a choice, as a
+        fraction of log(number of available actions), at the beginning; there ``entropy_coef`` is
+        the xi that the adjustment starts from.
+      entropy_target_final: the same from ``entropy_target_steps`` on; None keeps
+        ``entropy_target``.
+      entropy_target_steps: env steps over which it goes there in a straight line; 0 for a constant.
+      entropy_rate: how much log xi changes in an update for each unit that the entropy lacks.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
         first of its ``actor_steps``.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
@@ -145,6 +203,12 @@ class HParams:
     entropy_coef: float = number(0.06, low=0)
     entropy_final: float | None = number(None, low=0, start="entropy_coef", steps="entropy_steps")
     entropy_steps: float = number(0.0, low=0)
+    entropy_target: float = number(0.5, 0, 1)
+    entropy_target_final: float | None = number(
+        None, 0, 1, start="entropy_target", steps="entropy_target_steps"
+    )
+    entropy_target_steps: float = number(0.0, low=0)
+    entropy_rate: float = number(0.05, low=0)
     kl_coef: float = number(0.0, low=0)
     grad_norm_clip: float = number(10.0, low=1e-12)
     target_interval: int = number(200, low=1)

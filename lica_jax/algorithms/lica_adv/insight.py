@@ -19,9 +19,15 @@ def insight(nets: Any) -> Insight:
     """Of LICA-ADV with the networks ``nets`` (`lica_adv.Networks`)."""
     kind = nets.config.advantage
     value = "Q(s, πᵢ, u₋ᵢ)" if kind == "soft" else "V(s)"
-    return Insight(
-        partial(look, nets), critics, value, "" if kind == "state_value" else "Q(s, a, u₋ᵢ)"
-    )
+    if kind == "state_value":
+        return Insight(partial(look, nets), critics, value)
+    deviations = partial(_credit, nets)
+    return Insight(partial(look, nets), critics, value, "Q(s, a, u₋ᵢ)", deviations)
+
+
+def _credit(nets: Any, *moment: Any) -> Array:
+    """`Insight.deviations`: the credit that ``look`` shows."""
+    return look(nets, *moment).credit
 
 
 def critics(learner: PyTree) -> dict[str, PyTree]:

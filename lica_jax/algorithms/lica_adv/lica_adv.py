@@ -33,7 +33,7 @@ from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.algorithms.settings import for_task
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, critic_loss
 from lica_jax.core.masking import mask_logits, take_action
-from lica_jax.core.minibatches import stream_groups
+from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import truncated_gae, truncated_ratios
 from lica_jax.core.schedules import annealed
@@ -167,7 +167,10 @@ def make_batch(
     now = log_policies(nets, learner.actor, traj) if nets.config.refresh else acted
     log_prob = take_action(acted[:-1], done)
     view = value_view(nets, traj, now)
-    value = values(nets, learner.critic, view)
+    if nets.config.advantage == "soft":
+        value = asked(nets, learner.critic, "at_own_policies", *view)
+    else:
+        value = values(nets, learner.critic, view)
     worth, ends = denormalise(norm, value), traj.endings()
     trace = truncated_ratios(take_action(now[:-1], done) - log_prob, joint=value.shape[-1] == 1)
     advantage, target = truncated_gae(
@@ -260,8 +263,7 @@ def fit_mixing(
         return critic_loss(value, target, valid)
 
     def step(carry, streams):
-        some = jax.tree.map(lambda x: x[:, streams], rows)
-        loss, grads = jax.value_and_grad(loss_of)(carry[0], *some)
+        loss, grads = jax.value_and_grad(loss_of)(carry[0], *take_streams(rows, streams))
         *carry, norm = adam_step(carry[0], grads, carry[1], hp.mixing_lr, hp.grad_norm_clip)
         return tuple(carry), (loss, norm)
 
@@ -274,18 +276,29 @@ def fit_mixing(
 
 def deviations(nets: Networks, mixing: PyTree, batch: Batch) -> Float[Array, "T B N A"]:
     """What the mixing critic says of every action of an agent, given what the others did."""
-    shape, rows = batch.action.shape, batch.first.size
-    args = batch.view.reshape(rows, -1), batch.action.reshape(rows, -1)
-    of_rows = partial(nets.mixing.apply, mixing, method="at_deviations")
-    return in_chunks(of_rows, args, nets.mixing.n_chunks(2 * rows)).reshape(*shape, -1)
+    return asked(nets, mixing, "at_deviations", batch.view, batch.action)
+
+
+def asked(nets: Networks, mixing: PyTree, method: str, *args: Array) -> Float[Array, "T B ..."]:
+    """The mixing critic of arrays ``[T, B, ...]``, without a gradient: in pieces that fit."""
+    time, batch = args[0].shape[:2]
+    flat = tuple(x.reshape(time * batch, *x.shape[2:]) for x in args)
+    of_rows = partial(nets.mixing.apply, mixing, method=method)
+    out = in_chunks(of_rows, flat, nets.mixing.n_chunks(2 * time * batch))
+    return out.reshape(time, batch, *out.shape[1:])
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
-    """Activations of the policies, and the mixing critic's weights W1(s): float32."""
+    """Activations of the policies, and the mixing critic's weights W1(s): float32.
+
+    What is learned from a minibatch is there as values and cotangents; a whole batch is `asked`
+    for, piece by piece, with what its others did beside each weight.
+    """
     config, spec = nets.config, nets.spec
     per_step = -(-rows // config.minibatches)
     out = ppo.policy_scratch(config.hidden, spec, per_step)
     if config.advantage != "state_value":
-        sizes = nets.mixing.scratch_numbers(per_step)
+        piece = -(-rows // max(nets.mixing.n_chunks(2 * rows), 1))
+        sizes = nets.mixing.scratch_numbers(max(per_step, piece))
         out |= {name: 2 * 4 * size for name, size in sizes.items()}
     return out

@@ -44,6 +44,19 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         """Whether a mixing critic of advantages is learned beside the value of the state."""
         return self.advantage in ("counterfactual", "doubly_robust")
 
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        """Settings without effect beside the others."""
+        names = []
+        if self.advantage == "state_value":
+            names += ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
+        if self.advantage == "soft":
+            names += ["algo.value_hidden"]
+        if not self.mixes_beside:
+            names += ["algo.mixing_epochs", "hp.mixing_lr", "hp.mixing_lambda"]
+        if self.advantage != "doubly_robust":
+            names += ["hp.effect_weight", "hp.effect_final", "hp.effect_steps"]
+        return super().idle() | {f'algo.advantage "{self.advantage}"': tuple(names)}
+
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
         out = super().problems(spec, collect)

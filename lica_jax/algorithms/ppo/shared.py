@@ -28,7 +28,7 @@ from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, masked_softmax, take_action
-from lica_jax.core.minibatches import stream_groups
+from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import gae, standardised
 from lica_jax.core.schedules import annealed
@@ -213,7 +213,7 @@ def take_steps(
     whole = streams.shape[1] == batch.first.shape[1]
 
     def on_minibatch(learner, some):
-        return step(learner, batch if whole else take_streams(batch, some))
+        return step(learner, batch if whole else minibatch(batch, some))
 
     learner, metrics = jax.lax.scan(on_minibatch, learner, streams)
     return learner, jax.tree.map(jnp.mean, metrics)
@@ -231,11 +231,10 @@ def entropy_coef(hp: HParams, progress: Any) -> Float[Array, ""]:
     return annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, progress.env_steps)
 
 
-def take_streams(batch: Batch, streams: Int[Array, " K"]) -> Batch:
+def minibatch(batch: Batch, streams: Int[Array, " K"]) -> Batch:
     """Some streams of a batch, from their stored memories on."""
     carry = jax.tree.map(lambda x: x[streams], batch.carry)
-    rest = jax.tree.map(lambda x: x[:, streams], batch.replace(carry=()))
-    return rest.replace(carry=carry)
+    return take_streams(batch.replace(carry=()), streams).replace(carry=carry)
 
 
 def make_batch(

@@ -1,0 +1,49 @@
+"""``lica-jax diagnose``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lica_jax.cli.parsing import Parser, count
+from lica_jax.cli.progress import Counter
+
+
+def diagnose(argv: list[str]) -> int:
+    """Holds a run's critic against the simulator; returns the exit code."""
+    parser = Parser(
+        prog="lica-jax diagnose",
+        description="ask a run's critic what one agent's actions are worth, and the simulator what "
+        "they are",
+    )
+    parser.add_argument("path", type=Path, help="a run directory")
+    parser.add_argument(
+        "--states", type=count, default=200, help="moments at which actions are tried (200)"
+    )
+    parser.add_argument(
+        "--rollouts", type=count, default=64, help="how often each action is tried (64)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the folder to write into (PATH/diagnosis)"
+    )
+    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes (0)")
+    parser.add_argument(
+        "--which", default="last", metavar="last|best", help="the run's last or best policy (last)"
+    )
+    parser.add_plugin()
+    args = parser.parse_args(argv)
+
+    from lica_jax import diagnosis
+    from lica_jax.diagnosis.diagnosis import files_in
+    from lica_jax.plugins import load_plugins
+
+    load_plugins(args.plugin)
+    out = args.path / "diagnosis" if args.out is None else args.out
+    with Counter("trying actions", "rollouts") as counter:
+        found = diagnosis.diagnose(
+            args.path, which=args.which, states=args.states, rollouts=args.rollouts,
+            seed=args.seed, out=out, tell=counter.tell,
+        )  # fmt: skip
+    print(found)
+    for path in files_in(out):
+        print(f"wrote {path} ({path.stat().st_size:,} bytes)")
+    return 0

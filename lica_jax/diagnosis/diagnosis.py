@@ -1,0 +1,265 @@
+"""What a run's critic knows: played, measured against the simulator, and told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lica_jax.algorithms import algorithm_names
+from lica_jax.config import TrainConfig
+from lica_jax.config.checks import reward_scale
+from lica_jax.diagnosis.agreement import Figure
+from lica_jax.diagnosis.curves import ends, read_curves
+from lica_jax.diagnosis.measuring import Held, Tried, figures, measure
+from lica_jax.diagnosis.picture import picture
+from lica_jax.diagnosis.playing import Mind, Player
+from lica_jax.engines.games import is_host_task
+from lica_jax.errors import UserError
+from lica_jax.files import as_path, make_folder, plain
+from lica_jax.policy import Policy, chosen_policies
+from lica_jax.policy.writing import write_whole
+from lica_jax.runs import directory
+from lica_jax.runs.evaluating import fitting_task
+from lica_jax.training.evaluation import Tell, silent
+from lica_jax.types import Task
+
+JSON, PNG = "diagnosis.json", "diagnosis.png"
+MOST = {"states": 100_000, "rollouts": 10_000}
+# Lambdas of the returns that a critic of joint actions is fitted to.
+LAMBDAS = ("mixing_lambda", "td_lambda", "gae_lambda")
+WORDS = {
+    "explained_variance": "return explained by {value}",
+    "effect_correlation": "effect of one agent's action: correlation with the truth",
+    "effect_correlation_ceiling": "  the most that so many rollouts can show",
+    "effect_rank_correlation": "  rank correlation within a moment",
+    "held_out_correlation": "  correlation with G({lam:g}) - {value}, fresh episodes",
+    "gradient_correlation": "{credit}: correlation with the true effects",
+    "gradient_cosine": "  cosine within a moment",
+    "gradient_rank_correlation": "  rank correlation within a moment",
+    "effect_std": "standard deviation of the true effects",
+    "critic_effect_std": "  of the critic's",
+    "return_std": "  of the return of one action at one moment",
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+      about: the policy, its critic and how it was asked.
+      figures: estimates with standard errors, by the names of `WORDS`.
+      curves: what the run wrote of its updates (`curves.read_curves`).
+      tried, held: what the figures are made of.
+      labels: what the critic's value and credit are called, and lambda.
+      notes: what a person should know of it, one line each.
+    """
+
+    about: dict[str, Any]
+    figures: dict[str, Figure]
+    curves: dict[str, dict[str, Any]]
+    tried: Tried
+    held: Held
+    labels: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """A short table."""
+        a = self.about
+        lines = [
+            f"{a['algorithm']} on {a['task']}, seed {a['seed']}: {a['which']} policy of "
+            f"{_steps(a['env_steps'])} env steps, critic of {_steps(a['critic_env_steps'])}",
+            f"{a['states']} moments of {a['episodes']} episodes, {a['rollouts']} rollouts of "
+            "every action; in units of scaled reward, +- standard error",
+        ]
+        rows = [(self.words(name), f) for name, f in self.figures.items()]
+        width = max(len(text) for text, _ in rows)
+        for text, f in rows:
+            alone = "-" if not np.isfinite(f.value) else f"{f.value:.3f}"
+            said = f.in_words if np.isfinite(f.error) else alone
+            lines.append(f"  {text:{width}}  {said:<18} {f.count:>7,}")
+        for curve in self.curves.values():
+            first, last = ends(curve)
+            lines.append(f"  {curve['metric'] + ', first to last tenth':{width}}  "
+                         f"{first:.4g} to {last:.4g}")  # fmt: skip
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+    def words(self, name: str) -> str:
+        """What a figure is called."""
+        return WORDS[name].format(**self.labels)
+
+    def json(self) -> str:
+        """All of it."""
+        figures = {
+            name: f._asdict() | {"what": self.words(name).strip()}
+            for name, f in self.figures.items()
+        }
+        out = {
+            "about": self.about, "figures": figures, "notes": self.notes, "training": self.curves,
+            "moments": _moments(self.tried),
+        }  # fmt: skip
+        return json.dumps(plain(out), allow_nan=False, indent=1) + "\n"
+
+    def png(self) -> bytes:
+        """The figure."""
+        return self.picture.file("png")
+
+    @property
+    def picture(self) -> Any:
+        a = self.about
+        title = f"{a['algorithm']} on {a['task']}, seed {a['seed']}, {a['which']} policy"
+        return picture(title, self.tried, self.held, self.curves, self.figures, self.labels)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `JSON` and `PNG` into a folder; raises ``UserError`` where one is there."""
+        check_folder(folder)
+        contents = self.json().encode(), self.png()
+        for path, content in zip(files_in(folder), contents, strict=True):
+            write_whole(path, content)
+
+
+def diagnose(
+    run_dir: str | Path, *, which: str = "last", states: int = 200, rollouts: int = 64,
+    seed: int = 0, out: str | Path | None = None, tell: Tell = silent,
+) -> Diagnosis:  # fmt: skip
+    """Asks a run's critic what one agent's actions are worth, and the simulator what they are.
+
+    Args:
+      run_dir: of a finished run of an algorithm with a critic of joint actions.
+      which: its "last" policy (the default), or its "best" one, which the critic, that of the last
+        update, may not know.
+      states: moments at which all actions of one agent are tried.
+      rollouts: how often each of them is tried.
+      seed: of the episodes and of the choice of moments.
+      out: a folder to `Diagnosis.save` into.
+      tell: is called with the rollouts made so far and all of them.
+
+    Raises:
+      UserError: no such run, an algorithm or a task that cannot be asked, no critic, numbers out of
+        range, or too little memory.
+    """
+    _check_numbers(states, rollouts, seed)
+    run_dir = as_path(run_dir, "the run directory")
+    config, policy, task = _subject(run_dir, which)
+    if out is not None:
+        check_folder(out)
+    insight, hp = policy.algo.insight, policy.hp
+    lam = next((getattr(hp, name) for name in LAMBDAS if hasattr(hp, name)), 1.0)
+    player = Player(
+        policy.algo, task, reward_scale(config, task.spec), bool(config.timeout_is_terminal)
+    )
+    tried, held = measure(
+        player, Mind(policy.params, policy.critic.params, hp), states=states, n_rollouts=rollouts,
+        lam=lam, slopes=insight.credit.startswith("dQ"), seed=seed, tell=tell,
+    )  # fmt: skip
+    about = _about(policy, which) | {
+        "critic_env_steps": policy.critic.env_steps, "states": len(tried.t), "rollouts": rollouts,
+        "episodes": int(held.episode.max()) + 1, "sample_seed": seed, "lambda": lam,
+    }  # fmt: skip
+    labels = {"value": insight.value, "credit": insight.credit, "lam": lam}
+    curves = read_curves(run_dir, policy.about)
+    notes = _notes(about, states, curves)
+    found = Diagnosis(about, figures(tried, held), curves, tried, held, labels, notes)
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def _check_numbers(states: Any, rollouts: Any, seed: Any) -> None:
+    for name, value, low, high in (
+        ("states", states, 2, MOST["states"]), ("rollouts", rollouts, 4, MOST["rollouts"]),
+        ("seed", seed, 0, 2**31 - 1),
+    ):  # fmt: skip
+        if not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
+
+
+def _subject(run_dir: Path, which: str) -> tuple[TrainConfig, Policy, Task]:
+    """Who is asked, and on what; raises ``UserError`` where that cannot be."""
+    if which not in ("last", "best"):
+        raise UserError(f"which must be last or best, got {which!r}")
+    config = directory.read_config(run_dir)
+    policy = chosen_policies(run_dir, which)[0]
+    check_askable(policy)
+    task = fitting_task(policy, None)
+    if is_host_task(task):
+        raise UserError(
+            f"{task.spec.name} is played by the game, which cannot go back to a moment: diagnose a "
+            "run on smax/"
+        )
+    if policy.critic is None:
+        raise UserError(
+            f"no critic was kept beside the policies in {run_dir} (older versions kept none, and "
+            "large ones are not kept)"
+        )
+    return config, policy, task
+
+
+def check_askable(policy: Policy) -> None:
+    """Raises ``UserError`` where the algorithm has no critic of joint actions."""
+    insight, name = policy.algo.insight, policy.about["algorithm"]
+    if policy.spec.continuous:
+        raise UserError(f"{policy.spec.name} has continuous actions, which cannot all be tried")
+    if insight is None or insight.deviations is None:
+        able = [x for x in ("lica", "lica_adv", "coma") if x in algorithm_names()]
+        kind = policy.about["config"].get("advantage")
+        said = f" with algo.advantage {kind}" if name == "lica_adv" else ""
+        raise UserError(
+            f"{name}{said} has no critic that says what one agent's actions are worth to the team; "
+            f"{', '.join(able)} have one"
+        )
+
+
+def files_in(folder: str | Path) -> tuple[Path, Path]:
+    """The files that a diagnosis is written to."""
+    folder = as_path(folder, "the folder")
+    return folder / JSON, folder / PNG
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises ``UserError`` where a file of a diagnosis is there already, or the folder cannot be
+    written."""
+    for path in files_in(folder):
+        if path.exists():
+            raise UserError(f"{path} is there already: choose another folder (--out)")
+    make_folder(Path(folder), str(folder))
+
+
+def _about(policy: Policy, which: str) -> dict[str, Any]:
+    return {k: policy.about.get(k) for k in ("algorithm", "task", "seed", "env_steps")} | {
+        "which": which
+    }
+
+
+def _notes(about: dict[str, Any], wanted: int, curves: dict[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if about["env_steps"] != about["critic_env_steps"]:
+        notes.append("the critic is that of the run's last update, the policy is not")
+    if about["states"] < wanted:
+        notes.append(f"only {about['states']} moments had an agent with a choice")
+    if "kl" not in curves:
+        notes.append("the run wrote no KL (lica does with algo.actor_steps 2 or more)")
+    return tuple(notes)
+
+
+def _steps(steps: int | None) -> str:
+    return "unknown" if steps is None else f"{steps:,}"
+
+
+def _moments(tried: Tried) -> list[dict[str, Any]]:
+    """Every moment that was tried, with its available actions."""
+    out = []
+    for s in range(len(tried.t)):
+        there = np.flatnonzero(np.isfinite(tried.truth[s]))
+        row = {
+            "episode": tried.episode[s], "t": tried.t[s], "agent": tried.agent[s],
+            "action": tried.action[s], "actions": there, "policy": tried.policy[s, there],
+            "return": tried.truth[s, there], "return_error": tried.error[s, there],
+            "critic": tried.critic[s, there],
+        }  # fmt: skip
+        out.append(row if tried.slope is None else row | {"slope": tried.slope[s, there]})
+    return out

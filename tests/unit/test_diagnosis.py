@@ -1,0 +1,251 @@
+"""Diagnoses: estimates by hand, truths that are known, a whole command on a game of one step."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax import UserError, train
+from lica_jax.algorithms import algorithm_module, make_algorithm
+from lica_jax.cli.main import main
+from lica_jax.config import load_config, resolve
+from lica_jax.diagnosis import agreement, diagnosis, measuring
+from lica_jax.diagnosis.curves import ends, read_curves
+from lica_jax.diagnosis.playing import Mind, Player, episodes, rollouts
+from lica_jax.envs import make_task
+from lica_jax.envs.games import CLIMBING
+from lica_jax.policy import Policy
+from lica_jax.types import TaskSpec, TimeStep
+
+# --- estimates -----------------------------------------------------------------------------------
+
+
+def test_effects_by_hand():
+    worth, policy = np.array([[1.0, 3.0, 9.0]]), np.array([[0.25, 0.75, 0.0]])
+    avail = np.array([[True, True, False]])
+    np.testing.assert_allclose(agreement.effects(worth, policy, avail), [[-1.5, 0.5, np.nan]])
+
+
+def test_correlations_are_numpys_and_know_how_sure_they_are():
+    rng = np.random.default_rng(0)
+    x, cluster = rng.normal(size=400) + 1e3, np.arange(400) // 2
+    y = 0.5 * x + rng.normal(size=400)
+    got = agreement.correlation(x, y, cluster)
+    assert got.value == pytest.approx(np.corrcoef(x, y)[0, 1], rel=1e-9) and got.count == 400
+    # Of independent pairs (1 - r^2) / sqrt(n) = .04; twice the same ones are worth half as many.
+    assert 0.03 < got.error < 0.05
+    twice = agreement.correlation(np.repeat(x, 2), np.repeat(y, 2), np.arange(800) // 4)
+    assert twice.error == pytest.approx(got.error, rel=0.15)
+    assert np.isnan(agreement.correlation(x, np.ones(400), cluster).value)
+    assert np.isnan(agreement.correlation(x, y, np.zeros(400, int)).value)
+
+
+def test_explained_variance_by_hand():
+    """Returns 0, 2, 4, 6 (variance 5), errors of variance 1; an offset does not count."""
+    result, cluster = np.array([0.0, 2, 4, 6]), np.arange(4)
+    got = agreement.explained(result + np.array([1, -1, 1, -1]) + 50, result, cluster)
+    assert got.value == pytest.approx(0.8)
+
+
+def test_ranks_and_angles_by_hand():
+    x = np.array([[1.0, 5.0, 2.0, np.nan], [1.0, 1.0, np.nan, np.nan], [0, 1, 1, 3]])
+    y = np.array([[-9.0, 3.0, 0.0, np.nan], [0.0, 1.0, np.nan, np.nan], [3, 2, 2, 0]])
+    np.testing.assert_allclose(agreement.rank_correlations(x, y), [1, np.nan, -1])
+    np.testing.assert_allclose(agreement.cosines(x[1:2], y[1:2]), [np.sqrt(0.5)])
+    assert agreement.mean(np.array([1.0, np.nan, 3.0])) == (2.0, 1.0, 2)
+
+
+def test_the_ceiling_of_noisy_truths():
+    """Effects of variance 1 measured twice with noise of variance 1: the halves correlate by .5,
+    their mean's reliability is 2/3."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=20_000)
+    halves = tuple(truth + rng.normal(size=20_000) for _ in range(2))
+    got = agreement.ceiling(halves, np.arange(20_000))
+    assert got == pytest.approx(np.sqrt(2 / 3), abs=0.01)
+    assert got == pytest.approx(np.corrcoef(truth, sum(halves))[0, 1], abs=0.01)
+
+
+# --- truths --------------------------------------------------------------------------------------
+
+
+class Toll:
+    """Three steps that pay 1 each, and at the first one ten times the first agent's action."""
+
+    spec = TaskSpec("toll", 2, 3, 1, 1, episode_limit=3)
+
+    def reset(self, key):
+        return jnp.int32(0), self._seen(jnp.int32(0), 0.0)
+
+    def step(self, key, state, action):
+        pay = 1.0 + 10.0 * action[0] * (state == 0)
+        return state + 1, self._seen(state + 1, pay)
+
+    def _seen(self, t, reward):
+        off = jnp.zeros((), bool)
+        return TimeStep(
+            obs=jnp.ones((2, 1)), state=jnp.ones(1) * t, avail=jnp.ones((2, 3), bool),
+            reward=jnp.float32(reward), terminated=off, truncated=t >= 3, first=t == 0,
+            alive=jnp.ones(2, bool), info={},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_rollouts_return_what_the_task_pays(terminal):
+    """1 + 10 a + gamma + gamma^2, and at a time limit that is no end what the critic expects."""
+    lica = algorithm_module("lica")
+    task = Toll()
+    config = lica.Config(
+        actor="mlp", hidden=4, mixing_embed=4, hypernet_hidden=4, last_action=False,
+        state_last_action=False,
+    )  # fmt: skip
+    algo = make_algorithm("lica", task.spec, config)
+    learner = algo.init(jax.random.key(0))
+    gamma = 0.5
+    mind = Mind(learner.actor, learner.critic, lica.HParams(gamma=gamma))
+    player = Player(algo, task, 2.0, terminal)
+    key = jax.random.key(1)
+    moments, returns = jax.jit(partial(episodes, player, 5))(mind, 0.5, key)
+    assert moments.playing.all() and moments.action.shape == (3, 5, 2)
+    first = jax.tree.map(lambda x: x[0], moments)
+    joint = jnp.array([[a, 1] for a in range(3)])
+    got = jax.jit(partial(rollouts, player, 4))(mind, first, jnp.array([0, 0, 4]), joint, key)
+    paid = 2.0 * (1 + 10 * np.arange(3) + gamma + gamma**2)
+    rest = np.asarray(got) - paid[:, None]
+    by_hand = 2.0 * (1 + 10 * np.asarray(moments.action[0, :, 0]) + gamma + gamma**2)
+    if terminal:
+        np.testing.assert_allclose(rest, 0, atol=1e-4)
+        np.testing.assert_allclose(returns.full[0], by_hand, rtol=1e-5)
+        # lambda .5: the last step is worth its reward, those before half that and half V.
+        step = 2 + gamma * (0.5 * returns.value[2] + 0.5 * 2)
+        np.testing.assert_allclose(returns.traced[1], step, rtol=1e-4)
+    else:
+        last = returns.full[2] - 2.0  # gamma V(s_3)
+        assert np.all(np.abs(last) > 1e-4)
+        np.testing.assert_allclose(returns.full[0] - by_hand, gamma**2 * last, rtol=1e-3)
+        np.testing.assert_allclose(rest, gamma**2 * float(last[0]), rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run on a game of one step."""
+    folder = tmp_path_factory.mktemp("diagnosis") / "run"
+    train(
+        "lica", "game/climbing", run_dir=folder, display="none", total_steps=256,
+        collect={"mode": "steps", "envs": 8, "length": 4}, log_interval=64, seeds=(3, 4),
+        algo={"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8, "actor_steps": 2},
+        eval={"interval": 10**6, "episodes": 8, "final_episodes": 8},
+    )  # fmt: skip
+    return folder
+
+
+def test_a_whole_diagnosis_of_a_game_of_one_step(run, capsys, monkeypatch):
+    """The truth is the table of rewards."""
+    monkeypatch.setattr(measuring, "EPISODES", 8)
+    monkeypatch.setattr(measuring, "ROWS", 12)
+    assert main(["diagnose", str(run), "--states", "6", "--rollouts", "4"]) == 0
+    said = capsys.readouterr().out
+    found = json.loads((run / "diagnosis" / "diagnosis.json").read_text())
+    png = (run / "diagnosis" / "diagnosis.png").read_bytes()
+    assert png.startswith(b"\x89PNG") and len(png) > 20_000
+    scale = json.loads((run / "config.json").read_text())["hp"]["reward_scale"]
+    assert len(found["moments"]) == 6
+    for moment in found["moments"]:
+        rows = np.array(CLIMBING, float) if moment["agent"] == 1 else np.array(CLIMBING).T
+        wanted = scale * rows  # by what the other did
+        assert any(np.allclose(moment["return"], row) for row in wanted)
+        assert moment["return_error"] == [0, 0, 0] and sum(moment["policy"]) == pytest.approx(1)
+        assert len(moment["critic"]) == len(moment["slope"]) == 3
+    figures = found["figures"]
+    assert figures["effect_correlation"]["count"] == 18 and figures["return_std"]["value"] == 0
+    # Everything can be known of a game without chance.
+    assert figures["effect_correlation_ceiling"]["value"] == pytest.approx(1)
+    for name, figure in figures.items():
+        assert figure["what"] in said, name
+    assert "actor_grad_norm, first to last tenth" in said and "kl, first" in said
+    about = found["about"]
+    assert about["critic_env_steps"] == about["env_steps"] and about["which"] == "last"
+    assert not found["notes"]
+    # It is not done over; nothing is computed to find out.
+    assert main(["diagnose", str(run), "--states", "6", "--rollouts", "4"]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_curves_are_those_of_the_policys_run(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for seed in (3, 4):
+        curves = read_curves(run, {"seed": seed, "hp": {}})
+        want = [row["entropy"] for row in rows if row["seed"] == seed]
+        assert curves["entropy"]["values"] == want and len(want) > 2
+        assert curves["kl"]["metric"] == "kl"
+    assert read_curves(run, {"seed": 5, "hp": {}}) == {}
+    assert ends({"values": [None, 1.0, *[5.0] * 18, 3.0]}) == (3.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--states", "1"], "states must be an integer within 2 and"),
+        (["--rollouts", "3"], "rollouts must be an integer within 4 and"),
+        (["--which", "all"], "which must be last or best"),
+    ],
+)
+def test_bad_numbers_are_refused(run, words, said, capsys):
+    assert main(["diagnose", str(run), "--out", str(run / "never"), *words]) == 2
+    assert said in capsys.readouterr().err and not (run / "never").exists()
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert "is not a run directory" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "algo", "said"),
+    [
+        ("mappo", "game/climbing", {}, "mappo has no critic that says"),
+        ("lica_adv", "game/climbing", {"advantage": "state_value"}, "advantage state_value has no"),
+        ("lica", "probe/aim", {}, "continuous actions"),
+    ],
+)
+def test_algorithms_that_cannot_be_asked_are_refused(name, task, algo, said):
+    spec = make_task(task).spec
+    config = resolve(load_config(name, task, algo=algo), spec)
+    with pytest.raises(UserError, match=said):
+        diagnosis.check_askable(Policy.of(config, spec, {}, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "algo"),
+    [
+        ("lica", {"critic": "mlp", "dueling": True}), ("coma", {}),
+        ("lica_adv", {"advantage": "soft"}), ("lica_adv", {}),
+    ],
+)  # fmt: skip
+def test_critics_say_what_every_action_is_worth(name, algo):
+    """Only the joint action counts: the entry of what was done is the same for both agents."""
+    task = make_task("game/climbing")
+    config = resolve(load_config(name, "game/climbing", algo=algo), task.spec)
+    made = make_algorithm(name, task.spec, config.algo)
+    learner = jax.jit(made.init)(jax.random.key(0))
+    _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), 2))
+    action, carry = jnp.array([[0, 2], [1, 1]]), made.initial_carry(2)
+    args = made.policy(learner), made.insight.critic(learner), carry, ts, action, config.hp
+    worth = jax.jit(made.insight.deviations)(*args)
+    assert worth.shape == (2, 2, 3)
+    taken = np.take_along_axis(np.asarray(worth), np.asarray(action)[..., None], axis=-1)[..., 0]
+    if name != "coma":  # whose critic gives each agent's actions a head of their own
+        np.testing.assert_allclose(taken[:, 0], taken[:, 1], rtol=1e-4, atol=1e-6)
+
+
+def test_too_much_is_refused_before_it_is_allocated(monkeypatch):
+    monkeypatch.setattr(measuring, "available_bytes", lambda: 2**20)
+    task = Toll()
+    algo = make_algorithm("lica", task.spec)
+    learner = jax.eval_shape(algo.init, jax.random.key(0))
+    mind = Mind(learner.actor, learner.critic, algo.hparams)
+    with pytest.raises(UserError, match="use fewer states or rollouts"):
+        measuring.check_memory(Player(algo, task, 1.0, True), mind, 200, 64)
