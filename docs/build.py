@@ -229,7 +229,8 @@ def run() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing")
     if parser.parse_args().check:
         found = stale()
-        print("\n".join(f"docs/reference/{name} is not what the code says" for name in found))
+        for name in found:
+            print(f"docs/reference/{name} is not what the code says")
         return 1 if found else 0
     HERE.mkdir(exist_ok=True)
     for name in PAGES:
