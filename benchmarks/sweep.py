@@ -25,6 +25,24 @@ def base_plan(algorithm: str, task: str, width: int, settings: dict, devices: in
     return make_plan(config, devices=devices)
 
 
+def compile_all(plans) -> None:
+    """Compiles the programs of plans side by side; the calls find them in the cache."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import jax
+
+    from lica_jax.runs.compilation_cache import use_compilation_cache
+
+    use_compilation_cache()
+
+    def compile(plan):
+        states = jax.eval_shape(plan.engine.init, plan.keys)
+        plan.engine.compiled(states, plan.hparams, plan.iterations)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(compile, plans))
+
+
 def timed(plan, state, calls: int):
     """Seconds of some compiled calls, and the state behind them."""
     import jax

@@ -19,6 +19,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 JAXMARL = 3.8  # seconds a run
 
 
+def rows(widths, algorithm: str, steps: int = 10_000_000, timed: int = 2_000_000):
+    """A row for every width that fits."""
+    import jax
+    from sweep import base_plan, compare, compile_all
+
+    from lica_jax.errors import UserError
+
+    plans = {}
+    for width in widths:
+        try:
+            plans[width] = base_plan(algorithm, "smax/2s3z", width, {})
+        except UserError as error:  # it does not fit
+            yield {"width": width, "left_out": str(error)}
+            break
+    compile_all(plans.values())
+    for width, plan in plans.items():
+        (row,) = compare({width: plan}, timed)
+        yield {
+            "device": jax.devices()[0].device_kind, "algorithm": algorithm, "width": width,
+            "env_steps_per_second": row["env_steps_per_second"],
+            "seconds_per_run": round(steps / row["env_steps_per_second"], 2),
+            "jaxmarl_seconds_per_run": JAXMARL,
+            "gib": round(sum(plan.memory.values()) / 2**30, 2),
+        }  # fmt: skip
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 4, 16, 64, 128, 256, 512])
@@ -32,30 +58,8 @@ def main() -> int:
     if jax.default_backend() == "cpu":
         print("no accelerator: benchmarks/sweep.py measures a CPU", file=sys.stderr)
         return 2
-    from sweep import base_plan, compare
-
-    from lica_jax.errors import UserError
-
-    for width in args.widths:
-        try:
-            plan = base_plan(args.algorithm, "smax/2s3z", width, {})
-        except UserError as error:  # it does not fit
-            print(json.dumps({"width": width, "left_out": str(error)}))
-            break
-        need = sum(plan.memory.values())
-        (row,) = compare({f"width {width}": plan}, args.timed)
-        seconds = args.steps / row["env_steps_per_second"]
-        print(
-            json.dumps(
-                {
-                    "device": jax.devices()[0].device_kind, "algorithm": args.algorithm,
-                    "width": width, "env_steps_per_second": row["env_steps_per_second"],
-                    "seconds_per_run": round(seconds, 2), "jaxmarl_seconds_per_run": JAXMARL,
-                    "gib": round(need / 2**30, 2),
-                }
-            ),
-            flush=True,
-        )  # fmt: skip
+    for row in rows(args.widths, args.algorithm, args.steps, args.timed):
+        print(json.dumps(row), flush=True)
     return 0
 
 

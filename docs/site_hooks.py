@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = {
     **{f"notebooks/{p.name}": f"notebooks/{p.stem}.md" for p in ROOT.glob("notebooks/*.ipynb")},
     "notebooks/README.md": "notebooks/index.md",
+    "benchmarks/README.md": "results/benchmarks.md",
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
 }

@@ -25,8 +25,8 @@ def describe(
     return {
         "algorithm": config.algorithm, "task": config.task, "task_source": spec.source,
         "seeds": plan.seeds, **({"runs": plan.labels} if plan.swept else {}),
-        "env_steps": counters.env_steps, "updates": counters.updates,
-        "overrun_steps": np.maximum(counters.env_steps - config.total_steps, 0),
+        "env_steps": counters.env_steps.tolist(), "updates": counters.updates.tolist(),
+        "overrun_steps": np.maximum(counters.env_steps - config.total_steps, 0).tolist(),
         "failed_at_update": [int(u) if u >= 0 else None for u in counters.failed_at],
         "reward_scale": reward_scale(config, spec), "random": random, "interrupted": interrupted,
         **({} if genuine else {"test_double": True}),

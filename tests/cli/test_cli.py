@@ -98,7 +98,8 @@ def test_list_shows_everything(capsys):
         assert name in out
     assert main(["list", "presets"]) == 0
     out = capsys.readouterr().out
-    assert "smax/3m" not in out and "tuned\n    smax/: coma, qmix" in out
+    assert "smax/3m" not in out and "tuned\n    smax/: coma, lica, mappo, qmix" in out
+    assert "figures" not in out
 
 
 def test_help_shows_the_settings(capsys):
@@ -163,8 +164,8 @@ BAD = {
     ),
     "no preset": (["train", "lica", "probe/match", "--preset", ""], "after '--preset' is empty"),
     "a preset for others": (
-        ["train", "lica", "smax/3m", "--preset", "tuned"],
-        "it covers smax/: coma, qmix",
+        ["train", "iql", "smax/3m", "--preset", "tuned"],
+        "it covers smax/: coma, lica",
     ),
     "the last part of a flag": (["train", "lica", "smax/3m", "--lr", "1"], "--hp.actor-lr"),
     "a switch that is neither": (

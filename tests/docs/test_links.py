@@ -13,6 +13,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("notebooks/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
         *ROOT.glob("notebooks/*.ipynb"),
     ]
 )

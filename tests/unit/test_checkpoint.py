@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(run, capfd, harm):
     err = capfd.readouterr().err
     assert f"{last} is damaged" in err and "going on from checkpoint" in err
     assert result.summary["final"] == before["final"]
-    assert result.summary["updates"].tolist() == before["updates"]
+    assert result.summary["updates"] == before["updates"]
     again = train(config, run_dir=run_dir, resume=True, display="none")
     assert again.summary["final"] == before["final"]
     assert "damaged" not in capfd.readouterr().err

@@ -123,8 +123,18 @@ class Smax(Task):
         return after, simulation.reward(self.battle, units, state, after, self._reward)
 
     def _restarted(self, keys, over, state):
-        """``state`` with new battles where ``over``; few are at a time, so they are made in groups
-        and only as many as are needed."""
+        """``state`` with new battles where ``over``."""
+        return jax.lax.platform_dependent(
+            keys, over, state, cpu=self._restarted_few, default=self._restarted_all
+        )
+
+    def _restarted_all(self, keys, over, state):
+        """On accelerators a new battle for every environment, whether it is needed or not, is less
+        than a loop whose length the host would have to wait for."""
+        return jax.tree.map(lambda new, old: jnp.where(over, new, old), self._start(keys), state)
+
+    def _restarted_few(self, keys, over, state):
+        """Few are over at a time, so new battles are made in groups, as many as are needed."""
         batch = over.shape[0]
         size = min(batch, max(8, batch // 16))
         groups = -(-batch // size)
