@@ -10,7 +10,7 @@ CONSTRAINTS := constraints.txt
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: train test test-slow lint bench notebooks clean
+.PHONY: train test test-slow lint bench notebooks docs clean
 
 train: $(READY)
 	$(BIN)/lica-jax train lica smax/3m
@@ -31,6 +31,12 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(READY)
+	$(BIN)/python docs/build.py
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
+	@echo "open site/index.html, or with a search: $(BIN)/python -m http.server --bind 127.0.0.1 -d site"
+
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py $(ARGS)
 
@@ -43,4 +49,4 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .cache dist build
+	rm -rf $(VENV) .cache dist build site

@@ -96,20 +96,20 @@ def _add(parser: argparse._ActionsContainer, setting: Setting, text: str | None 
     else:
         several = get_origin(setting.hint) is tuple
         parser.add_argument(
-            flag_of(setting.name), nargs="*" if several else None, metavar=_kind(setting.hint),
+            flag_of(setting.name), nargs="*" if several else None, metavar=kind_of(setting.hint),
             **options,
         )  # fmt: skip
 
 
-def _kind(hint: Any) -> str:
+def kind_of(hint: Any) -> str:
     """What may be said of a setting: ``INT``, ``{gru,mlp}``, ``FLOAT|none``."""
     if get_origin(hint) is typing.Literal:
         return "{" + ",".join(map(str, get_args(hint))) + "}"
     if get_origin(hint) in (typing.Union, types.UnionType):
-        kinds = [_kind(part) for part in get_args(hint)]
+        kinds = [kind_of(part) for part in get_args(hint)]
         return "|".join(kind.strip("{}") for kind in kinds)
     if get_origin(hint) is tuple:
-        return _kind(get_args(hint)[0])
+        return kind_of(get_args(hint)[0])
     names = {int: "INT", float: "FLOAT", str: "TEXT", bool: "BOOL", type(None): "none"}
     return names.get(hint, getattr(hint, "__name__", str(hint)).upper())
 

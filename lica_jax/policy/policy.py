@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from lica_jax.algorithms import algorithm_module, make_algorithm
 from lica_jax.config.schema import TrainConfig, merge
@@ -87,7 +88,10 @@ class Policy:
         carry = self.algo.initial_carry(1 if batch is None else batch)
         return jax.tree.map(lambda x: x[0], carry) if batch is None else carry
 
-    def act(self, obs, avail=None, carry=None, *, key=None):
+    def act(
+        self, obs: ArrayLike, avail: ArrayLike | None = None, carry: PyTree = None, *,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Array, PyTree]:  # fmt: skip
         """Chooses actions: greedily, or by sampling when a PRNG ``key`` is given.
 
         Args:

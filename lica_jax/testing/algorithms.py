@@ -41,7 +41,7 @@ SMALL = {
 def check_algorithm(
     algorithm: str | ModuleType, task: str = "probe/match", *, trained: bool = True,
     **settings: Any,
-) -> None:  # fmt: skip
+) -> list[str]:  # fmt: skip
     """Trains an algorithm for a moment and looks for whatever the library could not cope with.
 
     Shapes and types of what it acts and learns with; that unavailable actions are never chosen,
@@ -56,6 +56,9 @@ def check_algorithm(
       trained: whether to train too, which takes some ten seconds.
       settings: as for ``train``, for example a small ``algo={"hidden": 8}``.
 
+    Returns:
+      The names of the metrics that its update gives, which are entries of ``metrics.jsonl``.
+
     Raises:
       UserError: everything that is wrong, a line each.
     """
@@ -65,7 +68,8 @@ def check_algorithm(
     world = make_task(task)
     config = resolve(config, world.spec)
     algo = make_algorithm(name, world.spec, config.algo)
-    found = _interface_problems(algo, world, config)
+    metrics: list[str] = []
+    found = _interface_problems(algo, world, config, metrics)
     if not found:
         found += _acting_problems(algo, world) + _uniform_problems(name, config)
     if trained and not found:
@@ -74,6 +78,7 @@ def check_algorithm(
     if found:
         lines = "\n".join(f"  - {line}" for line in found)
         raise UserError(f"algorithm {name} does not conform:\n{lines}")
+    return metrics
 
 
 def _registered(algorithm: str | ModuleType) -> str:
@@ -91,8 +96,11 @@ def _registered(algorithm: str | ModuleType) -> str:
 # --- shapes --------------------------------------------------------------------------------------
 
 
-def _interface_problems(algo: Algorithm, task: Task, config: TrainConfig) -> list[str]:
-    """What is wrong with an algorithm's functions, from shapes alone."""
+def _interface_problems(
+    algo: Algorithm, task: Task, config: TrainConfig, metrics: list[str]
+) -> list[str]:
+    """What is wrong with an algorithm's functions, from shapes alone; adds the names of what its
+    update gives to ``metrics``."""
     if not isinstance(algo, Algorithm):
         return [f"make must return a lica_jax.types.Algorithm, got {type(algo).__name__}"]
     out: list[str] = []
@@ -116,7 +124,7 @@ def _interface_problems(algo: Algorithm, task: Task, config: TrainConfig) -> lis
     if acted is None:
         return out
     out += _acted_problems(acted, carry, task)
-    return out or _update_problems(algo, task, config, learner)
+    return out or _update_problems(algo, task, config, learner, metrics)
 
 
 def _shapes(out: list[str], what: str, call: Callable[..., Any], *args: Any) -> PyTree:
@@ -153,7 +161,7 @@ def _kind(x: Any) -> tuple[Any, ...]:
 
 
 def _update_problems(
-    algo: Algorithm, task: Task, config: TrainConfig, learner: PyTree
+    algo: Algorithm, task: Task, config: TrainConfig, learner: PyTree, names: list[str]
 ) -> list[str]:
     """What an update changes that it must not, and what its metrics lack."""
     out: list[str] = []
@@ -180,6 +188,7 @@ def _update_problems(
         out.insert(0, "update must return a learner like the one it was given")
     if not isinstance(metrics, dict) or "loss" not in metrics:
         return [*out, 'update\'s metrics must have "loss", which is not finite when it went wrong']
+    names += metrics
     out += [f"metric {k!r} must be a scalar" for k, x in metrics.items() if jnp.shape(x) != ()]
     missing = [name for name in algo.metrics if name not in metrics]
     return out + ([f"metrics names {missing}, which update does not return"] if missing else [])

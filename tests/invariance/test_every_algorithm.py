@@ -10,6 +10,7 @@ from lica_jax.config import load_config, presets_dir, resolve
 from lica_jax.envs import make_task, task_names
 from lica_jax.errors import UserError
 from lica_jax.testing import check_algorithm
+from tests.glossary import check_figures
 
 TASK = "probe/match"
 # A replay that is ready, and overwritten, within the run.
@@ -40,13 +41,14 @@ def test_conformance(name):
     """Half a run, resumed, equals a whole one bitwise, its policy file plays as it does, ...; and
     no key is used twice, and nothing on the way is NaN."""
     with jax.debug_nans(True), jax.debug_key_reuse(True):
-        check_algorithm(name, TASK, algo=small(name))
+        check_figures(name, check_algorithm(name, TASK, algo=small(name)))
 
 
 @pytest.mark.parametrize("name", [n for n in algorithm_names() if n not in KINDS])
 def test_the_interface(name):
-    """What the loop, evaluation, checkpoints and export rely on, without training."""
-    check_algorithm(name, TASK, trained=False, algo=small(name))
+    """What the loop, evaluation, checkpoints and export rely on, without training; and every figure
+    that it gives is in the documentation."""
+    check_figures(name, check_algorithm(name, TASK, trained=False, algo=small(name)))
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
 from tests.conftest import new_session
+from tests.glossary import entries
 
 SEEDS = (0, 1, 2)
 SLOW = pytest.mark.slow
@@ -101,6 +102,7 @@ def test_continuous_actions_aim():
     sampled = [f["sampled"]["return_mean"] for f in result.summary["final"]]
     assert min(greedy) > 0.88, greedy
     assert min(sampled) > 0.8, sampled
+    assert "std" in result.metrics[-1] and result.metrics[-1].keys() <= entries()
     # Two uniform actions: 1 - (1/4 + 1/6) - 1/6.
     assert 0.3 < result.summary["random"]["return_mean"] < 0.5
 

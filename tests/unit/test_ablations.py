@@ -15,6 +15,7 @@ from lica_jax.core.schedules import linear
 from lica_jax.errors import UserError
 from lica_jax.networks.critics import MixingCritic, MLPCritic
 from lica_jax.types import Collect, Progress, TaskSpec, TimeStep, Trajectory
+from tests.glossary import check_figures
 
 # 5m_vs_6m's sizes, without the last actions that `state_last_action` appends.
 SPEC = TaskSpec("x", n_agents=5, n_actions=12, obs_size=55, state_size=38, episode_limit=70)
@@ -251,6 +252,7 @@ def test_an_update_of_every_kind(plain, changes, moved):
         before, after = jax.tree.leaves(getattr(learner, part)), jax.tree.leaves(getattr(new, part))
         assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
     assert float(metrics[moved]) != pytest.approx(float(plain[moved]), rel=1e-3)
+    check_figures("lica", metrics)
 
 
 def test_without_a_target_critic(plain):

@@ -18,6 +18,7 @@ from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.networks.critics import MixingCritic
 from lica_jax.types import Progress
+from tests.glossary import figures
 from tests.unit.test_ppo import SPEC, START, B, battle, networks
 
 HP = lica.HParams(reward_scale=1.0)
@@ -101,6 +102,7 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
     _, metrics = update(learner, batch)
     assert metrics["actor_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert metrics["kl"] == pytest.approx(float(shown["kl"]), rel=1e-2) and shown["kl"] > 0
+    assert metrics.keys() <= figures("lica")
     (there, _), held = gradient(params, hp, old)
     (free, _), plain = gradient(params, hp, None)
     assert there - free == pytest.approx(3 * float(gradient(params, hp, old)[0][1]["kl"]), rel=1e-2)

@@ -27,6 +27,7 @@ from lica_jax.runs.plan import make_plan
 from lica_jax.runs.rows import completed
 from lica_jax.runs.state import Counters
 from tests.conftest import TINY
+from tests.glossary import entries
 
 TASK = "probe/match"
 
@@ -201,12 +202,11 @@ def test_directories_that_are_no_runs_are_all_named(trained, tmp_path):
 
 def test_every_entry_is_documented(trained):
     result, _ = trained
-    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
-    # An algorithm's own figures are on its page.
-    entries = {k for k in result.metrics[-1] if k.startswith(("train/", "env_", "seconds"))}
-    entries |= {k for k in result.evaluations[-1] if not k.startswith("eval/sampled/")}
-    missing = [k for k in sorted(entries | result.summary.keys()) if f"`{k}`" not in text]
-    assert not missing and "env_steps_per_second" in entries
+    written = {*result.metrics[-1], *result.evaluations[-1], *result.summary}
+    for figures in (*result.summary["final"], *result.summary["best"]):
+        written |= {f"eval/{k}" for mode in ("greedy", "sampled") for k in figures[mode]}
+    own = {k.replace("eval/sampled/", "eval/") for k in written}
+    assert not own - entries() and {"env_steps_per_second", "loss", "final"} <= own
 
 
 # --- curves --------------------------------------------------------------------------------------
