@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,14 @@ def available_memory() -> int | None:
                 left = most - now + (int(cache[1]) if cache else 0)  # caches are given back
                 free = left if free is None else min(free, max(left, 0))
     return free
+
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
 
 
 def gib(size: int) -> str:

@@ -47,7 +47,8 @@ def sweep(argv: list[str]) -> int:
 
     load_plugins(args.plugin)
     asked = _words(parser, args, names, words)
-    from lica_jax.sweeps.driver import Driver, default_sweep_dir
+    from lica_jax.sweeps.api import default_sweep_dir
+    from lica_jax.sweeps.driver import Driver
 
     path = args.sweep_dir or default_sweep_dir()
     if args.distributed and args.dry_run:
@@ -97,7 +98,7 @@ def _distributed(args: Namespace, asked: dict[str, Any], path: Path) -> int:
         raise
     meeting = distributed.announce(int(time.time()))
     driver.launcher = leader = distributed.Leader(path, processes, meeting)
-    driver.processes = processes
+    driver.schedule.processes = processes
     try:
         return _ended(driver.run())
     finally:

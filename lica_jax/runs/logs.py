@@ -70,7 +70,7 @@ class Logs:
         rate = self._display.tick(now.slowest)
         for i in np.flatnonzero(before.alive):
             if not now.alive[i]:
-                self._display.warn(messages.failed(self._plan.labels[i], now, i))
+                self._display.warn(messages.failed(self._plan, now, i))
                 continue
             rows.append(chunk_row(metrics, i))
             # Episodes of unlike lengths: nothing but updates are equal in all runs.

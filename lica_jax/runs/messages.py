@@ -132,13 +132,19 @@ def final(
     )
 
 
-def failed(label: dict[str, Any], counters: Counters, i: int) -> str:
-    """Run ``i``, of that label, has stopped for good."""
+def failed(plan: Plan, counters: Counters, i: int) -> str:
+    """Run ``i`` of a plan has stopped for good."""
+    title = titles(plan)[i]
     return (
-        f"{named(label)}: the loss is not finite at update {counters.failed_at[i]} (env step "
-        f"{counters.env_steps[i]:,}); this {'run' if 'run' in label else 'seed'} stops, its last "
-        "sound parameters are kept"
+        f"{title}: the loss is not finite at update {counters.failed_at[i]} (env step "
+        f"{counters.env_steps[i]:,}); this {title.partition(' ')[0]} stops, its last sound "
+        "parameters are kept"
     )
+
+
+def titles(plan: Plan) -> Sequence[str]:
+    """What the runs are called."""
+    return plan.called or [named(label) for label in plan.labels]
 
 
 def named(label: dict[str, Any]) -> str:
@@ -151,8 +157,8 @@ def named(label: dict[str, Any]) -> str:
 
 def all_failed(plan: Plan, counters: Counters) -> str:
     where = ", ".join(
-        f"{named(label)} at update {update}"
-        for label, update in zip(plan.labels, counters.failed_at, strict=True)
+        f"{title} at update {update}"
+        for title, update in zip(titles(plan), counters.failed_at, strict=True)
     )
     kept = f"; the last checkpoint in {plan.run_dir} is kept" if plan.run_dir else ""
     kind = "run" if plan.swept else "seed"

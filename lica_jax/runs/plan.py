@@ -51,6 +51,7 @@ class Plan:
       runs: what is trained side by side, at least one.
       run_dir: where to write; None for nowhere.
       resume: go on from what is there.
+      called: what messages call the runs, where they are not alone in the world: those of a sweep.
     """
 
     config: TrainConfig
@@ -60,6 +61,7 @@ class Plan:
     runs: tuple[Run, ...]
     run_dir: Path | None = None
     resume: bool = False
+    called: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> list[int]:

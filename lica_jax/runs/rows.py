@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,18 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
-def rows_of_run(rows: list[dict[str, Any]], label: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the run with a label, as they are where it is alone: labelled by its seed."""
-    seed = {"seed": label["seed"]}
-    return [
-        seed | {k: v for k, v in row.items() if k not in label}
-        for row in rows
-        if all(row[k] == v for k, v in label.items())
-    ]
+def rows_by_run(
+    rows: list[dict[str, Any]], labels: Sequence[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """The rows of every run, by the runs' labels, in one pass; as they are where a run is alone:
+    labelled by its seed. All labels have the same keys."""
+    keys = tuple(labels[0])
+    out: dict[tuple, list[dict[str, Any]]] = {tuple(label.values()): [] for label in labels}
+    for row in rows:
+        own = out.get(tuple(row.get(key) for key in keys))
+        if own is not None:
+            own.append({"seed": row["seed"]} | {k: v for k, v in row.items() if k not in keys})
+    return [out[tuple(label.values())] for label in labels]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

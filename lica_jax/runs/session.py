@@ -105,12 +105,13 @@ class Session:
 
     # --- the loop --------------------------------------------------------------------------------
 
-    def run(self, *, final: bool = True) -> None:
+    def run(self, *, final: bool = True, export: bool = True) -> None:
         """Trains to the end of the budget, or until a signal stops it.
 
         Args:
           final: evaluate the last and the best policies and write the files of a run that has
             ended; without it a later session goes on from the last checkpoint.
+          export: write those files; whoever does without takes them from this session.
 
         Raises:
           TrainingFailed: the loss of every run became non-finite (`Diverged`), its games do not
@@ -124,7 +125,7 @@ class Session:
                 self._train()
             # A signal that comes after the budget is spent changes nothing any more.
             self.interrupted = None if self._spent() else self.stop.number
-            self._finish(final)
+            self._finish(final, export)
 
     def _before_training(self) -> None:
         if self.host.random is None:
@@ -234,10 +235,11 @@ class Session:
         score = self.score if evaluated else None
         self.saver.save(update, Arrays(self.state, self.best), host, score)
 
-    def _finish(self, final: bool) -> None:
+    def _finish(self, final: bool, export: bool) -> None:
         """The last checkpoint, the last figures, and the files of a run that has ended."""
         if not self.counters.alive.any():
-            self._export_policies(int(np.argmax(self.best.score)))
+            if export:
+                self._export_policies(int(np.argmax(self.best.score)))
             raise Diverged(messages.all_failed(self.plan, self.counters))
         self._save()
         plan, spec = self.plan, self.spec
@@ -263,9 +265,9 @@ class Session:
             self.display.say(text)
         self.logs.complain(every=0)
         self.summary["seconds"] = round(self.seconds(), 1)
-        if plan.run_dir is not None:
+        if plan.run_dir is not None and export:
             export_runs(plan, spec, self.summary, self.logs.evals.rows)
-        self._export_policies(best_run(self.summary))
+            self._export_policies(best_run(self.summary))
         if plan.config.eval.save_replay and self.interrupted is None:  # last: it may fail
             self._save_replays(plan.run_dir / directory.REPLAYS)
 

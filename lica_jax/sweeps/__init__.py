@@ -6,7 +6,7 @@ share every static field, hence one program. *Wave*: as many runs of a group as 
 
 from __future__ import annotations
 
-from lica_jax.sweeps.driver import sweep
+from lica_jax.sweeps.api import sweep
 from lica_jax.sweeps.request import SweepConfig
 from lica_jax.sweeps.result import SweepResult
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from lica_jax.errors import UserError
+from lica_jax.machine import usable_cores
 from lica_jax.sweeps.request import SweepConfig
 
 
@@ -48,3 +49,19 @@ def use_no_device() -> None:
 
     with contextlib.suppress(RuntimeError, ValueError):  # it has been used already
         jax.config.update("jax_platforms", "cpu")
+
+
+def advice(ask: SweepConfig, runs: int) -> str:
+    """What to say where a CPU would stand idle: one run side by side with others fills one core,
+    and widening a wave on one device changes nothing. "" where there is nothing to say."""
+    if ask.devices != 1 or ask.launcher != "local" or ask.wave == 1 or runs == 1:
+        return ""
+    import jax
+
+    cores = usable_cores()
+    if cores == 1 or jax.default_backend() != "cpu" or len(jax.local_devices()) > 1:
+        return ""
+    return (
+        f"this CPU has {cores} cores: --devices {min(cores, runs)} shares the runs of a wave out "
+        "to them (on two cores, 1.5 times as many runs per hour)"
+    )

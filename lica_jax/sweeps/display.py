@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from lica_jax.files import put
 from lica_jax.runs.display import Display
 
 EVERY = 30.0  # seconds between two lines of a wave where there is no terminal
+MINUTE = 60.0  # seconds behind the first compiled call after which a wave's speed is known
 
 
 class WaveDisplay(Display):
     """The live line of one wave; what a session says of itself is left out."""
 
-    def __init__(self, style: str, total: int, runs: int, head: str):
+    def __init__(
+        self, style: str, total: int, runs: int, head: str,
+        minute: Callable[[int, float], str] = lambda steps, rate: "",
+        tell: Callable[[str], None] = lambda text: None,
+    ):  # fmt: skip
+        """``minute``: what to say a minute after the first compiled call, by the env steps of each
+        run and the rate of all; ``tell``: takes it where no bar moves."""
         super().__init__(style, total, runs)
-        self._head = head
+        self._head, self._minute, self._tell = head, minute, tell
         self._shown = time.monotonic()
+        self._known = False
 
     def say(self, text: str) -> None:
         """Nothing: a session's own lines are of a single run."""
@@ -32,6 +40,10 @@ class WaveDisplay(Display):
         super().say(text) if self._bar is not None else put(text, sys.stderr)
 
     def show(self, steps: int, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+        if not self._known and self._clock and time.monotonic() - self._clock[0] >= MINUTE:
+            self._known = True
+            if text := self._minute(steps, self._rate):
+                (self._tell if self._bar is None else super().say)(f"  {text}")
         if self._bar is None:
             if time.monotonic() - self._shown < EVERY:
                 return
@@ -55,13 +67,26 @@ def score_text(value: float, objective: str) -> str:
     return f"{100 * value:.1f} %" if objective.endswith("win_rate") else f"{value:.3g}"
 
 
-def best_text(best: Mapping[str, Any] | None, objective: str) -> str:
-    """The best setting so far, with its interval."""
+def best_text(summary: Mapping[str, Any], tasks: Collection[str] = ()) -> str:
+    """The best setting so far with its interval; of several tasks one for each, or for each of
+    ``tasks``."""
+    best, objective = summary["best_by_task"], summary["objective"]
+    if len(best) == 1:
+        return _best(*best.values(), objective)
+    return "; ".join(
+        f"{task}: {_best(entry, objective)}"
+        for task, entry in best.items()
+        if not tasks or task in tasks
+    )
+
+
+def _best(best: Mapping[str, Any] | None, objective: str) -> str:
     if best is None:
         return "nothing finished yet"
-    values = ", ".join(f"{k} {v}" for k, v in best["values"].items()) or "the one setting"
+    values = ", ".join(f"{k} {v}" for k, v in best["values"].items() if k != "task")
+    values = values or "the one setting"
     text = f"best {values}: {objective} {score_text(best['mean'], objective)}"
     if best.get("interval"):
         low, high = (score_text(x, objective) for x in best["interval"])
         return f"{text} (95 % {low} to {high}, {best['seeds']} seeds)"
-    return f"{text} ({best['seeds']} seed)"
+    return f"{text} ({best['seeds']} seed{'s' * (best['seeds'] > 1)})"

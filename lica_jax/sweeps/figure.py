@@ -1,4 +1,5 @@
-"""``sweep.png``: a panel for every swept field, and the learning curves of the best settings."""
+"""``sweep.png``: a panel for every swept field, and of every task the learning curves of the best
+settings."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def draw_sweep(
     objective = summary["objective"]
     names = [n for n in summary["settings"][0]["values"]] if summary["settings"] else []
     names = sorted(names, key=lambda n: -summary["importance"].get(n, 0))[:MOST_PANELS]
-    panels = len(names) + 1
+    tasks = list(summary["best_by_task"])[:MOST_PANELS]
+    panels = len(names) + len(tasks)
     columns = min(COLUMNS, panels)
     lines = math.ceil(panels / columns)
     figure = OwnFigure(figsize=(4.6 * columns, 3.6 * lines), dpi=110, layout="constrained")
@@ -49,8 +51,11 @@ def draw_sweep(
     for ax, name in zip(axes, names, strict=False):
         _field_panel(ax, rows, name, objective, factor, summary["importance"].get(name))
         ax.set_ylabel(label)
-    _curves(axes[len(names)], folder, summary, objective, factor)
-    axes[len(names)].set_ylabel(label)
+    for ax, task in zip(axes[len(names) :], tasks, strict=False):
+        own = [e for e in summary["settings"] if e["values"].get("task", task) == task]
+        title = f"{task}: " if len(tasks) > 1 else ""
+        _curves(ax, folder, own, objective, factor, title)
+        ax.set_ylabel(label)
     for ax in axes[panels:]:
         ax.set_visible(False)
     if path is not None:
@@ -92,9 +97,9 @@ def _field_panel(ax, rows, name, objective, factor, importance) -> None:
     ax.grid(alpha=0.3)
 
 
-def _curves(ax, folder: Folder, summary, objective: str, factor: float) -> None:
-    """Mean learning curves of the best settings, with every seed as a thin line."""
-    done = [entry for entry in summary["settings"] if "mean" in entry and entry["finished"]]
+def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: str) -> None:
+    """Mean learning curves of the best of a task's settings, with every seed as a thin line."""
+    done = [entry for entry in settings if "mean" in entry and entry["finished"]]
     done.sort(key=lambda entry: (-entry["mean"], entry["setting"]))
     for i, entry in enumerate(done[:BEST]):
         curves = []
@@ -110,10 +115,11 @@ def _curves(ax, folder: Folder, summary, objective: str, factor: float) -> None:
                 ax.plot(curve[:, 0] / 1e6, factor * curve[:, 1], color=f"C{i}", lw=0.6, alpha=0.35)
         length = min(map(len, curves))
         mean = np.mean([curve[:length] for curve in curves], axis=0)
-        name = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in entry["values"].items())
+        values = ((k, v) for k, v in entry["values"].items() if k != "task")
+        name = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in values)
         label = name or "all runs"
         ax.plot(mean[:, 0] / 1e6, factor * mean[:, 1], color=f"C{i}", lw=2, label=label)
-    ax.set(xlabel="env steps (millions)", title=f"the best {min(BEST, len(done))} settings")
+    ax.set(xlabel="env steps (millions)", title=f"{title}the best {min(BEST, len(done))} settings")
     if factor == 100:
         ax.set_ylim(-3, 103)
     ax.grid(alpha=0.3)

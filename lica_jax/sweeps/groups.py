@@ -9,6 +9,8 @@ from pathlib import Path
 from lica_jax.envs.registry import make_task
 from lica_jax.errors import UserError
 from lica_jax.machine import gib
+from lica_jax.sweeps import halving
+from lica_jax.sweeps.devices import advice
 from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import SweepConfig
 from lica_jax.sweeps.settings import Setting, group_key, static_fields
@@ -83,6 +85,8 @@ def describe_plan(
     lines += [f"  {group.name:{width}}  {_waves(ask, group)}" for group in groups]
     if len(budgets) > 1:
         lines.append(_rungs(ask, settings, budgets))
+    if found := advice(ask, runs):
+        lines.append(found)
     if sweep_dir is not None:
         lines.append(f"files in {sweep_dir}")
     return "\n".join(line.rstrip() for line in lines)
@@ -108,15 +112,13 @@ def _waves(ask: SweepConfig, group: Group) -> str:
 
 def _rungs(ask: SweepConfig, settings: int, budgets: Sequence[float]) -> str:
     """``halving by 3: 27 settings to 1/9 of the steps, ...``."""
-    left, spent, parts, before = settings, 0.0, [], 0.0
+    left, parts = settings, []
     for share in budgets:
-        spent += left * (share - before)
-        before = share
         parts.append(f"{left} to {share:.3g}")
-        left = max(1, left // ask.halving)
+        left = halving.left_of(left, ask.halving)
     return (
         f"halving by {ask.halving}: settings by share of the env steps: {', '.join(parts)}; "
-        f"{spent / settings:.0%} of the env steps of all"
+        f"{halving.effort(settings, budgets, ask.halving):.0%} of the env steps of all"
     )
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from lica_jax.files import make_folder
 from lica_jax.runs import directory
 from lica_jax.runs.plan import Plan, stored_runs
-from lica_jax.runs.rows import read_rows, rows_of_run, write_rows
+from lica_jax.runs.rows import read_rows, rows_by_run, write_rows
 from lica_jax.runs.saver import Arrays, Saver
 from lica_jax.runs.session import fresh_arrays
 from lica_jax.runs.state import Counters, HostState
@@ -38,10 +38,24 @@ def budget_of(total_steps: int, share: float) -> int:
     return max(1, math.ceil(total_steps * share))
 
 
+def effort(settings: int, shares: Sequence[float], eta: int | None) -> float:
+    """What all rungs together take, as a share of training all settings to their end."""
+    left, spent, before = settings, 0.0, 0.0
+    for share in shares:
+        spent += left * (share - before)
+        before, left = share, left_of(left, eta or 1)
+    return spent / settings
+
+
+def left_of(settings: int, eta: int) -> int:
+    """How many go on behind a rung."""
+    return max(1, settings // eta)
+
+
 def survivors(scores: Mapping[int, float], eta: int) -> list[int]:
     """The best 1/eta of the settings, at least one, in their order; ties go to the earlier."""
     ranking = sorted(scores, key=lambda setting: (-scores[setting], setting))
-    return sorted(ranking[: max(1, len(scores) // eta)])
+    return sorted(ranking[: left_of(len(scores), eta)])
 
 
 def gather(sources: Sequence[tuple[Plan, Sequence[int]]], target: Plan) -> None:
@@ -68,12 +82,11 @@ def gather(sources: Sequence[tuple[Plan, Sequence[int]]], target: Plan) -> None:
         index = jnp.array(which)
         parts.append(jax.tree.map(lambda x, i=index: x[i], arrays))
         hosts.append((host, [host.random[i] for i in which]))
-        before = {name: read_rows(plan.run_dir / name) for name in rows}
+        before = {name: rows_by_run(read_rows(plan.run_dir / name), plan.labels) for name in rows}
         for i in which:
             label = next(labels)
             for name, kept in rows.items():
-                old = rows_of_run(before[name], plan.labels[i])
-                kept.extend(label | row for row in old)
+                kept.extend(label | row for row in before[name][i])
     arrays: Arrays = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
     host = HostState(
         # Each run's share of the time of its wave.

@@ -46,6 +46,16 @@ class Plans:
         config = dataclasses.replace(of[0], seeds=seeds, total_steps=budget)
         resume = bool(directory.checkpoints(folder))
         base = self.base(of[0], len(members))
+        called = tuple(_called(m, settings[m.setting]) for m in members)
         if is_host_task(base.task):  # games are opened and closed: an engine is used once
-            return make_plan(config, folder, resume=resume, runs=runs)
-        return dataclasses.replace(base, config=config, runs=runs, run_dir=folder, resume=resume)
+            own = make_plan(config, folder, resume=resume, runs=runs)
+            return dataclasses.replace(own, called=called)
+        return dataclasses.replace(
+            base, config=config, runs=runs, run_dir=folder, resume=resume, called=called
+        )
+
+
+def _called(member: Member, setting: Setting) -> str:
+    """``run 7 (hp.entropy_coef 0.1, seed 3)``: by its number in the sweep."""
+    values = "".join(f"{k} {v}, " for k, v in setting.values.items())
+    return f"run {member.run} ({values}seed {member.seed})"

@@ -10,6 +10,7 @@ from typing import Any
 
 from lica_jax.api import Result, load_result
 from lica_jax.errors import UserError
+from lica_jax.sweeps.display import best_text
 from lica_jax.sweeps.figure import draw_sweep
 from lica_jax.sweeps.folder import Folder
 from lica_jax.sweeps.request import SweepConfig
@@ -39,8 +40,14 @@ class SweepResult:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best setting trained to its end, as in the summary; None before there is one."""
+        """The best setting trained to its end, as in the summary; None before there is one, and of
+        several tasks (`best_by_task`)."""
         return self.summary["best"]
+
+    @property
+    def best_by_task(self) -> dict[str, dict[str, Any] | None]:
+        """Every task's best setting."""
+        return self.summary["best_by_task"]
 
     def run(self, number: int) -> Result:
         """A run by its number, as `train` returned it: rows, figures and the best policy."""
@@ -65,8 +72,7 @@ class SweepResult:
         body = "".join(_html_row(row, columns) for row in self.table[:SHOWN])
         more = len(self.table) - SHOWN
         foot = f"<p>and {more} more rows, in <code>.table</code></p>" if more > 0 else ""
-        best = self.best and ", ".join(f"{k} = {v}" for k, v in self.best["values"].items())
-        caption = f"{len(self.table)} runs" + (f"; best: {html.escape(best)}" if best else "")
+        caption = html.escape(f"{len(self.table)} runs; {best_text(self.summary)}")
         return (
             f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>{foot}"

@@ -67,60 +67,81 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     scratch.replace(path)
 
 
+def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str) -> Row:
+    """A setting over its ended runs: mean, IQM and the mean's 95 % bootstrap interval (from three
+    seeds on)."""
+    scores = [s for row in rows if (s := objective_of(row, objective)) is not None]
+    entry: Row = {"setting": number, "values": values, "runs": [row["run"] for row in rows]}
+    entry |= {"finished": sum(row["status"] == "finished" for row in rows)}
+    entry |= {"halved": sum(row["status"].startswith(HALVED) for row in rows)}
+    entry |= {"failed": sum(row["status"].startswith("failed") for row in rows)}
+    entry["seeds"] = len(scores)
+    if scores:
+        mean = statistics.interval([np.array(scores)], statistics.mean)
+        entry |= {"mean": float(mean.value), "iqm": float(statistics.iqm(np.array(scores)))}
+        entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
+    return entry
+
+
 def summarise(
-    progress: Progress, rows: Sequence[Row], objective: str,
+    progress: Progress, settings: Sequence[Row], tasks: Sequence[str], objective: str,
     importance: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What ``summary.json`` holds: per setting over its seeds mean, IQM and the mean's 95 %
-    bootstrap interval (from three seeds on); the best setting; what mattered.
+    """What ``summary.json`` holds: the settings over their seeds, the best of every task, and what
+    mattered.
 
-    ``importance``: from a search; of a grid it is the share of the variance between the settings'
-    means that a field's own means explain (the first-order Sobol index on the grid).
+    Figures of different tasks say nothing of each other: of several tasks no setting is the best.
+
+    Args:
+      settings: of each what `setting_entry` says.
+      tasks: of each.
+      importance: from a search; of a grid it is the share of the variance between the settings'
+        means that a field's own means explain (the first-order Sobol index on the grid), means of
+        a task being taken relative to all of that task.
     """
-    settings = []
-    for number, values in enumerate(progress.values):
-        own = [row for row in rows if row["setting"] == number]
-        scores = [s for row in own if (s := objective_of(row, objective)) is not None]
-        entry: Row = {"setting": number, "values": values, "runs": [row["run"] for row in own]}
-        entry |= {"finished": sum(row["status"] == "finished" for row in own)}
-        entry |= {"halved": sum(row["status"].startswith(HALVED) for row in own)}
-        entry |= {"failed": sum(row["status"].startswith("failed") for row in own)}
-        entry["seeds"] = len(scores)
-        if scores:
-            mean = statistics.interval([np.array(scores)], statistics.mean)
-            entry |= {"mean": float(mean.value), "iqm": float(statistics.iqm(np.array(scores)))}
-            entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
-        settings.append(entry)
-    tasks = {json.dumps(v.get("task")) for v in progress.values}
-    # Figures of different tasks say nothing of each other: no setting is the best of all.
-    best = best_setting(settings) if len(tasks) == 1 else None
-    done = [entry for entry in settings if entry["finished"] and "mean" in entry]
-    means = {entry["setting"]: entry["mean"] for entry in done}
+    by_task: dict[str, list[Row]] = {}
+    for task, entry in zip(tasks, settings, strict=True):
+        by_task.setdefault(task, []).append(entry)
+    best = {task: best_setting(own) for task, own in by_task.items()}
     if importance is None:
-        importance = explained(progress.values, means)
+        importance = explained(list(by_task.values()))
     return {
-        "objective": objective, "runs": len(progress.runs), "ended": len(rows),
-        "best": best, "importance": dict(importance), "settings": settings,
-        "told": progress.told,
+        "objective": objective, "runs": len(progress.runs),
+        "ended": sum(len(entry["runs"]) for entry in settings),
+        "best": next(iter(best.values())) if len(best) == 1 else None, "best_by_task": best,
+        "importance": dict(importance), "settings": list(settings), "told": progress.told,
     }  # fmt: skip
+
+
+def _done(settings: Sequence[Row]) -> list[Row]:
+    """Those trained to the end."""
+    return [entry for entry in settings if entry["finished"] and "mean" in entry]
 
 
 def best_setting(settings: Sequence[Row]) -> Row | None:
     """The setting with the highest mean among those trained to the end; with failed runs behind
     those without."""
-    done = [entry for entry in settings if entry["finished"] and "mean" in entry]
-    return max(done, key=lambda e: (-e["failed"], e["mean"], -e["setting"]), default=None)
+    return max(
+        _done(settings), key=lambda e: (-e["failed"], e["mean"], -e["setting"]), default=None
+    )
 
 
-def explained(values: Sequence[Row], means: Mapping[int, float]) -> dict[str, float]:
-    """The share of the variance between settings that each field's marginal means explain."""
-    numbers = list(means)
-    y = np.array([means[i] for i in numbers])
+def explained(tasks: Sequence[Sequence[Row]]) -> dict[str, float]:
+    """The share of the variance between the settings of a task that each field's marginal means
+    explain; ``tasks``: the settings of each, whose own mean is taken off first."""
+    done, parts = [], []
+    for own in map(_done, tasks):
+        means = np.array([entry["mean"] for entry in own])
+        done += own
+        parts.append(means - means.mean() if own else means)
+    y = np.concatenate(parts) if parts else np.zeros(0)
     if len(y) < 2 or not math.isfinite(float(y.var())) or y.var() == 0:
         return {}
     out = {}
-    for name in values[0]:
-        levels = [json.dumps(values[i][name]) for i in numbers]
+    for name in done[0]["values"]:
+        if name == "task":
+            continue
+        levels = [json.dumps(entry["values"][name]) for entry in done]
         marginal = {level: y[[k == level for k in levels]].mean() for level in set(levels)}
         out[name] = float(np.var([marginal[level] for level in levels]) / y.var())
     return out

@@ -7,6 +7,7 @@ import gc
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from lica_jax.runs import directory
 from lica_jax.runs.display import Display
 from lica_jax.runs.export import export_policies, export_runs
 from lica_jax.runs.plan import Plan
-from lica_jax.runs.rows import rows_of_run, write_rows
+from lica_jax.runs.rows import rows_by_run, write_rows
 from lica_jax.runs.session import Session
 from lica_jax.runs.summary import describe, of_run
 from lica_jax.sweeps.display import WaveDisplay
@@ -45,7 +46,7 @@ def train_wave(plan: Plan, *, final: bool, display: Display) -> Session:
     """Trains a wave to the end of its budget, or until a signal; writes into its folder only."""
     session = Session(plan, display)
     try:
-        session.run(final=final)
+        session.run(final=final, export=False)  # every run has a folder of its own
     except Diverged:  # every run's loss is not finite: that is a result of each of them
         _describe(session)
     return session
@@ -79,7 +80,10 @@ def _run_wave(work: Work, wave: Wave) -> Outcome:
         make_folder(path, str(path))
     plan = work.plan(wave)
     head = f"wave {wave.name}, {len(wave.runs)} run{'s' * (len(wave.runs) > 1)}"
-    display = WaveDisplay(work.style, plan.config.total_steps, len(plan.runs), head)
+    display = WaveDisplay(
+        work.style, plan.config.total_steps, len(plan.runs), head, partial(work.minute, wave),
+        work.say,
+    )  # fmt: skip
     session = train_wave(plan, final=last, display=display)
     if session.interrupted is not None:
         return Outcome(session.interrupted)
@@ -111,7 +115,8 @@ def export_wave(
       which: places in the wave.
       status: of runs that have not failed; by default that they are finished.
     """
-    members = work.progress.members(wave.runs)
+    members, logs, labels = work.progress.members(wave.runs), session.logs, session.plan.labels
+    metrics, evals = (rows_by_run(log.rows, labels) for log in (logs.metrics, logs.evals))
     for i in which:
         member, target = members[i], work.folder.run(members[i].run)
         if target.exists() and member.run not in work.progress.again:
@@ -119,15 +124,18 @@ def export_wave(
         scratch = work.folder.path / f".{target.name}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        _export_run(session, scratch, work.settings[member.setting], i, status)
+        rows = {directory.METRICS: metrics[i], directory.EVALS: evals[i]}
+        _export_run(session, scratch, work.settings[member.setting], i, status, rows)
         shutil.rmtree(target, ignore_errors=True)
         scratch.rename(target)
 
 
-def _export_run(session: Session, path: Path, setting: Setting, i: int, status: str) -> None:
-    """The folder of one run, as `train` writes it, without checkpoints."""
+def _export_run(
+    session: Session, path: Path, setting: Setting, i: int, status: str, rows: dict[str, list]
+) -> None:
+    """The folder of one run, as `train` writes it, without checkpoints; ``rows``: by file."""
     plan, counters = session.plan, session.counters
-    run, label = plan.runs[i], plan.labels[i]
+    run = plan.runs[i]
     config = dataclasses.replace(setting.config, seeds=(run.seed,))
     own = dataclasses.replace(plan, config=config, runs=(run,), run_dir=path, resume=False)
     failed = counters.failed_at[i]
@@ -136,12 +144,9 @@ def _export_run(session: Session, path: Path, setting: Setting, i: int, status: 
         "side_by_side": len(plan.runs),
     }
     directory.describe(path, config)
-    metrics, evals = (
-        rows_of_run(log.rows, label) for log in (session.logs.metrics, session.logs.evals)
-    )
-    write_rows(path / directory.METRICS, metrics)
-    write_rows(path / directory.EVALS, evals)
-    export_runs(own, session.spec, summary, evals)
+    for name, own_rows in rows.items():
+        write_rows(path / name, own_rows)
+    export_runs(own, session.spec, summary, rows[directory.EVALS])
     arrays = (session.best, session.algo.policy(session.state.learner), session.state.env_steps)
     best, last, steps = jax.tree.map(lambda x: x[i : i + 1], arrays)
     export_policies(own, session.spec, 0, best, last, steps)
@@ -163,8 +168,7 @@ def mark_done(session: Session, objective: str) -> None:
     """Says in a wave's folder that it has come to the end of its rung, and how good its runs were
     at their last evaluation; None for those that failed."""
     scores = []
-    for i, label in enumerate(session.plan.labels):
-        rows = rows_of_run(session.logs.evals.rows, label)
+    for i, rows in enumerate(rows_by_run(session.logs.evals.rows, session.plan.labels)):
         alive = bool(session.counters.alive[i])
         scores.append(rows[-1].get(objective) if rows and alive else None)
     write_json(session.plan.run_dir / DONE, scores)

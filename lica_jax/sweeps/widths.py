@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 
 from lica_jax.engines.games import is_host_task
-from lica_jax.errors import UserError, is_out_of_memory
+from lica_jax.errors import TooLarge, UserError, first_line, is_out_of_memory
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
 from lica_jax.training.memory import USABLE, free_on
@@ -95,6 +95,9 @@ def fastest(
       runs: how many there are.
       widest: how many fit.
       tell: what takes a line about each width.
+
+    Raises:
+      TooLarge: not even one run fits.
     """
     if is_host_task(base(1).task):
         return 1
@@ -104,8 +107,10 @@ def fastest(
         try:
             timing = measure(base(width))
         except Exception as error:
-            if not timings or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            if not timings:
+                raise TooLarge(f"not even one run fits: {first_line(error)}") from error
             tell(f"  {width} side by side do not fit")
             break
         timings.append(timing)
@@ -133,9 +138,14 @@ def _candidates(most: int) -> Iterator[int]:
 
 
 def measure(plan: Plan) -> Timing:
-    """Times compiled calls of a plan behind the first one; nothing is kept of what they do."""
+    """Times compiled calls of a plan behind the first one; nothing is kept of what they do.
+
+    Raises:
+      MemoryError: the compiled program needs more than there is; it has not been run.
+    """
     engine, hp = plan.engine, plan.hparams
     state = engine.init(plan.keys)
+    engine.check_memory(state, hp, plan.iterations)
     state, metrics = engine.chunk(state, hp, plan.iterations)
     jax.block_until_ready(metrics)
     before = int(Counters.of(state).env_steps.sum())

@@ -15,9 +15,16 @@ from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import SweepConfig
 from lica_jax.sweeps.settings import Setting, make_settings, refuse
 
+Minute = Callable[[Wave, int, float], str]
+
 
 def silent(text: str) -> None:
     """The `Work.say` of whoever is not listened to."""
+
+
+def unknown_future(wave: Wave, steps: int, rate: float) -> str:
+    """The `Work.minute` of whoever sees one wave only."""
+    return ""
 
 
 @dataclass
@@ -32,6 +39,8 @@ class Work:
       plans: of waves, with their compiled programs.
       style: of the live line.
       say: takes lines that stay.
+      minute: what to say a minute into a wave, by the env steps of each of its runs so far and
+        the rate of all of them together.
     """
 
     ask: SweepConfig
@@ -41,9 +50,11 @@ class Work:
     plans: Plans
     style: str = "none"
     say: Callable[[str], None] = field(default=silent)
+    minute: Minute = field(default=unknown_future)
 
     @property
     def objective(self) -> str:
+        """What settings are compared by."""
         return objective_for(self.ask, self.settings)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -24,21 +25,42 @@ def words():
 
 
 @pytest.fixture(scope="session")
-def _plans():
+def plans():
+    """Those that all tests share, with their programs."""
     from lica_jax.sweeps.plans import Plans
 
     return Plans()
 
 
-@pytest.fixture
-def run_sweep(_plans, monkeypatch):
-    """``run_sweep(sweep_dir, **words) -> SweepResult``; all tests share one set of programs."""
-    monkeypatch.setattr("lica_jax.sweeps.driver.Plans", lambda *_: _plans)
+@pytest.fixture(scope="session")
+def sharing(plans):
+    """``with sharing() as patch``: sweeps share one set of programs, and draw nothing unless asked
+    to, which takes longer than training does here."""
 
-    def run(sweep_dir, *, resume=False, **given):
+    def draw(folder, rows, summary, path):
+        path.write_bytes(b"")
+
+    @contextlib.contextmanager
+    def shared(pictures=False):
+        with pytest.MonkeyPatch.context() as patch:  # the fixture would make all forget programs
+            patch.setattr("lica_jax.sweeps.opening.Plans", lambda *_: plans)
+            if not pictures:
+                patch.setattr("lica_jax.runs.learning_curve.run_curve", lambda *_: b"")
+                patch.setattr("lica_jax.sweeps.result.draw_sweep", draw)
+            yield patch
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def run_sweep(sharing):
+    """``run_sweep(sweep_dir, **words) -> SweepResult``; all tests share one set of programs."""
+
+    def run(sweep_dir, *, resume=False, pictures=False, **given):
         from lica_jax.sweeps.driver import Driver
 
-        return Driver(given, sweep_dir, resume=resume, style="none").run()
+        with sharing(pictures):
+            return Driver(given, sweep_dir, resume=resume, style="none").run()
 
     return run
 
@@ -66,3 +88,8 @@ def contents(run_dir):
 
 def untimed(table):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in table]
+
+
+def files_of_runs(sweep_dir):
+    """The files of ended runs and what is in them."""
+    return {p: p.read_bytes() for p in (sweep_dir / "runs").rglob("*") if p.is_file()}

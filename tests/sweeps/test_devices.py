@@ -11,73 +11,84 @@ import sys
 import numpy as np
 import pytest
 
+from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import dump_request, request
+from lica_jax.sweeps.settings import grid_values, make_settings
+from tests.conftest import ROOT
 from tests.sweeps.conftest import WORDS, contents, untimed
 
+# What takes a process with two devices; everything that one can do is done in this one.
 TWO = """
 import json, sys
 import jax
 import numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
 from lica_jax import sweep
+from lica_jax.runs import learning_curve
 from lica_jax.sweeps.plans import Plans
-from lica_jax.sweeps.request import request
-from lica_jax.sweeps.settings import grid_values, make_settings
+from tests.sweeps.test_devices import first_of, learned
 
+learning_curve.run_curve = lambda *_: b""
 words = json.loads(sys.argv[1])
-for devices in (1, 2):
-    sweep(**words, devices=devices, sweep_dir=f"{sys.argv[2]}/{devices}", display="none")
-ask = request(words)
-(first, *_), _ = make_settings(ask, grid_values(ask))
+sweep(**words, devices=2, sweep_dir=sys.argv[2], display="none")
+first = first_of(words)
 NAMES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 facts = {"devices": len(jax.devices())}
 
 
 def collectives(plan):
     state = jax.eval_shape(plan.engine.init, plan.keys)
-    lowered = plan.engine._chunk.lower(state, plan.hparams, plan.iterations)
-    text = lowered.compile().as_text()
+    text = plan.engine._chunk.lower(state, plan.hparams, plan.iterations).compile().as_text()
     return [name for name in NAMES if name in text], len(text)
 
 
+pair, shared = Plans(2).base(first.config, 2), Plans(2, "envs").base(first.config, 1)
+facts["runs"], facts["envs"] = collectives(pair), collectives(shared)
+facts["spread"] = len(jax.tree.leaves(pair.engine.init(pair.keys))[0].sharding.device_set)
+facts["learned"] = learned(shared)
+print(json.dumps(facts))
+"""
+
+
+def first_of(words):
+    """The first setting that is asked for."""
+    ask = request(words)
+    return make_settings(ask, grid_values(ask))[0][0]
+
+
 def learned(plan):
+    """What the first compiled call says of learning."""
     state = plan.engine.init(plan.keys)
     _, metrics = plan.engine.chunk(state, plan.hparams, plan.iterations)
     return {k: np.asarray(v).tolist() for k, v in metrics["learn"].items()}
 
 
-pair = Plans(2).base(first.config, 2)
-facts["runs"] = collectives(pair)
-facts["spread"] = len(jax.tree.leaves(pair.engine.init(pair.keys))[0].sharding.device_set)
-one, two = (Plans(n, "envs").base(first.config, 1) for n in (1, 2))
-facts["envs"] = collectives(two)
-facts["one"], facts["two"] = learned(one), learned(two)
-print(json.dumps(facts))
-"""
+def two_runs(wave):
+    """The words of two short runs."""
+    words = WORDS | {"grid": {"hp.entropy_coef": [0.03, 0.3]}, "total_steps": 320, "wave": wave}
+    return words | {"eval": WORDS["eval"] | {"interval": 320}}
 
 
 @pytest.fixture(scope="module")
 def on_two(tmp_path_factory):
     """What one process with two CPU devices found."""
-    path = tmp_path_factory.mktemp("two")
-    words = WORDS | {"grid": {"hp.entropy_coef": [0.03, 0.3]}, "total_steps": 640, "wave": 2}
-    words["eval"] = words["eval"] | {"interval": 320}
+    path = tmp_path_factory.mktemp("two") / "two"
     output = subprocess.run(
-        [sys.executable, "-c", TWO, json.dumps(words), str(path)],
-        check=True, capture_output=True, text=True,
+        [sys.executable, "-c", TWO, json.dumps(two_runs(2)), str(path)],
+        check=True, capture_output=True, text=True, cwd=ROOT,
     ).stdout  # fmt: skip
     return path, json.loads(output.splitlines()[-1])
 
 
-def test_two_devices(on_two):
+def test_two_devices(on_two, run_sweep, tmp_path):
     """The numbers of one device; the compiled program has no collective."""
     path, facts = on_two
     names, length = facts["runs"]
     assert facts["devices"] == facts["spread"] == 2 and names == [] and length > 10_000
-    one, two = (untimed(_table(path / str(n))) for n in (1, 2))
+    one, two = run_sweep(tmp_path / "one", **two_runs(2)).table, _table(path)
     assert [row["status"] for row in two] == ["finished"] * 2
     for a, b in zip(one, two, strict=True):
-        assert a["env_steps"] == b["env_steps"]
+        assert a["env_steps"] == int(b["env_steps"])
         got, want = (float(row["final/return_mean"]) for row in (a, b))
         assert got == pytest.approx(want, abs=0.3)
 
@@ -87,8 +98,9 @@ def test_environments_on_two_devices(on_two):
     _, facts = on_two
     names, _ = facts["envs"]
     assert "all-reduce" in names
-    for name, one in facts["one"].items():
-        np.testing.assert_allclose(facts["two"][name], one, rtol=1e-4, atol=1e-5, err_msg=name)
+    for name, one in learned(Plans().base(first_of(two_runs(2)).config, 1)).items():
+        two = facts["learned"][name]
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def _table(path):
@@ -98,11 +110,10 @@ def _table(path):
         return list(csv.DictReader(file))
 
 
-def test_two_processes(words, tmp_path):
+def test_two_processes(run_sweep, tmp_path):
     """Two local processes with gloo give the table of one."""
-    words |= {"grid": {"hp.entropy_coef": [0.03, 0.3]}, "total_steps": 640, "wave": 1}
-    words["eval"]["interval"] = 320
-    (tmp_path / "sweep.yaml").write_text(dump_request(request(words)))
+    one = run_sweep(tmp_path / "one", **two_runs(1))  # compiles what they find in the cache
+    (tmp_path / "sweep.yaml").write_text(dump_request(request(two_runs(1))))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -117,20 +128,16 @@ def test_two_processes(words, tmp_path):
     ]  # fmt: skip
     errors = [process.communicate(timeout=600)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], errors
-    subprocess.run([*command, "--sweep-dir", str(tmp_path / "one")], check=True)
-    assert untimed(_table(tmp_path / "two")) == untimed(_table(tmp_path / "one"))
+    assert untimed(_table(tmp_path / "two")) == untimed(_table(one.sweep_dir))
     for run in ("0000", "0001"):
         assert contents(tmp_path / "two/runs" / run) == contents(tmp_path / "one/runs" / run)
     assert not (tmp_path / "two/orders").exists()
 
 
-def test_slurm_jobs(words, tmp_path):
+def test_slurm_jobs(run_sweep, tmp_path):
     """submitit's local executor runs the same waves."""
     pytest.importorskip("submitit")
-    from lica_jax.sweeps import sweep
-
-    words |= {"grid": {"hp.entropy_coef": [0.03, 0.3]}, "total_steps": 320, "wave": 2}
-    words["eval"]["interval"] = 320
-    result = sweep(**words, launcher="slurm:local", sweep_dir=tmp_path / "s", display="none")
-    assert [row["status"] for row in result.table] == ["finished"] * 2
+    words = two_runs(1) | {"grid": {"hp.entropy_coef": [0.03]}}
+    result = run_sweep(tmp_path / "s", **words, launcher="slurm:local")
+    assert [row["status"] for row in result.table] == ["finished"]
     assert not list((tmp_path / "s/waves").iterdir())

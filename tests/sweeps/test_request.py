@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from lica_jax.cli.main import main
+from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.errors import TooLarge, UserError
-from lica_jax.sweeps import widths
+from lica_jax.sweeps import devices, widths
 from lica_jax.sweeps.folder import Folder, extended
 from lica_jax.sweeps.groups import describe_plan, make_groups
 from lica_jax.sweeps.plans import Plans
@@ -166,6 +168,52 @@ def test_the_fastest_width(fits, seconds, runs, chosen, looked, monkeypatch):
     assert list(dict.fromkeys(asked)) == looked
 
 
+def test_measuring_asks_for_memory_first(words, plans):
+    """A width whose program does not fit is never run; where it is that of one run, it is said."""
+    settings, _ = make_settings(request(words), [{}])
+    base = partial(plans.base, settings[0].config)
+    ran, told, most = [], [], 1
+
+    def check(self, states, hps, iterations):
+        if jax.tree.leaves(hps)[0].shape[0] > most:
+            raise MemoryError("needs 99 GiB")
+
+    def chunk(self, states, hps, iterations, real=CompiledEngine.chunk):
+        ran.append(jax.tree.leaves(hps)[0].shape[0])
+        return real(self, states, hps, iterations)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(widths, "SECONDS", 0.0)
+        patch.setattr(CompiledEngine, "check_memory", check)
+        patch.setattr(CompiledEngine, "chunk", chunk)
+        assert widths.fastest(base, 2, 2, told.append) == 1
+        assert set(ran) == {1} and " env steps/s" in told[0]
+        assert told[1:] == ["  2 side by side do not fit"]
+        most = 0
+        with pytest.raises(TooLarge, match="not even one run fits: needs 99 GiB"):
+            widths.fastest(base, 2, 2, told.append)
+
+
+@pytest.mark.parametrize(
+    "more, runs, cores, says",
+    [
+        ({}, 8, 2, "2 cores: --devices 2 "),
+        ({}, 3, 16, "16 cores: --devices 3 "),
+        ({"wave": 4}, 8, 2, "--devices 2 "),
+        ({}, 8, 1, ""),
+        ({}, 1, 2, ""),
+        ({"wave": 1}, 8, 2, ""),
+        ({"devices": "all"}, 8, 2, ""),
+        ({"launcher": "ray"}, 8, 2, ""),
+    ],
+)
+def test_a_cpu_that_would_stand_idle(words, monkeypatch, more, runs, cores, says):
+    """The plan says how its cores are used."""
+    monkeypatch.setattr(devices, "usable_cores", lambda: cores)
+    found = devices.advice(request(words | more), runs)
+    assert says in found and bool(says) == bool(found)
+
+
 def test_devices_share_out_evenly():
     """As many as can, and widths are their multiples where there is room."""
     assert balanced(10, 10, 4) == [10] and balanced(10, 12, 4) == [12 - 2]
@@ -235,9 +283,27 @@ def test_invalid_settings_are_told_together(words):
     with pytest.raises(UserError, match="3 of 4 settings cannot be trained") as caught:
         refuse(refused, skip=False, left=1)
     assert "hp.entropy_coef=-1" in str(caught.value) and "lstm" in str(caught.value)
-    assert refuse(refused, skip=True, left=1).startswith("3 setting(s) skipped")
     with pytest.raises(UserError, match="no setting can be trained"):
         refuse(refused, skip=True, left=0)
+
+
+def test_invalid_settings_are_skipped_on_request(sharing, run_sweep, tmp_path, capfd, words):
+    """Told, left out of the table, and left out again on resuming."""
+    words |= {
+        "total_steps": 160,
+        "grid": {"hp.entropy_coef": [-1, 0.1], "algo.actor": ["x", "gru"]},
+    }
+    words["eval"]["interval"] = 160
+    (tmp_path / "sweep.yaml").write_text(dump_request(request(words | {"wave": 1})))
+    argv = ["sweep", str(tmp_path / "sweep.yaml"), "--sweep-dir", str(tmp_path / "s")]
+    assert main(argv) == 2 and "--skip-invalid goes on" in capfd.readouterr().err
+    with sharing():
+        assert main([*argv, "--skip-invalid"]) == 0
+        said = capfd.readouterr().err
+        assert "3 setting(s) skipped" in said and "hp.entropy_coef=-1" in said
+        assert "1 setting x 1 seed = 1 run" in said
+    result = run_sweep(tmp_path / "s", resume=True)
+    assert [(row["run"], row["hp.entropy_coef"]) for row in result.table] == [(0, 0.1)]
 
 
 def test_a_field_that_one_algorithm_lacks(words):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 
 import jax
 import numpy as np
@@ -12,7 +11,8 @@ import pytest
 
 import lica_jax
 from lica_jax.errors import UserError
-from tests.sweeps.conftest import contents, untimed
+from lica_jax.runs.rows import read_rows
+from tests.sweeps.conftest import contents, files_of_runs, untimed
 
 
 def test_a_wave_of_one_is_train(run_sweep, words, tmp_path):
@@ -31,7 +31,7 @@ def test_static_and_traced_fields(run_sweep, words, tmp_path):
     """Two static values are two programs; every run has its own folder, row and numbers."""
     grid = {"hp.entropy_coef": [0.03, 0.3], "algo.mixing_embed": [8, 4]}
     del words["algo"]["mixing_embed"]
-    result = run_sweep(tmp_path / "s", **words, seeds=[0, 1], grid=grid, wave=2)
+    result = run_sweep(tmp_path / "s", **words, seeds=[0, 1], grid=grid, wave=2, pictures=True)
     assert [row["status"] for row in result.table] == ["finished"] * 8
     plan = json.loads((tmp_path / "s/plan.json").read_text())
     assert [wave["runs"] for wave in plan["waves"]] == [[2, 3], [6, 7], [0, 1], [4, 5]]
@@ -44,17 +44,16 @@ def test_static_and_traced_fields(run_sweep, words, tmp_path):
         assert config["hp"]["entropy_coef"] == row["hp.entropy_coef"]
         assert config["algo"]["mixing_embed"] == row["algo.mixing_embed"]
     # Wider than one: to rounding what a wave of one gives.
+    grid["algo.mixing_embed"] = [8]  # runs 0 and 1, 4 and 5 of those above
     alone = run_sweep(tmp_path / "alone", **words, seeds=[0, 1], grid=grid, wave=1)
+    beside = [row for row in result.table if row["algo.mixing_embed"] == 8]
     for name in ("final/return_mean", "env_steps"):
-        got, want = ([row[name] for row in r.table] for r in (result, alone))
+        got, want = ([row[name] for row in rows] for rows in (beside, alone.table))
         np.testing.assert_allclose(got, want, atol=0.25)
-    for run in ("0001", "0006"):
+    for mine, other in (("0001", "0001"), ("0004", "0002")):
         a, b = (
-            [
-                json.loads(line)
-                for line in (d / f"runs/{run}/metrics.jsonl").read_text().splitlines()
-            ]
-            for d in (tmp_path / "s", tmp_path / "alone")
+            read_rows(path / "metrics.jsonl")
+            for path in (tmp_path / f"s/runs/{mine}", tmp_path / f"alone/runs/{other}")
         )
         assert [row["env_steps"] for row in a] == [row["env_steps"] for row in b]
         np.testing.assert_allclose(a[0]["critic_loss"], b[0]["critic_loss"], rtol=1e-3)
@@ -81,7 +80,7 @@ def test_more_seeds(run_sweep, words, tmp_path):
     """A resumed sweep takes more seeds; what has ended stays as it is."""
     grid = {"hp.entropy_coef": [0.03, 0.3]}
     run_sweep(tmp_path / "s", **words, seeds=[0], grid=grid, wave=1)
-    before = {p: p.read_bytes() for p in (tmp_path / "s/runs").rglob("*") if p.is_file()}
+    before = files_of_runs(tmp_path / "s")
     result = run_sweep(tmp_path / "s", resume=True, seeds=[0, 1])
     assert [(row["setting"], row["seed"]) for row in result.table] == [
         (0, 0),
@@ -108,7 +107,7 @@ def test_a_longer_budget(run_sweep, words, tmp_path):
     assert [row["env_steps"] for row in once.table] == [3_200, 3_200]
 
 
-def test_a_run_that_fails_stays_alone(run_sweep, words, tmp_path):
+def test_a_run_that_fails_stays_alone(run_sweep, words, tmp_path, capfd):
     """Its row says when; its neighbours are what they are beside a sound one."""
     grid = {"hp.critic_lr": [5e-4, 1e30]}
     bad = run_sweep(tmp_path / "bad", **words, grid=grid, wave=2)
@@ -118,90 +117,13 @@ def test_a_run_that_fails_stays_alone(run_sweep, words, tmp_path):
     run_sweep(tmp_path / "good", **words, grid=grid, wave=2)
     assert contents(tmp_path / "bad/runs/0000") == contents(tmp_path / "good/runs/0000")
     assert bad.best["setting"] != 1
-    # Alone, and with nobody left in its wave: a result all the same.
-    grid["hp.critic_lr"] = [1e30]
-    alone = run_sweep(tmp_path / "alone", **words, grid=grid, wave=1)
-    assert alone.table[0]["status"].startswith("failed at update") and alone.best is None
-
-
-class Killed(BaseException):
-    """What a kill is to the code: it never sees it."""
-
-
-def killed(*_):
-    raise Killed
-
-
-def kill_after(monkeypatch, count):
-    """Ends the process, so to speak, at the ``count``-th change of a folder."""
-    from pathlib import Path
-
-    left = [count]
-
-    def guarded(function):
-        def call(*args, **kwargs):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return function(*args, **kwargs)
-
-        return call
-
-    for owner, name in (
-        (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "write_text"),
-        (shutil, "rmtree"),
-    ):  # fmt: skip
-        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
-    return left
-
-
-@pytest.mark.parametrize("kind", ["grid", "halving", "search"])
-def test_killed_anywhere(run_sweep, words, tmp_path, monkeypatch, kind):
-    """Resumed, every ended run's files are unchanged and the table is the undisturbed one."""
-    if kind == "search":
-        pytest.importorskip("optuna")
-        words |= {"search": {"hp.entropy_coef": "log:0.01:1"}, "trials": 3, "seeds": [0]}
-    else:
-        words |= {"grid": {"hp.entropy_coef": [0.03, 0.1, 0.2, 0.3]}, "seeds": [0]}
-    if kind == "halving":
-        words |= {"halving": 2}
-    words |= {"wave": 2, "total_steps": 640}
-    words["eval"]["interval"] = 320
-    undisturbed = untimed(run_sweep(tmp_path / "whole", **words).table)
-    assert len(undisturbed) == (3 if kind == "search" else 4)
-    with monkeypatch.context() as patch:
-        left = kill_after(patch, 10**9)
-        run_sweep(tmp_path / "counted", **words)
-        operations = 10**9 - left[0]
-    rng = np.random.default_rng(0)
-    for count in sorted(rng.choice(np.arange(1, operations + 1), 3, replace=False)):
-        path, resume, kept = tmp_path / f"{count}", False, {}
-        with monkeypatch.context() as patch:
-            kill_after(patch, int(count))
-            with pytest.raises(Killed):
-                run_sweep(path, **words)
-        if (path / "sweep.yaml").exists():
-            resume = True
-            kept = {p: p.read_bytes() for p in (path / "runs").rglob("*") if p.is_file()}
-        elif path.exists():
-            shutil.rmtree(path)
-        again = run_sweep(path, resume=True) if resume else run_sweep(path, **words)
-        assert untimed(again.table) == undisturbed, count
-        assert all(p.read_bytes() == data for p, data in kept.items()), count
-
-
-def test_killed_before_the_first_checkpoint(run_sweep, words, tmp_path, monkeypatch):
-    """While it compiled: the wave begins anew."""
-    from lica_jax.runs import session
-
-    words |= {"total_steps": 320, "wave": 1}
-    words["eval"]["interval"] = 320
-    with monkeypatch.context() as patch:
-        patch.setattr(session.Session, "_before_training", killed)
-        with pytest.raises(Killed):
-            run_sweep(tmp_path / "s", **words)
-    assert (tmp_path / "s/waves/000/config.json").is_file()
-    assert run_sweep(tmp_path / "s", resume=True).table[0]["status"] == "finished"
+    # Alone, and with nobody left in its wave: a result all the same; told by its number.
+    grid["hp.critic_lr"] = [1e30, 1e31]
+    capfd.readouterr()
+    alone = run_sweep(tmp_path / "alone", **words, grid=grid, wave=1, seeds=[3])
+    assert all(row["status"].startswith("failed at update") for row in alone.table)
+    assert alone.best is None
+    assert "run 1 (hp.critic_lr 1e+31, seed 3): the loss is not" in capfd.readouterr().err
 
 
 def test_memory_that_runs_out(run_sweep, words, tmp_path, monkeypatch):

@@ -1,0 +1,69 @@
+"""`sweep`: the call."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lica_jax.config import is_settings_file
+from lica_jax.errors import UserError
+from lica_jax.files import as_path
+from lica_jax.runs.display import check_style
+from lica_jax.sweeps.driver import Driver
+from lica_jax.sweeps.opening import merged
+from lica_jax.sweeps.request import read_request
+from lica_jax.sweeps.result import SweepResult
+
+
+def sweep(
+    algorithm: str | Path | Sequence[str] | None = None,
+    task: str | Sequence[str] | None = None,
+    *,
+    sweep_dir: str | Path | None = None,
+    resume: bool = False,
+    display: str = "auto",
+    on_signal: str = "raise",
+    **words: Any,
+) -> SweepResult:
+    """Trains every setting with every seed, in waves of runs side by side.
+
+    Args:
+      algorithm: a name or several; or a YAML file with the words of a sweep.
+      task: a name or several.
+      sweep_dir: where to write; by default a new folder under ``sweeps/``.
+      resume: go on with the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
+        grow.
+      display: "auto", "bar", "plain", "notebook" or "none".
+      on_signal: as of `train`.
+      words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef":
+        [0.03, 0.1]}``, ``search={"hp.actor_lr": "log:1e-4:3e-3"}`` with ``trials=64``; everything
+        else is a setting of every run, as of `train`: ``total_steps=2e6``.
+
+    Returns:
+      The result: a table with a row for every run, and the best setting.
+
+    Raises:
+      UserError: bad input; nothing was compiled or overwritten.
+    """
+    check_style(display)
+    if on_signal not in ("raise", "return"):
+        raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
+    if is_settings_file(algorithm) and task is None:
+        words = merged(read_request(Path(algorithm)), words)
+    else:
+        given = {"algorithm": algorithm, "task": task}
+        words = {k: v for k, v in given.items() if v is not None} | words
+    path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")
+    result = Driver(words, path, resume=resume, style=display).run()
+    if result.interrupted is not None and on_signal == "raise":
+        stop = result.interrupted
+        raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
+    return result
+
+
+def default_sweep_dir() -> Path:
+    """``sweeps/20260101-120000``."""
+    return Path("sweeps") / f"{datetime.datetime.now():%Y%m%d-%H%M%S}"

@@ -1,0 +1,118 @@
+"""Opening a sweep: everything that can be refused is, before anything is written or compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lica_jax.config.presets import deep_update
+from lica_jax.errors import UserError
+from lica_jax.sweeps.devices import count_devices, use_no_device
+from lica_jax.sweeps.folder import Folder, Progress, extended
+from lica_jax.sweeps.groups import Group, make_groups, objective_for
+from lica_jax.sweeps.launchers import Launcher, find_launcher
+from lica_jax.sweeps.plans import Plans
+from lica_jax.sweeps.request import SweepConfig, request, to_words
+from lica_jax.sweeps.search import check_installed
+from lica_jax.sweeps.settings import (
+    Setting,
+    base_config,
+    ends_of_search,
+    grid_values,
+    make_settings,
+    refuse,
+)
+from lica_jax.sweeps.widths import check_width
+from lica_jax.sweeps.work import Work, numbered
+
+
+class Opened(NamedTuple):
+    """A sweep that can begin, or go on.
+
+    Attributes:
+      work: as it stands.
+      groups: its settings by their programs; of a search that has drawn nothing yet, the preset's.
+      launcher: what trains waves.
+      skipped: what is to be said of settings that are left out; "" where none is.
+    """
+
+    work: Work
+    groups: list[Group]
+    launcher: Launcher
+    skipped: str
+
+
+def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opened:
+    """A new sweep of these words; or that in the folder, with the words given again on top.
+
+    Raises:
+      UserError: bad input.
+    """
+    folder, progress = Folder(sweep_dir), Progress()
+    if resume:
+        old, progress = folder.read()
+        ask = extended(old, request(merged(to_words(old), words)), sweep_dir)
+        if base_config(old).total_steps != base_config(ask).total_steps:
+            _grow(ask, folder, progress)
+    else:
+        ask = request(words)
+        folder.check_new()
+    launcher, elsewhere = find_launcher(ask.launcher), ask.launcher != "local"
+    if elsewhere and ask.wave == "auto":
+        raise UserError("say --wave N: what fits on the workers cannot be seen from here")
+    if elsewhere:
+        use_no_device()
+    devices = 1 if elsewhere else count_devices(ask)  # before anything looks at the machine
+    plans = Plans(devices, ask.shard, elsewhere)
+    if ask.search:
+        check_installed(ask.sampler)
+        _check_search(ask)
+    settings, skipped = _first_settings(ask, progress)
+    work = Work(ask, folder, progress, settings, plans)
+    objective_for(ask, settings)
+    groups = make_groups(settings or [_middle(ask)], plans)
+    for group in groups if ask.wave != "auto" else ():
+        runs = (ask.trials or len(group.settings)) * len(ask.seeds)
+        check_width(min(ask.wave, runs), group.memory, group.name or "this sweep")
+    return Opened(work, groups, launcher, skipped)
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of a sweep with those that are given again on top."""
+    out: dict[str, Any] = {}
+    deep_update(out, old)
+    deep_update(out, new)
+    return out
+
+
+def _grow(ask: SweepConfig, folder: Folder, progress: Progress) -> None:
+    """The budget has grown: what has ended goes on from its waves' checkpoints."""
+    if ask.halving or ask.search:
+        raise UserError("a search and a sweep with halving cannot be made longer: begin another")
+    ended = [i for i in range(len(progress.runs)) if folder.has(i)]
+    progress.again = sorted({*progress.again, *ended})
+
+
+def _first_settings(ask: SweepConfig, progress: Progress) -> tuple[list[Setting], str]:
+    """All settings of a grid, and what to say of those skipped; of a search those drawn before."""
+    if ask.search:
+        return numbered(ask, progress.values), ""
+    settings, refused = make_settings(ask, grid_values(ask))
+    return settings, refuse(refused, ask.skip_invalid, len(settings))
+
+
+def _middle(ask: SweepConfig) -> Setting:
+    """The preset's own values: what a search is planned with before anything is drawn."""
+    plain = dataclasses.replace(ask, search={}, trials=0)
+    (setting,) = numbered(plain, [{}])
+    return setting._replace(values=dict.fromkeys(ask.swept, "?"))
+
+
+def _check_search(ask: SweepConfig) -> None:
+    """Refuses a search that can draw what cannot be trained; each field by itself."""
+    _, refused = make_settings(ask, ends_of_search(ask))
+    if refused:
+        told = "\n".join(f"  - {line}" for line in refused)
+        raise UserError(f"the search may draw what cannot be trained:\n{told}")

@@ -1,0 +1,114 @@
+"""What a sweep says of itself: the best settings, what mattered, how long it takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from lica_jax.runs.rows import rows_by_run
+from lica_jax.sweeps import display, outlook
+from lica_jax.sweeps.display import WaveDisplay, best_text, duration
+from lica_jax.sweeps.figure import draw_sweep
+from lica_jax.sweeps.folder import Folder, Progress, Wave
+from lica_jax.sweeps.outlook import Outlook, all_steps, steps_of
+from lica_jax.sweeps.plans import Plans
+from lica_jax.sweeps.request import request
+from lica_jax.sweeps.settings import grid_values, make_settings
+from lica_jax.sweeps.table import setting_entry, summarise
+from lica_jax.sweeps.work import Work
+
+
+def entries(scores):
+    """Summaries of settings by task and learning rate, from their seeds' scores."""
+    out = []
+    for number, ((task, lr), own) in enumerate(scores.items()):
+        values = {"task": task, "hp.actor_lr": lr}
+        rows = [
+            {"run": 10 * number + i, "status": "finished", "final/win_rate": score}
+            for i, score in enumerate(own)
+        ]
+        out.append(setting_entry(number, values, rows, "eval/win_rate"))
+    return out
+
+
+SCORES = {
+    ("easy", 0.1): [0.9, 1.0, 0.8], ("hard", 0.1): [0.1, 0.1, 0.2],
+    ("easy", 0.2): [0.5, 0.5, 0.5], ("hard", 0.2): [0.3, 0.3, 0.4],
+}  # fmt: skip
+
+
+def test_the_best_of_every_task(tmp_path):
+    """Figures of one task are no better or worse than those of another."""
+    settings = entries(SCORES)
+    tasks = [entry["values"]["task"] for entry in settings]
+    summary = summarise(Progress(), settings, tasks, "eval/win_rate")
+    best = {task: entry["setting"] for task, entry in summary["best_by_task"].items()}
+    assert best == {"easy": 0, "hard": 3} and summary["best"] is None
+    assert summary["ended"] == 12
+    text = best_text(summary)
+    assert "easy: best hp.actor_lr 0.1: eval/win_rate 90.0 % (95 % " in text
+    assert "hard: best hp.actor_lr 0.2: eval/win_rate 33.3 % (95 % " in text
+    assert best_text(summary, ["hard"]).startswith("hard: best")
+    # What tasks differ in is no merit of the learning rate: one gains 0.4, the other loses 0.2.
+    assert list(summary["importance"]) == ["hp.actor_lr"]
+    assert summary["importance"]["hp.actor_lr"] == pytest.approx(0.1, abs=0.02)
+    one = summarise(Progress(), settings[::2], tasks[::2], "eval/win_rate")
+    assert one["best"] == one["best_by_task"]["easy"] == settings[0]
+    for entry in settings:
+        for run in entry["runs"]:
+            path = tmp_path / f"runs/{run:04d}"
+            path.mkdir(parents=True)
+            (path / "eval.jsonl").write_text(
+                '{"update": 1, "env_steps": 9, "seed": 0, "eval/win_rate": 0.5}\n'
+            )
+    figure = draw_sweep(Folder(tmp_path), [], summary)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_visible()]
+    assert titles[-2:] == ["easy: the best 2 settings", "hard: the best 2 settings"]
+
+
+def test_rows_by_run():
+    """In one pass; labelled by the seed alone."""
+    labels = [{"run": i, "seed": 3, "hp.actor_lr": lr} for i, lr in enumerate((0.1, 0.2))]
+    rows = [label | {"update": u} for u in (1, 2) for label in labels]
+    assert rows_by_run(rows, labels) == 2 * [[{"seed": 3, "update": 1}, {"seed": 3, "update": 2}]]
+    assert rows_by_run([], labels) == [[], []]
+
+
+@pytest.fixture
+def work(words, tmp_path):
+    """Four settings with three seeds, halved twice, of 900 env steps."""
+    grid = {"hp.entropy_coef": [0.1, 0.2, 0.3, 0.4]}
+    ask = request(words | {"grid": grid, "halving": 2, "total_steps": 900, "seeds": [0, 1, 2]})
+    settings, _ = make_settings(ask, grid_values(ask))
+    progress = Progress(runs=[(s, seed) for s in range(4) for seed in range(3)])
+    return Work(ask, Folder(tmp_path), progress, settings, Plans())
+
+
+def test_env_steps_of_a_sweep(work):
+    """To a quarter with four settings, to a half with two, to the end with one."""
+    assert all_steps(work) == pytest.approx(3 * (4 * 225 + 2 * 225 + 450))
+    wave = Wave("r1-004", (0, 1, 2), rung=1)
+    assert steps_of(work, wave) == pytest.approx(3 * 225)
+    assert steps_of(work, wave, each=300) == pytest.approx(3 * 75)
+
+
+def test_how_long_it_takes(work, monkeypatch):
+    """Said a minute into the first wave and behind every wave."""
+    clock = [100.0]
+    monkeypatch.setattr(outlook.time, "monotonic", lambda: clock[0])
+    first, second = Wave("000", (0, 1, 2, 3, 4, 5)), Wave("001", (6, 7, 8, 9, 10, 11))
+    found, said = Outlook(work), []
+    monkeypatch.setattr(display, "MINUTE", 60.0)
+    live = WaveDisplay(
+        "none", 225, 6, "wave", lambda *a: found.first_minute(first, *a), said.append
+    )
+    for _ in range(9):
+        live.tick(10 * int(clock[0] - 100) // 60)
+        live.show(10 * int(clock[0] - 100) // 60, [], ())
+        clock[0] += 10
+    # 10 env steps of each of six runs in a minute; 5,400 are asked for.
+    left = duration((all_steps(work) - 60) / 1.0)
+    assert said == [f"  about {left} left at the speed of the first wave's first minute"]
+    clock[0] = 100 + 1350
+    left = duration(all_steps(work) - 1350)
+    assert found.ended(first) == f"about {left} left"
+    assert found.first_minute(second, 10, 5.0) == ""
