@@ -17,6 +17,7 @@ from lica_jax.config import is_settings_file
 from lica_jax.config.presets import deep_update
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import as_path, as_word, put, write_json
+from lica_jax.loggers import check_loggers
 from lica_jax.runs import directory
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
@@ -132,6 +133,7 @@ class Driver:
         else:
             ask = request(words)
             folder.check_new()
+        check_loggers(ask.log)
         self.processes = 1  # that share the waves out
         self.launcher, elsewhere = find_launcher(ask.launcher), ask.launcher != "local"
         if elsewhere and ask.wave == "auto":

@@ -52,7 +52,7 @@ LAYERS = """
     starcraft2.task
     starcraft2
     runs
-    rendering reporting
+    rendering reporting loggers
     api
     sweeps
     testing
@@ -66,7 +66,7 @@ FLOORS = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.
 LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
-    "api", "cli", "config", "engines", "envs.registry", "plugins", "policy", "rendering",
+    "api", "cli", "config", "engines", "envs.registry", "loggers", "plugins", "policy", "rendering",
     "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps", "testing",
 )  # fmt: skip
 
