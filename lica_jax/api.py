@@ -202,7 +202,7 @@ def evaluate(
     """Evaluates a policy, or those of several seeds, greedily and by sampling.
 
     Args:
-      policy: a loaded policy, a policy file or a run directory.
+      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
       which: of a run directory: "best" (the default) or "last" policy of its best seed, or of each
         seed the best ("all-seeds") or last one ("all-seeds-last").
       task: another task with the same sizes, or a task of your own; by default the one it was
