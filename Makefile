@@ -10,7 +10,7 @@ CONSTRAINTS := constraints.txt
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: train test test-slow lint bench notebooks docs clean
+.PHONY: train test test-slow lint bench notebooks docs wheel clean
 
 train: $(READY)
 	$(BIN)/lica-jax train lica smax/3m
@@ -39,6 +39,12 @@ docs: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python notebooks/build.py $(ARGS)
+
+# Builds dist/ and tries the wheel in an environment of its own (LICA_JAX_PYTHON: of which Python).
+wheel: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "build>=1.2"
+	rm -rf dist
+	LICA_JAX_DIST=dist $(BIN)/python -m pytest -m slow tests/packaging $(ARGS)
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "lica_jax needs Python 3.11 or newer; none was found on PATH" >&2; exit 2; }

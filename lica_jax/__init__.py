@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from lica_jax.policy import load_policy
     from lica_jax.rendering import render
     from lica_jax.reporting import report
+    from lica_jax.runs.callbacks import StopAt
     from lica_jax.runs.tables import load_runs
     from lica_jax.sweeps import sweep
 
 _HOME = {
-    "BudgetOverrun": "errors", "Family": "envs.names", "TrainConfig": "config",
-    "TrainingFailed": "errors", "UserError": "errors", "diagnose": "diagnosis", "evaluate": "api",
-    "load_config": "config",
+    "BudgetOverrun": "errors", "Family": "envs.names", "StopAt": "runs.callbacks",
+    "TrainConfig": "config", "TrainingFailed": "errors", "UserError": "errors",
+    "diagnose": "diagnosis", "evaluate": "api", "load_config": "config",
     "load_policy": "policy", "load_runs": "runs.tables", "make_algorithm": "algorithms",
     "make_task": "envs", "register_algorithm": "algorithms", "register_family": "envs",
     "render": "rendering", "report": "reporting", "sweep": "sweeps", "task_names": "envs",

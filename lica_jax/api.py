@@ -6,14 +6,13 @@ import contextlib
 import operator
 import signal
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
 
 from lica_jax.config import (
     MAX_EPISODES,
@@ -29,84 +28,31 @@ from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import is_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError
 from lica_jax.files import as_path, read_json
+from lica_jax.loggers import make_loggers
 from lica_jax.plugins import load_plugins
-from lica_jax.policy import Critic, Policy, load_policy
+from lica_jax.policy import Policy, load_policy
 from lica_jax.runs import directory, messages
+from lica_jax.runs.callbacks import StopAt, check_callbacks
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
 from lica_jax.runs.evaluating import alike, empty_folder, fitting_task, play
-from lica_jax.runs.in_words import one_line, table
-from lica_jax.runs.plan import make_plan
-from lica_jax.runs.rows import completed, read_rows
+from lica_jax.runs.plan import Plan, make_plan
+from lica_jax.runs.result import Result
+from lica_jax.runs.rows import completed, eval_entries, read_rows
 from lica_jax.runs.session import Session
 from lica_jax.training.evaluation import Tell, silent
-from lica_jax.types import Collect, Task, TaskSpec
-
-
-@dataclass(frozen=True, repr=False)
-class Result:
-    """What a training run came to.
-
-    Attributes:
-      config: the resolved configuration.
-      summary: what ``result.json`` holds: final, best and random figures, counts, seconds.
-      evaluations: the rows of ``eval.jsonl``.
-      metrics: the rows of ``metrics.jsonl``.
-      run_dir: where the files are, or None.
-      interrupted: number of the signal that ended the run early, or None.
-      params: the best policies' parameters, with a leading axis of seeds.
-      critics: of the last update, by seed, as far as they are small enough to be kept.
-      spec: the task as it was played, with the source of the figures.
-    """
-
-    config: TrainConfig
-    summary: dict[str, Any]
-    evaluations: list[dict[str, Any]]
-    metrics: list[dict[str, Any]]
-    run_dir: Path | None
-    interrupted: int | None
-    params: PyTree
-    spec: TaskSpec
-    critics: dict[str, Critic] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return one_line(self.summary, self.run_dir)
-
-    def _repr_html_(self) -> str:
-        return table(self.summary, self.run_dir)
-
-    def frame(self, *, metrics: bool = False) -> Any:
-        """The evaluations as a ``pandas.DataFrame``, with the algorithm and the task; the rows of
-        ``metrics`` instead if asked for.
-
-        ``seaborn.lineplot(result.frame(), x="step", y="eval/win_rate")`` draws the seeds' mean.
-        """
-        from lica_jax.runs.tables import as_frame, as_rows
-
-        rows = self.metrics if metrics else self.evaluations
-        return as_frame(as_rows([(self.config, rows)])[0])
-
-    def policy(self, seed: int | None = None) -> Policy:
-        """The best policy of a seed; of the best seed when None."""
-        seeds = self.config.seeds
-        if seed is not None and seed not in seeds:
-            raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
-        i = seeds.index(self.summary["best_seed"] if seed is None else seed)
-        params = jax.tree.map(lambda x: x[i], self.params)
-        critic = self.critics.get(str(seeds[i]))
-        return Policy.of(self.config, self.spec, params, seed=seeds[i], critic=critic)
+from lica_jax.types import Collect, Task
 
 
 def train(
     algorithm: str | Path | TrainConfig | None = None,
     task: str | Task | HostTask | None = None,
     *,
-    run_dir: str | Path | None = None,
-    resume: bool = False,
-    display: str = "auto",
-    on_signal: str = "raise",
+    run_dir: str | Path | None = None, resume: bool = False,
+    display: str = "auto", on_signal: str = "raise",
+    callbacks: Sequence[Any] = (), stop_at: str | None = None, log: str | Sequence[str] = (),
     **overrides: Any,
-) -> Result:
+) -> Result:  # fmt: skip
     """Trains an algorithm on a task.
 
     Args:
@@ -122,6 +68,9 @@ def train(
       on_signal: what follows Ctrl-C and SIGTERM once the checkpoint and the files are written:
         "raise" ``KeyboardInterrupt``, or for SIGTERM ``SystemExit`` with code 143, so that a loop
         over ``train`` ends too; or "return" the result, whose ``interrupted`` is the signal.
+      callbacks: objects with ``on_metrics``, ``on_evaluation``, ... (`lica_jax.runs.callbacks`).
+      stop_at: ends the run once all seeds have this in an evaluation: ``"eval/win_rate=0.95"``.
+      log: where else rows go: "tensorboard", "wandb", "trackio", "mlflow", or several.
       overrides: fields of ``TrainConfig`` on top of the preset, such as ``seeds=range(3)``,
         ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``; ``plugins=["my_package"]`` are
         imported first.
@@ -132,6 +81,7 @@ def train(
     Raises:
       UserError: bad input; nothing was compiled or overwritten.
       TrainingFailed: the loss of every seed became non-finite.
+      Exception: what a callback raised, once a checkpoint was written.
     """
     check_style(display)
     if on_signal not in ("raise", "return"):
@@ -139,20 +89,27 @@ def train(
     own = task if is_task(task) else None
     path = None if run_dir is None else as_path(run_dir, "run_dir")
     names = algorithm, task if own is None else task_reference(own)
+    goal = [] if stop_at is None else [StopAt(stop_at)]
+    watchers = [*check_callbacks(callbacks), *make_loggers(log, path), *goal]
     config = (resume and _stored_config(path, *names, overrides)) or _config(*names, overrides)
     use_compilation_cache()
-    session = Session(make_plan(config, path, resume=resume, task=own), display)
+    plan = make_plan(config, path, resume=resume, task=own)
+    _check_conditions(watchers, plan)
+    session = Session(plan, display, watchers)
     session.run()
     # Also a signal that came after the budget was spent: the run is whole, the loop around it ends.
     if (stop := session.stop.number) is not None and on_signal == "raise":
         raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
     if over := messages.overrun(session.plan, session.counters):
         warnings.warn(over, BudgetOverrun, stacklevel=2)
-    return Result(
-        config=session.plan.config, summary=session.summary, evaluations=session.logs.evals.rows,
-        metrics=session.logs.metrics.rows, run_dir=path, interrupted=session.interrupted,
-        params=jax.device_get(session.best.params), spec=session.spec, critics=session.critics(),
-    )  # fmt: skip
+    return session.result
+
+
+def _check_conditions(watchers: Sequence[Any], plan: Plan) -> None:
+    """Refuses to wait for an entry that no evaluation has."""
+    for watcher in watchers:
+        if isinstance(watcher, StopAt):
+            watcher.check(eval_entries(plan.task))
 
 
 def load_result(run_dir: str | Path) -> Result:
@@ -245,7 +202,7 @@ def evaluate(
     """Evaluates a policy, or those of several seeds, greedily and by sampling.
 
     Args:
-      policy: a loaded policy, a policy file or a run directory.
+      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
       which: of a run directory: "best" (the default) or "last" policy of its best seed, or of each
         seed the best ("all-seeds") or last one ("all-seeds-last").
       task: another task with the same sizes, or a task of your own; by default the one it was

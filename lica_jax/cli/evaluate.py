@@ -13,7 +13,9 @@ from lica_jax.cli.progress import Counter
 def evaluate(argv: list[str]) -> int:
     """Evaluates a policy and prints its figures; returns the exit code."""
     parser = Parser(prog="lica-jax eval", description="evaluate a trained policy")
-    parser.add_argument("path", type=Path, help="a run directory or a policy file (.safetensors)")
+    parser.add_argument(
+        "path", type=Path, help="a run directory, a policy file (.safetensors) or zoo:NAME"
+    )
     parser.add_argument(
         "--which", metavar="best|last|all-seeds|all-seeds-last",
         help="of a run directory: its best seed's best or last policy, or every seed's (best)",

@@ -11,9 +11,10 @@ def show(argv: list[str]) -> int:
     """Prints algorithms, tasks, presets and ablations, or one of these; returns the exit code."""
     kinds = {
         "algorithms": _algorithms, "tasks": _tasks, "presets": _presets, "ablations": _ablations,
+        "zoo": _zoo,
     }  # fmt: skip
     parser = Parser(
-        prog="lica-jax list", description="show algorithms, tasks, presets and ablations"
+        prog="lica-jax list", description="show algorithms, tasks, presets, ablations and the zoo"
     )
     parser.add_argument("what", nargs="?", choices=tuple(kinds))
     parser.add_plugin()
@@ -66,6 +67,14 @@ def _presets() -> Iterator[str]:
     for name in preset_names():
         yield f"  {name}{' (default)' if name == DEFAULT_PRESET else ''}"
         yield from (f"    {line}" for line in preset_coverage(name))
+
+
+def _zoo() -> Iterator[str]:
+    from lica_jax.zoo import cards
+
+    yield "trained policies, for eval, render and load_policy"
+    for card in cards():
+        yield f"  zoo:{card.name:30} {card.line}"
 
 
 def _ablations() -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 
 from lica_jax.cli.parsing import check_words, dispatch
 from lica_jax.cli.process import drop_output, explained, find_device, import_jax, quiet_libraries
@@ -22,7 +23,7 @@ COMMANDS = {
     "render": ("render:render", "watch a policy play, with its critic's credit"),
     "diagnose": ("diagnose:diagnose", "hold a run's critic against the simulator"),
     "report": ("report:report", "compare runs: curves, scores, statistics, one page"),
-    "list": ("listing:show", "show algorithms, tasks, presets and ablations"),
+    "list": ("listing:show", "show algorithms, tasks, presets, ablations, trained policies"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),
     "sc2": ("sc2:main", "StarCraft II: doctor, install-maps, record, replay"),
 }
@@ -36,10 +37,14 @@ def entry() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    return run_command(_dispatch, list(sys.argv[1:] if argv is None else argv))
+
+
+def run_command(command: Callable[[list[str]], int], argv: list[str]) -> int:
+    """A command's exit code; what it raises that is no fault of the code becomes one message."""
     try:
         quiet_libraries()
-        code = _dispatch(argv)
+        code = command(argv)
         _flush()
         return code
     except UserError as error:

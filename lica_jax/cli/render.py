@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lica_jax.cli.parsing import Parser, count
+from lica_jax.cli.progress import Counter
 
 
 def render(argv: list[str]) -> int:
@@ -13,7 +14,9 @@ def render(argv: list[str]) -> int:
         prog="lica-jax render",
         description="play a policy to look at, with what its critic pays every agent for",
     )
-    parser.add_argument("path", type=Path, help="a run directory or a policy file (.safetensors)")
+    parser.add_argument(
+        "path", type=Path, help="a run directory, a policy file (.safetensors) or zoo:NAME"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the page to write, battle.html")
     parser.add_argument("--gif", type=Path, metavar="FILE", help="the picture alone, too")
     parser.add_argument(
@@ -38,11 +41,12 @@ def render(argv: list[str]) -> int:
     json = args.out.with_suffix(".json") if args.json else None
     check_outputs(args.out, args.gif, json)
     load_plugins(args.plugin)
-    replay = rendering.render(
-        args.path, which=args.which, task=args.task, episodes=args.episodes, seed=args.seed,
-        sampled=args.sampled,
-    )  # fmt: skip
-    replay.save(args.out, gif=args.gif, json=json)
+    with Counter("rendering", "episodes"):
+        replay = rendering.render(
+            args.path, which=args.which, task=args.task, episodes=args.episodes, seed=args.seed,
+            sampled=args.sampled,
+        )  # fmt: skip
+        replay.save(args.out, gif=args.gif, json=json)
     for path in filter(None, (args.out, args.gif, json)):
         print(f"wrote {path} ({path.stat().st_size:,} bytes)")
     for note in replay.notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lica_jax.cli.parsing import Parser
+from lica_jax.cli.progress import Counter
 
 
 def report(argv: list[str]) -> int:
@@ -23,7 +24,8 @@ def report(argv: list[str]) -> int:
 
     from lica_jax import reporting
 
-    made = reporting.report(args.paths, args.out, overwrite=args.overwrite)
+    with Counter("reporting", "figures") as counter:
+        made = reporting.report(args.paths, args.out, overwrite=args.overwrite, tell=counter.tell)
     print(made)
     print(f"\nwrote {args.out / 'report.html'}, figures, tables, marl_eval.json and report.json")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ choice:A,B.
 # Flags whose values are words of the request as they are.
 WORDS = (
     "seeds", "trials", "sampler", "objective", "halving", "wave", "devices", "shard", "launcher",
-    "preset", "skip_invalid", "keep_checkpoints",
+    "preset", "skip_invalid", "log", "keep_checkpoints", "stop_at",
 )  # fmt: skip
 
 
@@ -106,6 +106,7 @@ def _distributed(args: Namespace, asked: dict[str, Any], path: Path) -> int:
 
 
 def _parser() -> Parser:
+    from lica_jax.loggers import LOGGERS
     from lica_jax.runs.display import STYLES
     from lica_jax.sweeps.request import LAUNCHERS
     from lica_jax.sweeps.search import SAMPLERS
@@ -135,6 +136,8 @@ def _parser() -> Parser:
     add("--process", type=count, help="which one this is, from 0")
     add("--preset", help="of every run")
     add("--skip-invalid", action="store_true", default=None, help="leave out refused settings")
+    add("--log", action="append", choices=tuple(LOGGERS), help="where else the rows of runs go")
+    add("--stop-at", help=SUPPRESS)  # of single runs: refused with a reason
     add("--keep-checkpoints", action="store_true", default=None, help="so that it can go on longer")
     add("--progress", choices=STYLES, default="auto", help="the live line")
     parser.add_plugin()

@@ -22,6 +22,7 @@ lica-jax train --resume --run-dir DIR [SETTINGS]"""
 
 def train(argv: list[str]) -> int:
     """Trains, resumes, or shows what would be trained; returns the exit code."""
+    from lica_jax.loggers import check_loggers
     from lica_jax.plugins import load_plugins
 
     names = []
@@ -30,6 +31,7 @@ def train(argv: list[str]) -> int:
     parser = _parser()
     args, words = parser.parse_known_args(argv)
     load_plugins(args.plugin)
+    check_loggers(args.log)
     names = _with_file(args, names)
     if args.help:
         return _show_help(parser, args, names)
@@ -48,8 +50,9 @@ def train(argv: list[str]) -> int:
     from lica_jax import api
 
     result = api.train(
-        config, run_dir=run_dir, resume=args.resume, display=args.progress, on_signal="return"
-    )
+        config, run_dir=run_dir, resume=args.resume, display=args.progress, on_signal="return",
+        stop_at=args.stop_at, log=args.log,
+    )  # fmt: skip
     if result.interrupted is not None:
         return 128 + result.interrupted
     put(f"learning curve, policy and evaluations are in {run_dir}", sys.stdout)
@@ -58,6 +61,7 @@ def train(argv: list[str]) -> int:
 
 def _parser() -> Parser:
     from lica_jax.config import DEFAULT_PRESET, preset_names
+    from lica_jax.loggers import LOGGERS
     from lica_jax.runs.display import STYLES
 
     parser = Parser(prog="lica-jax train", usage=USAGE, add_help=False, allow_abbrev=False)
@@ -76,6 +80,14 @@ def _parser() -> Parser:
         "--resume", action="store_true", help="go on from the run directory's checkpoint"
     )
     parser.add_argument("--progress", choices=STYLES, default="auto", help="the live line")
+    parser.add_argument(
+        "--stop-at", metavar="NAME=VALUE",
+        help="end once all seeds have this in an evaluation, as eval/win_rate=0.95",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log", action="append", default=[], choices=tuple(LOGGERS),
+        help="where else rows go; may be given several times",
+    )  # fmt: skip
     parser.add_plugin()
     parser.add_argument(
         "--dump-config", action="store_true",

@@ -19,6 +19,7 @@ from lica_jax.policy.exporting import export
 from lica_jax.policy.reading import checked_facts, read_header, read_params
 from lica_jax.policy.writing import header, origin
 from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
+from lica_jax.zoo.catalog import zoo_file
 
 
 class Policy:
@@ -160,12 +161,13 @@ class Policy:
 
 
 def load_policy(path: str | Path) -> Policy:
-    """Loads a policy file, or the ``policy.safetensors`` of a run directory.
+    """Loads a policy file, the ``policy.safetensors`` of a run directory, or one that comes with
+    the package (``zoo:lica/smax/2s3z``; ``lica-jax list zoo`` shows all).
 
     Raises:
       UserError: the file is missing, damaged, or no lica_jax policy.
     """
-    path = as_path(path, "policy")
+    path = zoo_file(as_path(path, "policy"))
     if path.is_dir():
         if (path / "config.json").is_file() and not (path / "policy.safetensors").is_file():
             raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from lica_jax.errors import UserError
 from lica_jax.files import as_word
 from lica_jax.policy.policy import Policy, load_policy
+from lica_jax.zoo.catalog import zoo_file
 
 # Of each choice: the file of a run's best seed, and the files that each of several seeds has.
 _FILES = {
@@ -23,14 +24,14 @@ def chosen_policies(path: str | Path, which: str | None = None) -> list[Policy]:
     """The policies that are meant by a policy file, or by a run directory and one of `WHICH`.
 
     Args:
-      path: a policy file or a run directory.
+      path: a policy file, a run directory, or ``zoo:NAME``.
       which: ``"best"``, the best policy of the best seed (the default); ``"last"``, the last one of
         that seed; ``"all-seeds"``, every seed's best one; ``"all-seeds-last"``, every seed's last.
 
     Raises:
       UserError: ``which`` is none of these or goes with a file, or a policy is missing or unsound.
     """
-    path = Path(path)
+    path = zoo_file(path)
     if which is not None and which not in WHICH:
         raise UserError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
     if which is not None and path.is_file():

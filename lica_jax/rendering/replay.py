@@ -85,7 +85,7 @@ def render(
     """Plays a few episodes of a trained policy to look at.
 
     Args:
-      policy: a loaded policy, a policy file or a run directory.
+      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
       which: of a run directory: its "best" policy (the default) or its "last".
       task: another task with the same sizes, or a task of your own; by default the one it was
         trained on.

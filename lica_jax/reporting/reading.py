@@ -221,6 +221,8 @@ def _status(result: dict[str, Any], place: int | None, total: int) -> tuple[str,
         return "still going or killed", False, False
     if result.get("interrupted") or number(_at(result, "env_steps", place)) < total:
         said = result.get("status")  # a sweep's runs say why
+        if isinstance(stopped := result.get("stopped"), str):  # before its budget was spent
+            return f"stopped by {stopped}", False, False
         return said if isinstance(said, str) and said != FINISHED else "interrupted", False, False
     return FINISHED, True, False
 

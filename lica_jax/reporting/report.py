@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from lica_jax.reporting.tables import make_tables
 from lica_jax.reporting.write import check_out, write
 from lica_jax.version import __version__
 
+Tell = Callable[[int, int], None]
 # The columns of scores that a terminal shows.
 BRIEF = (
     "task", "method", "greedy", "sampled", "metric", "seeds", "episodes", "env_steps", "seconds",
@@ -55,12 +56,15 @@ class Report:
         """``matplotlib.figure.Figure`` by name."""
         return {picture.name: picture.figure for picture in self.pictures}
 
-    def write(self, out: str | Path, *, overwrite: bool = False) -> list[Path]:
+    def write(
+        self, out: str | Path, *, overwrite: bool = False, tell: Tell | None = None
+    ) -> list[Path]:  # fmt: skip
         """Writes ``report.html``, figures, tables, ``marl_eval.json`` and ``report.json``.
 
         Args:
           out: a folder, made if there is none.
           overwrite: an earlier report in it may be replaced.
+          tell: called with the figures that are drawn, and how many will be.
 
         Returns:
           The files.
@@ -70,11 +74,14 @@ class Report:
         """
         out = Path(out)
         check_out(out, overwrite)
-        files: dict[str, Any] = {"report.html": html.page(self.title, self._fragment(files=True))}
-        for picture in self.pictures:
-            files |= {
-                f"figures/{picture.name}.{kind}": picture.file(kind) for kind in ("png", "pdf")
-            }
+        drawn: dict[str, Any] = {}
+        for i, picture in enumerate(self.pictures, start=1):
+            kinds = ("png", "pdf")
+            drawn |= {f"figures/{picture.name}.{kind}": picture.file(kind) for kind in kinds}
+            if tell is not None:
+                tell(i, len(self.pictures))
+        page = html.page(self.title, self._fragment(files=True))
+        files: dict[str, Any] = {"report.html": page} | drawn
         for table in self.tables.values():
             texts = {"csv": table.csv(), "md": table.markdown(), "tex": table.latex()}
             files |= {f"tables/{table.name}.{kind}": text for kind, text in texts.items()}
@@ -99,7 +106,7 @@ class Report:
 
 def report(
     paths: str | Path | Sequence[str | Path], out: str | Path | None = None, *,
-    overwrite: bool = False,
+    overwrite: bool = False, tell: Tell | None = None,
 ) -> Report:  # fmt: skip
     """Puts runs side by side: curves, scores, profiles, improvement, efficiency, times.
 
@@ -110,6 +117,7 @@ def report(
       paths: run directories, sweep directories, or folders with such at any depth, finished or not.
       out: a folder to write everything to; nothing is written when None.
       overwrite: an earlier report in ``out`` may be replaced.
+      tell: as of `Report.write`.
 
     Returns:
       The report.
@@ -134,7 +142,7 @@ def report(
         marl_eval=to_marl_eval(groups), pictures=draw_all(comparisons),
     )  # fmt: skip
     if out is not None:
-        made.write(out, overwrite=overwrite)
+        made.write(out, overwrite=overwrite, tell=tell)
     return made
 
 

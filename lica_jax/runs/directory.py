@@ -24,6 +24,7 @@ from lica_jax.runs.names import (
     CRITIC,
     EVALS,
     LOCK,
+    LOGS,
     METRICS,
     POLICY,
     POLICY_LAST,
@@ -37,7 +38,7 @@ from lica_jax.runs.versions import versions
 FILES = (
     CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, POLICY_LAST, CRITIC, VERSIONS,
 )  # fmt: skip
-FOLDERS = (CHECKPOINTS, REPLAYS)
+FOLDERS = (CHECKPOINTS, REPLAYS, LOGS)
 # What a run writes before its first checkpoint is complete; each also half written, as ".tmp".
 AT_START = (CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, VERSIONS, *FOLDERS)
 Status = Literal["new", "interrupted", "finished", "damaged"]
@@ -78,7 +79,7 @@ def status(run_dir: Path) -> Status:
         if not (run_dir / RESULT).exists():
             return "interrupted"
         result = read_json(run_dir / RESULT)
-        spent = min(result["env_steps"]) >= config.total_steps
+        spent = min(result["env_steps"]) >= config.total_steps or result.get("stopped")
         return "finished" if spent and not result["interrupted"] else "interrupted"
     except (UserError, TypeError, KeyError, ValueError):
         return "damaged"
@@ -93,15 +94,17 @@ def checkpoints(run_dir: Path) -> list[int]:
 
 def abandoned(run_dir: Path) -> bool:
     """Whether a run was killed, or could not write, before there was anything worth keeping: no
-    complete checkpoint, no policy, no file but those that every run begins with. The first of
-    them is the lock."""
+    complete checkpoint, no policy, no file but those that every run begins with and what loggers
+    made of them. The first of them is the lock."""
     if not (run_dir / LOCK).is_file():
         return False
     for path in run_dir.iterdir():
         folder = path.name in FOLDERS
         if path.name.removesuffix(".tmp") not in AT_START or path.is_symlink():
             return False
-        if path.is_dir() is not folder or (folder and not all(map(_unfinished, path.iterdir()))):
+        if path.is_dir() is not folder:
+            return False
+        if folder and path.name != LOGS and not all(map(_unfinished, path.iterdir())):
             return False
     return True
 

@@ -20,6 +20,8 @@ def one_line(summary: dict[str, Any], run_dir: Path | None) -> str:
     """Algorithm, task, seeds, length, the best policy's figures, and where the files are."""
     what = f"{summary['algorithm']} on {summary['task']}, {_runs(summary)}"
     said = [f"{int(max(summary['env_steps'])):,} env steps in {summary['seconds']:.0f} s"]
+    if summary.get("stopped"):
+        said.append(f"stopped by {summary['stopped']}")
     if summary["interrupted"]:
         said.append("interrupted")
     else:
@@ -44,7 +46,9 @@ def table(summary: dict[str, Any], run_dir: Path | None) -> str:
     )
     where = "no files" if run_dir is None else f"files in <code>{escape(str(run_dir))}</code>"
     title = f"{summary['algorithm']} on {summary['task']} ({summary['task_source']})"
+    reason = summary.get("stopped")
     stopped = ", interrupted" if summary["interrupted"] else ""
+    stopped += f", stopped by {escape(reason)}" if reason else ""
     return (
         f"<table><caption><b>{escape(title)}</b>, {summary['seconds']:.0f} s{stopped}, {where}"
         f"</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

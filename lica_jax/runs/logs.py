@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 from lica_jax.config import steps_per_iteration
 from lica_jax.engines.base import Engine
 from lica_jax.runs import directory, messages
+from lica_jax.runs.callbacks import Callbacks
 from lica_jax.runs.display import Display
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.rows import RowFile, chunk_row, completed, eval_row
@@ -32,11 +33,12 @@ class Logs:
 
     def __init__(
         self, plan: Plan, display: Display, engine: Engine, seconds: Callable[[], float],
-        upto: int | None,
+        upto: int | None, callbacks: Callbacks | None = None,
     ):  # fmt: skip
         """``seconds``: how long the runs have taken; ``upto``: rows behind this update are dropped,
-        None where a run begins."""
+        None where a run begins; ``callbacks`` are told of rows."""
         self._plan, self._display, self._engine, self._seconds = plan, display, engine, seconds
+        self._callbacks = callbacks or Callbacks()
         self.metrics = RowFile(self._file(directory.METRICS), upto)
         self.evals = RowFile(self._file(directory.EVALS), upto)
         self.metrics.rows = completed(self.metrics.rows)
@@ -75,7 +77,8 @@ class Logs:
             rows.append(chunk_row(metrics, i))
             # Episodes of unlike lengths: nothing but updates are equal in all runs.
             stamp = self._stamp(i, now, int(now.updates[i]) * self._update_steps)
-            self.metrics.append(stamp | {"env_steps_per_second": rate} | rows[-1])
+            row = self.metrics.append(stamp | {"env_steps_per_second": rate} | rows[-1])
+            self._callbacks.metrics(row)
         self._display.show(now.slowest, rows, names)
         return now
 
@@ -85,12 +88,13 @@ class Logs:
         """A row of every run's evaluation, which was due at ``step``, and a line of their means."""
         self.complain(every=COMPLAINTS)
         stats = {f"games/{name}": count for name, count in self._engine.stats().items()}
-        index = 1 + max((row["eval_index"] for row in self.evals.rows), default=-1)
+        index, rows = 1 + max((row["eval_index"] for row in self.evals.rows), default=-1), []
         for i in np.flatnonzero(now.alive):
             stamp = self._stamp(i, now, step) | {"eval_index": index}
             row = eval_row(stamp, figures[i], self._engine.genuine)
-            self.evals.append(row | stats)
+            rows.append(self.evals.append(row | stats))
         self._display.say(messages.evaluated(now.slowest, figures, spec))
+        self._callbacks.evaluations(rows)
 
     def complain(self, every: float) -> None:
         """Tells of lost episodes, at most once in ``every`` seconds."""

@@ -185,6 +185,12 @@ def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
     return f"{text}; {resume(run_dir)}"
 
 
+def stopped_by(reason: str, plan: Plan) -> str:
+    """A callback ended the run."""
+    more = f"; {resume(plan.run_dir)}" if plan.run_dir else ""
+    return f"stopped by {reason}, of a budget of {plan.config.total_steps:,}{more}"
+
+
 def resume(run_dir: Path) -> str:
     return f"continue with: lica-jax train --resume --run-dir {as_word(run_dir)}"
 

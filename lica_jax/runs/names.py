@@ -4,5 +4,5 @@ CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock
 METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
 POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
 CRITIC = "critic.safetensors"
-CHECKPOINTS, REPLAYS = "checkpoints", "replays"
+CHECKPOINTS, REPLAYS, LOGS = "checkpoints", "replays", "logs"
 VERSIONS = "versions.json"

@@ -39,12 +39,14 @@ class RowFile:
         write_rows(scratch, self.rows)
         scratch.replace(path)
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Keeps a row; returns it as the file has it."""
         row = plain(row)
         self.rows.append(row)
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
+        return row
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -126,6 +128,21 @@ def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:
     for key, total in episodes.info_sums.items():
         row[f"train/{metric_name(key)}"] = total / n if n else None
     return row | {name: float(np.mean(x[run])) for name, x in metrics["learn"].items()}
+
+
+def eval_entries(task: Any) -> list[str]:
+    """The names of an evaluation's figures in a row, for a task."""
+    import jax
+
+    from lica_jax.engines.games import is_host_task
+    from lica_jax.types import metric_name
+
+    info = {"won": None} if task.spec.has_win else {}
+    if not is_host_task(task):  # others say what they have once they play
+        info |= jax.eval_shape(task.reset, jax.random.key(0))[1].info
+    names = dict.fromkeys(metric_name(key) for key in info)
+    names |= dict.fromkeys(("return_mean", "return_std", "episode_length_mean", "episodes"))
+    return [f"eval/{mode}{name}" for mode in ("", "sampled/") for name in names]
 
 
 def eval_row(

@@ -30,6 +30,9 @@ class Saver:
     def __init__(self, run_dir: Path | None, config: CheckpointConfig):
         self._every = config.every_seconds
         self._files = None
+        self._folder = run_dir and run_dir / directory.CHECKPOINTS
+        self._known = set(directory.checkpoints(run_dir)) if run_dir else set()
+        self._started: list[int] = []  # not known to be complete
         if run_dir is not None:
             self._files = Checkpointer(run_dir / directory.CHECKPOINTS, config.keep)
         self._last, self._took = time.monotonic(), 0.0
@@ -52,8 +55,20 @@ class Saver:
             return
         started = time.monotonic()
         self._files.save(update, arrays, dataclasses.asdict(host), score)
+        if update not in self._known:
+            self._known.add(update)
+            self._started.append(update)
         self._last = time.monotonic()
         self._took = self._last - started
+
+    def completed(self) -> list[Path]:
+        """Checkpoints that have become complete since this was last asked."""
+        if not self._started:
+            return []
+        paths = {update: self._folder / str(update) for update in self._started}
+        done = [update for update, path in paths.items() if path.is_dir()]
+        self._started = [update for update in self._started if update not in done]
+        return [paths[update] for update in done]
 
     def close(self) -> None:
         """Waits for what is being written."""

@@ -6,6 +6,7 @@ Everything numerical happens in the engine.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from lica_jax.files import make_folder
 from lica_jax.policy import Critic, kept_critics
 from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
+from lica_jax.runs.callbacks import Callbacks, Started
 from lica_jax.runs.display import Display
 from lica_jax.runs.export import export_critics, export_policies, export_runs
 from lica_jax.runs.failures import in_words
 from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import Plan, stored_runs
+from lica_jax.runs.result import Result
 from lica_jax.runs.saver import Arrays, Saver
 from lica_jax.runs.signals import StopRequest, stop_on_signal
 from lica_jax.runs.state import Counters, HostState
@@ -45,12 +48,15 @@ class Session:
     """One go at a plan: starts or restores when built, trains when ``run`` is called.
 
     After ``run``: ``summary`` (what ``result.json`` holds), the rows of ``logs``, ``best`` and
-    ``interrupted`` (the signal that ended it early).
+    ``interrupted`` (the signal that ended it early); `result` puts them together.
     """
 
-    def __init__(self, plan: Plan, display: str | Display = "auto"):
+    def __init__(
+        self, plan: Plan, display: str | Display = "auto", callbacks: Sequence[Any] = ()
+    ):  # fmt: skip
         self.plan, self.engine, self.algo = plan, plan.engine, plan.algo
         self.hp, self.keys = plan.hparams, plan.keys
+        self.callbacks = Callbacks(callbacks)
         if isinstance(display, str):
             display = Display(display, plan.config.total_steps, len(plan.runs))
         self.display = display
@@ -80,7 +86,9 @@ class Session:
             self.state, self.best = arrays.state, arrays.best
             self.counters = Counters.of(self.state)
             upto = self.counters.update if restored else None
-            self.logs = Logs(plan, self.display, self.engine, self.seconds, upto)
+            self.logs = Logs(
+                plan, self.display, self.engine, self.seconds, upto, self.callbacks
+            )  # fmt: skip
             rows = self.logs.evals.rows
             self.evaluated_at = max((row["update"] for row in rows), default=None)
             self.score = float("nan")  # of the last evaluation, mean over runs
@@ -116,16 +124,41 @@ class Session:
         Raises:
           TrainingFailed: the loss of every run became non-finite (`Diverged`), its games do not
             start, or it can no longer write.
+          Exception: what a callback raised; the run can go on from its last checkpoint.
         """
-        with in_words(self.plan.run_dir), self._opened, stop_on_signal() as self.stop:
-            self.display.say(messages.start(self.plan, self.spec, self.done_before))
+        run_dir = self.plan.run_dir
+        try:
+            with in_words(run_dir), self._opened, stop_on_signal() as self.stop:
+                self._run(final)
+            if self.callbacks and self.callbacks.error is None:
+                self._tell_checkpoints()
+                self.callbacks.end(self.result)
+        finally:
+            self.callbacks.close()
+        kept = run_dir is not None and directory.checkpoints(run_dir)
+        self.callbacks.raise_error(messages.resume(run_dir) if kept else "")
+
+    def _run(self, final: bool) -> None:
+        self.display.say(messages.start(self.plan, self.spec, self.done_before))
+        self.callbacks.start(self._started_as())
+        if not self.callbacks.halt:
             self.engine.check_memory(self.state, self.hp, self.plan.iterations)
             with suppress(Stopped):
                 self._before_training()
                 self._train()
-            # A signal that comes after the budget is spent changes nothing any more.
-            self.interrupted = None if self._spent() else self.stop.number
+        # A signal that comes after the budget is spent changes nothing any more.
+        self.interrupted = None if self._spent() else self.stop.number
+        if self.callbacks.error is None:
             self._finish(final, export)
+        elif self.counters.alive.any():
+            self._save()
+
+    def _started_as(self) -> Started:
+        plan, now = self.plan, self.counters
+        return Started(
+            plan.config, self.spec, plan.labels, plan.names, plan.run_dir, now.update,
+            now.env_steps.tolist(), self.display.warn,
+        )  # fmt: skip
 
     def _before_training(self) -> None:
         if self.host.random is None:
@@ -158,11 +191,11 @@ class Session:
             waiting = metrics
             decision = min(self.host.next_eval, self.plan.config.total_steps)
             certain = self.counters.slowest + self.plan.chunk_steps < decision
-            if certain and self.stop.number is None and not self.saver.due():
+            if certain and not self._asked_to_stop() and not self.saver.due():
                 continue
             self._consume(waiting)
             waiting = None
-            if not self.counters.alive.any():
+            if not self.counters.alive.any() or self.callbacks.error is not None:
                 break
             # The last policy is a candidate for the best one, whenever an evaluation is due.
             due = self.counters.slowest >= self.host.next_eval or self._spent()
@@ -175,8 +208,12 @@ class Session:
     def _spent(self) -> bool:
         return self.counters.slowest >= self.plan.config.total_steps
 
+    def _asked_to_stop(self) -> bool:
+        """By a signal or a callback."""
+        return self.stop.number is not None or self.callbacks.halt
+
     def _done(self) -> bool:
-        return self._spent() or self.stop.number is not None or not self.counters.alive.any()
+        return self._spent() or self._asked_to_stop() or not self.counters.alive.any()
 
     def _give_up(self) -> bool:
         """Whatever stops the runs may have ended their games: none is started again for it."""
@@ -186,6 +223,12 @@ class Session:
         """Waits for a chunk, writes its rows, and moves the counters."""
         metrics = jax.device_get(metrics)
         self.counters = self.logs.chunk(metrics, self.counters, self.algo.metrics)
+        self._tell_checkpoints()
+
+    def _tell_checkpoints(self) -> None:
+        """Of those that have become complete."""
+        for path in self.saver.completed():
+            self.callbacks.checkpoint(path)
 
     # --- evaluation ------------------------------------------------------------------------------
 
@@ -248,6 +291,8 @@ class Session:
             plan, spec, self.counters, self.best, random,
             interrupted=self.interrupted is not None, genuine=self.engine.genuine,
         )  # fmt: skip
+        stopped = "" if self._spent() or self.interrupted else self.callbacks.stopped
+        self.summary |= {"stopped": stopped} if stopped else {}
         if self.interrupted is None and not final:
             self.saver.close()
             return
@@ -259,7 +304,8 @@ class Session:
             self.display.close()
             text = messages.final(plan, spec, self.counters.slowest, last, best, random)
             over = messages.overrun(plan, self.counters)
-            self.display.say(f"{text}\n  {over}" if over else text)
+            early = stopped and messages.stopped_by(stopped, plan)
+            self.display.say("\n  ".join(filter(None, (text, over, early))))
         else:
             text = messages.stopped(self.interrupted, self.counters.slowest, plan.run_dir)
             self.display.say(text)
@@ -277,6 +323,16 @@ class Session:
             steps = self.state.env_steps
             export_policies(self.plan, self.spec, chosen, self.best, last, steps)
             export_critics(self.plan, self.algo, chosen, self.state.learner, steps)
+
+    @property
+    def result(self) -> Result:
+        """What the session came to."""
+        return Result(
+            config=self.plan.config, summary=self.summary, evaluations=self.logs.evals.rows,
+            metrics=self.logs.metrics.rows, run_dir=self.plan.run_dir,
+            interrupted=self.interrupted, params=jax.device_get(self.best.params), spec=self.spec,
+            critics=self.critics(),
+        )  # fmt: skip
 
     def critics(self) -> dict[str, Critic]:
         """The critics as they are now, by the names of the runs, as far as they are kept."""

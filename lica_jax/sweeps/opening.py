@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from lica_jax.config.presets import deep_update
 from lica_jax.errors import UserError
+from lica_jax.loggers import check_loggers
 from lica_jax.sweeps.devices import count_devices, use_no_device
 from lica_jax.sweeps.folder import Folder, Progress, extended
 from lica_jax.sweeps.groups import Group, make_groups, objective_for
@@ -59,6 +60,7 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
     else:
         ask = request(words)
         folder.check_new()
+    check_loggers(ask.log)
     launcher, elsewhere = find_launcher(ask.launcher), ask.launcher != "local"
     if elsewhere and ask.wave == "auto":
         raise UserError("say --wave N: what fits on the workers cannot be seen from here")

@@ -47,6 +47,7 @@ class SweepConfig:
       shard: what the devices share out: "runs" of a wave, or "envs" of every run.
       launcher: where waves run: "local", "ray", "ray:ADDRESS" or "slurm".
       skip_invalid: go on without settings that are refused.
+      log: loggers that take the rows of every run (`lica_jax.loggers`).
       keep_checkpoints: keep the waves' checkpoints, so that a longer budget can go on from them.
     """
 
@@ -67,6 +68,7 @@ class SweepConfig:
     shard: Literal["runs", "envs"] = "runs"
     launcher: str = "local"
     skip_invalid: bool = False
+    log: tuple[str, ...] = ()
     keep_checkpoints: bool = False
 
     @property
@@ -78,7 +80,11 @@ class SweepConfig:
 
 FIELDS = {f.name for f in dataclasses.fields(SweepConfig)} - {"settings"}
 # May differ between a sweep and its resumption.
-RESUMABLE = ("seeds", "trials", "wave", "devices", "shard", "launcher", "keep_checkpoints")
+RESUMABLE = (
+    "seeds", "trials", "wave", "devices", "shard", "launcher", "log", "keep_checkpoints",
+)  # fmt: skip
+# Of `train`, and why a sweep has them not.
+OF_ONE_RUN = ("stop_at", "callbacks")
 
 
 def request(values: Mapping[str, Any]) -> SweepConfig:
@@ -88,6 +94,11 @@ def request(values: Mapping[str, Any]) -> SweepConfig:
       UserError: a word or value that cannot be.
     """
     words = dict(values)
+    if odd := [name for name in OF_ONE_RUN if name in words]:
+        raise UserError(
+            f"{odd[0]} is of a single run: the runs of a sweep share a program, and are compared "
+            "after equal budgets (halving ends settings early)"
+        )
     for one, several in PLURALS.items():
         if one in words and several in words:
             raise UserError(f"say {one} or {several}, not both")
@@ -99,8 +110,9 @@ def request(values: Mapping[str, Any]) -> SweepConfig:
     own = {name: words.pop(name) for name in list(words) if name in FIELDS}
     own["grid"] = _fields("grid", own.get("grid", {}), _grid_values)
     own["search"] = _fields("search", own.get("search", {}), _distribution)
-    if isinstance(own.get("plugins"), str):
-        own["plugins"] = (own["plugins"],)
+    for name in ("plugins", "log"):
+        if isinstance(own.get(name), str):
+            own[name] = (own[name],)
     if isinstance(own.get("seeds"), int) and type(own["seeds"]) is not bool:
         own["seeds"] = (own["seeds"],)
     ask = SweepConfig(**_typed(own), settings=words)

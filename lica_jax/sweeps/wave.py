@@ -16,10 +16,12 @@ import numpy as np
 
 from lica_jax.errors import Diverged, is_out_of_memory
 from lica_jax.files import make_folder, write_json
+from lica_jax.loggers import Logger
 from lica_jax.policy import CRITICS_BYTES, kept_critics, save_critic
 from lica_jax.runs import directory
 from lica_jax.runs.display import Display
 from lica_jax.runs.export import export_policies, export_runs
+from lica_jax.runs.names import LOGS
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.rows import rows_by_run, write_rows
 from lica_jax.runs.session import Session
@@ -42,9 +44,12 @@ class Outcome(NamedTuple):
     too_large: bool = False
 
 
-def train_wave(plan: Plan, *, final: bool, display: Display) -> Session:
-    """Trains a wave to the end of its budget, or until a signal; writes into its folder only."""
-    session = Session(plan, display)
+def train_wave(
+    plan: Plan, *, final: bool, display: Display, loggers: Sequence[Logger] = ()
+) -> Session:  # fmt: skip
+    """Trains a wave to the end of its budget, or until a signal; writes into its folder only, but
+    for what ``loggers`` write."""
+    session = Session(plan, display, loggers)
     try:
         session.run(final=final, export=False)  # every run has a folder of its own
     except Diverged:  # every run's loss is not finite: that is a result of each of them
@@ -84,7 +89,7 @@ def _run_wave(work: Work, wave: Wave) -> Outcome:
         work.style, plan.config.total_steps, len(plan.runs), head, partial(work.minute, wave),
         work.say,
     )  # fmt: skip
-    session = train_wave(plan, final=last, display=display)
+    session = train_wave(plan, final=last, display=display, loggers=_loggers(work, wave))
     if session.interrupted is not None:
         return Outcome(session.interrupted)
     if not last:  # what has failed goes on with nobody
@@ -95,6 +100,13 @@ def _run_wave(work: Work, wave: Wave) -> Outcome:
     if not work.ask.keep_checkpoints:
         shutil.rmtree(path, ignore_errors=True)
     return Outcome()
+
+
+def _loggers(work: Work, wave: Wave) -> list[Logger]:
+    """A logger of each kind; every run of the wave is one of its own in it, in every rung."""
+    folder, names = work.folder, [work.folder.run(i).name for i in wave.runs]
+    group = folder.path.resolve().name
+    return [Logger(kind, folder.path / LOGS, group, names) for kind in work.ask.log]
 
 
 def is_over(work: Work, wave: Wave) -> bool:

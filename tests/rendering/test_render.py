@@ -6,6 +6,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -207,6 +208,8 @@ def test_the_same_episodes_are_the_same_file(run):
     one, other = (lica_jax.render(run, episodes=2) for _ in range(2))
     assert one.html == other.html and one.json() == other.json() and one.gif() == other.gif()
     assert one._repr_html_().startswith("<iframe srcdoc=") and "<canvas" not in one._repr_html_()
+    frame = ElementTree.fromstring(one._repr_html_().replace(" allowfullscreen", ""))
+    assert frame.tag == "iframe" and frame.get("srcdoc").split() == one.html.split()
 
 
 def test_fewer_moments_where_all_would_be_too_many(battle, monkeypatch):
@@ -320,8 +323,12 @@ def test_the_page_in_a_browser(battle, hunt, tmp_path):
 def test_the_command(run, tmp_path, capsys):
     out, gif = tmp_path / "new" / "g.html", tmp_path / "g.gif"
     command = ["render", str(run), "--out", str(out), "--gif", str(gif), "--json"]
-    assert main([*command, "--episodes", "1", "--seed", "3", "--sampled"]) == 0
-    said = capsys.readouterr().out.splitlines()
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr("lica_jax.cli.progress.PATIENCE", 0.01)
+        assert main([*command, "--episodes", "1", "--seed", "3", "--sampled"]) == 0
+    out_err = capsys.readouterr()
+    assert out_err.err == "rendering: 0:00\n"  # it takes its time, in one line
+    said = out_err.out.splitlines()
     assert [line.split(" (")[0] for line in said] == [
         f"wrote {path}" for path in (out, gif, out.with_suffix(".json"))
     ]

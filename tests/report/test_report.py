@@ -55,6 +55,16 @@ PICTURES = (
 )  # fmt: skip
 
 
+def test_figures_are_counted_as_they_are_drawn(tmp_path, monkeypatch):
+    from lica_jax.cli.progress import Counter
+
+    told = []
+    monkeypatch.setattr(Counter, "tell", lambda self, done, total: told.append((done, total)))
+    write_run(tmp_path / "one", rise(0.9, 1e4))
+    assert main(["report", str(tmp_path / "one"), "--out", str(tmp_path / "out")]) == 0
+    assert told == [(1, 1)]
+
+
 def test_all_figures_and_tables_are_there(made):
     for name in PICTURES:
         assert (made / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -141,3 +141,18 @@ def test_memory_that_runs_out(run_sweep, words, tmp_path, monkeypatch):
     result = run_sweep(tmp_path / "s", **words, seeds=[0, 1], wave=2)
     assert [row["status"] for row in result.table] == ["finished"] * 2
     assert result.summary["told"] == ["wave 000 of 2 ran out of memory: halved"]
+
+
+def test_every_run_of_a_wave_is_one_of_a_logger(run_sweep, words, tmp_path):
+    pytest.importorskip("tensorboardX")
+    from tests.unit.test_loggers import events
+
+    grid = {"hp.entropy_coef": [0.03, 0.3]}
+    run_sweep(tmp_path / "s", **words, grid=grid, seeds=[0, 1], wave=2, log="tensorboard")
+    for run in range(4):
+        rows = (tmp_path / f"s/runs/{run:04d}/eval.jsonl").read_text().splitlines()
+        last = json.loads(rows[-1])
+        found, _ = events(tmp_path / f"s/logs/tensorboard/{run:04d}")
+        assert found["eval/return_mean", last["env_steps"]] == pytest.approx(
+            last["eval/return_mean"]
+        )

@@ -20,6 +20,7 @@ PACKAGE = Path(lica_jax.__file__).parent
 LAYERS = """
     errors version numpy_policy
     machine files plugins statistics
+    zoo.catalog zoo
     types
     core
     networks
@@ -52,23 +53,25 @@ LAYERS = """
     starcraft2.task
     starcraft2
     runs
-    rendering reporting
+    rendering reporting loggers
     diagnosis
     api
     sweeps
+    zoo.adding
     testing
     reproduce
     cli.parsing cli.process
     cli.settings
     cli
-    __main__
+    __main__ zoo.__main__
 """
 FLOORS = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
-    "api", "cli", "config", "diagnosis", "engines", "envs.registry", "plugins", "policy",
+    "api", "cli", "config", "diagnosis", "engines", "envs.registry", "loggers", "plugins", "policy",
     "rendering", "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps", "testing",
+    "zoo",
 )  # fmt: skip
 
 

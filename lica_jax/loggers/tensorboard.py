@@ -1,0 +1,32 @@
+"""TensorBoard's event files, by tensorboardX: ``logs/tensorboard/<run>``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lica_jax.loggers.logger import Run
+
+
+class TensorBoard:
+    """A folder of event files; a resumed run hides what it is going to write again."""
+
+    def __init__(self, run: Run):
+        from tensorboardX import SummaryWriter
+
+        purge = {"purge_step": run.env_steps + 1} if run.env_steps else {}
+        folder = run.folder / "tensorboard" / run.name
+        self._writer: Any = SummaryWriter(str(folder), **purge)
+        if not run.env_steps:
+            text = "\n".join(f"    {name}: {value}" for name, value in run.settings.items())
+            self._writer.add_text("settings", text, 0)
+
+    def write(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+open_writer = TensorBoard

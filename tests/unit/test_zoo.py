@@ -1,0 +1,137 @@
+"""The zoo: entries are whole, cards say what is in them, and an entry is made from a run."""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lica_jax import UserError, load_policy
+from lica_jax.cli.main import main
+from lica_jax.envs import make_task
+from lica_jax.policy import chosen_policies
+from lica_jax.zoo import adding, cards, catalog, find_card, zoo_file
+
+ARCHIVE = Path(__file__).parent.parent / "fixtures" / "run_of_version_0.1.0.tar.xz"
+NAMES = catalog.names()
+
+
+def test_there_is_something_in_it():
+    assert NAMES and [card.name for card in cards()] == NAMES
+    files = {path for path in catalog.POLICIES.rglob("*") if path.is_file()}
+    wanted = {catalog.POLICIES / f"{n}.{kind}" for n in NAMES for kind in ("json", "safetensors")}
+    assert files == wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_is_whole(name):
+    card = find_card(name)
+    facts = card.facts
+    assert catalog.check_name(
+        name
+    ) == f"{facts['algorithm']}/{facts['task'].partition(':')[0]}" or (
+        name.startswith(f"{facts['algorithm']}/")
+    )
+    size = card.path.stat().st_size
+    assert size == facts["bytes"] <= catalog.MOST_BYTES
+    assert catalog.digest(card.path) == facts["sha256"]
+    policy = load_policy(f"zoo:{name}")
+    for key in ("algorithm", "task", "seed", "env_steps"):
+        assert policy.about[key] == facts[key], key
+    assert make_task(facts["task"]).spec.source == facts["task_source"]
+    played = facts["evaluation"]
+    for mode in ("greedy", "sampled"):
+        assert played[mode]["episodes"] >= played["episodes"] >= 512
+        low, high = played[mode]["return_mean_ci95"]
+        assert low <= played[mode]["return_mean"] <= high
+    # No places of the machine that trained it, and every command can be given.
+    assert facts["commands"] and all(line.startswith("lica-jax ") for line in facts["commands"])
+    assert not any(word in json.dumps(facts) for word in ("/home/", "/root/", "/tmp/", "-dirty"))
+    assert facts["seed"] in facts["seeds"] and len(facts["curve"]["env_steps"]) > 2
+    assert name in card.markdown and card.line in "\n".join(lines_of_list())
+
+
+def lines_of_list():
+    from lica_jax.cli.listing import _zoo
+
+    return list(_zoo())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_plays_as_its_card_says(name):
+    card = find_card(name)
+    again = adding.figures(f"zoo:{name}", card.facts["evaluation"]["episodes"])
+    assert not adding.differences(card, again)
+
+
+@pytest.fixture
+def run(tmp_path):
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "old_run" / "command.txt").write_text(
+        "lica-jax train lica probe/match --run-dir /x/y --seeds 3 5\n"
+        "lica-jax train --resume --run-dir=/x/y\n"
+    )
+    return tmp_path / "old_run"
+
+
+def test_an_entry_is_made_from_a_run(run, tmp_path):
+    folder = tmp_path / "zoo"
+    card = adding.add(run, "lica/probe/match", folder=folder, episodes=8, note="a word")
+    policy = load_policy(card.path)
+    assert card.facts["which"] == "best" and card.facts["stored"] == "float32"
+    assert policy.about["seed"] == card.facts["seed"]
+    assert card.facts["commands"] == [
+        "lica-jax train lica probe/match --seeds 3 5", "lica-jax train --resume"
+    ]  # fmt: skip
+    assert card.facts["trained_env_steps"] >= 256 and card.facts["notes"] == ["a word"]
+    assert "return" in card.line and "* a word" in card.markdown
+    assert card.facts["curve"]["greedy return_mean"] and catalog.names(folder) == [card.name]
+    # The figures are those of the file, and belong to its seed.
+    again = adding.figures(card.path, 8)
+    assert not adding.differences(card, again)
+    again["greedy"]["return_mean"] += 100
+    assert adding.differences(card, again)[0].startswith("lica/probe/match, greedy return_mean")
+    with pytest.raises(UserError, match="has lica/probe/match already"):
+        adding.add(run, "lica/probe/match", folder=folder)
+    with pytest.raises(UserError, match="is called ALGORITHM/TASK"):
+        adding.add(run, "../../x", folder=folder)
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"interrupted": True}))
+    with pytest.raises(UserError, match="only finished ones"):
+        adding.add(run, "lica/probe/more", folder=folder)
+    card.path.with_suffix(".json").write_text("{}")
+    with pytest.raises(UserError, match="damaged"):
+        find_card(card.name, folder)
+
+
+def test_what_is_large_is_stored_in_16_bits(run, tmp_path, monkeypatch):
+    (policy,) = chosen_policies(run)
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    assert adding.store(whole, policy) == "float32"
+    monkeypatch.setattr(adding, "MOST_BYTES", whole.stat().st_size - 1)
+    assert adding.store(half, policy) == "float16"
+    for a, b in zip(
+        jax.tree.leaves(load_policy(whole).params), jax.tree.leaves(load_policy(half).params),
+        strict=True,
+    ):  # fmt: skip
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(adding, "MOST_BYTES", 100)
+    with pytest.raises(UserError, match="may have 100"):
+        adding.store(half, policy)
+
+
+def test_names_of_the_zoo_are_paths_for_every_command(capsys, tmp_path):
+    assert zoo_file("runs/a") == Path("runs/a") and zoo_file(Path("zoo:" + NAMES[0])).is_file()
+    for command in (["eval", "zoo:nothing"], ["render", "zoo:nothing", "--out", "x.html"]):
+        assert main(command) == 2
+        assert "unknown policy of the zoo 'nothing'" in capsys.readouterr().err
+    assert main(["list", "zoo"]) == 0
+    assert f"zoo:{NAMES[0]}" in capsys.readouterr().out
+    copy = shutil.copy(zoo_file(f"zoo:{NAMES[0]}"), tmp_path / "policy.safetensors")
+    assert load_policy(copy).about == load_policy(f"zoo:{NAMES[0]}").about
