@@ -19,6 +19,7 @@ from lica_jax.plugins import preset_folders
 
 EVERY = "all"  # the file of a folder that is read for every algorithm
 ABLATIONS = "ablations"  # the folder of changes that can be put on top of any preset
+FIGURES = "figures"  # the folder of sweeps, which are no presets
 EXTENDS, INHERITED = "extends", "inherited"  # keys of a file that are no settings
 
 
@@ -55,7 +56,7 @@ def roots() -> list[Path]:
 def preset_names() -> list[str]:
     """All presets."""
     folders = {p.name for root in roots() for p in root.iterdir() if p.is_dir()}
-    return sorted(folders - {ABLATIONS, "__pycache__"})
+    return sorted(folders - {ABLATIONS, FIGURES, "__pycache__"})
 
 
 def lineage(algorithm: str) -> list[str]:
