@@ -121,8 +121,9 @@ class Driver:
 
     def __init__(
         self, words: Mapping[str, Any], sweep_dir: Path, *, resume: bool = False,
-        style: str = "auto",
+        style: str = "auto", again: str = "",
     ):  # fmt: skip
+        """``again``: the command that goes on with it, where it is not `lica-jax sweep`."""
         folder, progress = Folder(sweep_dir), Progress()
         if resume:
             old, progress = folder.read()
@@ -145,7 +146,7 @@ class Driver:
             _check_search(ask)
         settings, self.skipped = _first_settings(ask, progress)
         self.work = Work(ask, folder, progress, settings, plans, style, self.say)
-        self._style = style
+        self._style, self._again = style, again
         self.objective = self.work.objective
         self.groups = make_groups(settings or [_middle(ask)], plans)
         for group in self.groups if ask.wave != "auto" else ():
@@ -373,9 +374,8 @@ class Driver:
         return result
 
     def _how_to_go_on(self) -> str:
-        return (
-            f"continue with: lica-jax sweep --resume --sweep-dir {as_word(self.work.folder.path)}"
-        )
+        own = f"lica-jax sweep --resume --sweep-dir {as_word(self.work.folder.path)}"
+        return f"continue with: {self._again or own}"
 
 
 def _grow(ask: SweepConfig, folder: Folder, progress: Progress) -> None:
