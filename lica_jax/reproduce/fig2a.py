@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lica_jax.core.entropy import categorical_entropy, entropy_bonus
-from lica_jax.files import write_json
 from lica_jax.reporting.picture import DASHES, FAINT, Panel, Picture, Style
-from lica_jax.reproduce.files import check_new_files, write_pictures
+from lica_jax.reproduce.files import check_new_files, write_numbers, write_pictures
 
 FILES = ("fig2a.png", "fig2a.pdf", "fig2a.json")
 BETAS, XIS = (0.13, 0.15, 0.17), (0.06, 0.11)  # section 4.3.2
@@ -52,10 +51,21 @@ def reproduce(
         for place in SHOWN:
             i = int(np.abs(p - place).argmin())
             say(f"{p[i]:6.2f}" + "".join(f"{c[key][i]:10.3f}" for c in curves))
-    write_json(out / "fig2a.json", result)
+    write_numbers(out / "fig2a.json", rounded(result))
     write_pictures(out, [draw(result)])
     say("wrote " + ", ".join(str(out / name) for name in FILES))
     return result
+
+
+def rounded(value: Any) -> Any:
+    """Arrays as lists of numbers to six digits, wherever they stand."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    if isinstance(value, np.ndarray):
+        return [float(f"{number:.6g}") for number in value]
+    return value
 
 
 def label(curve: dict[str, Any]) -> str:

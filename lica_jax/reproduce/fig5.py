@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +15,7 @@ from jaxtyping import Array, Float
 
 from lica_jax.errors import UserError
 from lica_jax.reproduce import traffic_junction as game
-from lica_jax.reproduce.files import check_new_files
+from lica_jax.reproduce.files import check_new_files, numbers_text
 from lica_jax.training.memory import available_bytes, tree_bytes
 
 INITS = {"smoke": 200, "cpu": 20_000, "gpu": 20_000, "paper": 20_000}  # by scale
@@ -179,14 +177,12 @@ def _timed(function: Callable[..., Any], *args: Any) -> tuple[Any, dict[str, flo
 def _write(out: Path, result: dict[str, Any]) -> None:
     """Writes all files beside their places first, so that none is ever half written."""
     figure = draw(result)
-    text = json.dumps(result, indent=1, allow_nan=False)
-    # A list of numbers on one line.
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
+    text = numbers_text(result)
     scratch = {out / name: out / f"{name}.tmp" for name in FILES}
     try:
         for path, beside in scratch.items():
             if path.suffix == ".json":
-                beside.write_text(text + "\n")
+                beside.write_text(text)
             else:
                 figure.savefig(beside, format=path.suffix[1:])
         for path, beside in scratch.items():

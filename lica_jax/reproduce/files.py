@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder
@@ -42,3 +45,21 @@ def write_pictures(out: Path, pictures: Iterable[Picture]) -> list[str]:
                 scratch.unlink(missing_ok=True)
             names.append(name)
     return names
+
+
+def numbers_text(found: dict[str, Any]) -> str:
+    """JSON with a list of numbers on one line."""
+    text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
+
+
+def write_numbers(path: Path, found: dict[str, Any]) -> None:
+    """Writes `numbers_text`, whole or not at all."""
+    scratch = path.with_name(f"{path.name}.tmp")
+    try:
+        scratch.write_text(numbers_text(found))
+        scratch.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +13,7 @@ from lica_jax.files import as_word, make_folder, plain, read_json, write_json
 from lica_jax.reproduce import drawing, results
 from lica_jax.reproduce.expected import expect, expected_text, rates
 from lica_jax.reproduce.experiments import EXPERIMENTS
-from lica_jax.reproduce.files import write_pictures
+from lica_jax.reproduce.files import write_numbers, write_pictures
 from lica_jax.sweeps.driver import Driver, merged
 from lica_jax.sweeps.folder import SWEEP, Folder
 from lica_jax.sweeps.request import PLURALS, SweepConfig, read_request, request
@@ -61,6 +60,7 @@ def reproduce(
         text = plan_text(figure, scale, driver.work.ask, driver.work.settings)
     say(text)
     if dry_run:
+        say(driver.text)
         return 0
     make_folder(out, f"--out {out}")
     write_json(out / STATE, {"figure": figure, "scale": scale})
@@ -140,7 +140,7 @@ def plan_text(figure: str, scale: str, ask: SweepConfig, settings: list[Setting]
         f"  runs     {len(settings) * len(ask.seeds)}, {len(ask.seeds)} seeds of each; "
         f"{steps / 1e6:,.3g} M env steps in all",
         f"  time     {expected_text(expect(settings, len(ask.seeds)))} on {rates()['machine']};",
-        "           the sweep below says how long is left after its first wave",
+        "           the sweep itself says how long is left after its first wave",
     ]
     return "\n".join(lines + [f"  note     {note}" for note in experiment.notes])
 
@@ -167,19 +167,8 @@ def finish(figure: str, scale: str, out: Path, result: SweepResult, say: Say = p
         "seconds": round(sum(row["seconds"] or 0 for row in result.table), 1),
         "panels": panels,
     }  # fmt: skip
-    _write_numbers(out / f"{figure}.json", found)
+    write_numbers(out / f"{figure}.json", found)
     files = write_pictures(out, drawing.draw(figure, experiment, found))
     for line in [*results.summary_lines(experiment, panels), *told]:
         say(line)
     say("wrote " + ", ".join(str(out / name) for name in (f"{figure}.json", *files)))
-
-
-def _write_numbers(path: Path, found: dict[str, Any]) -> None:
-    """JSON with a list of numbers on one line."""
-    import re
-
-    text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
-    scratch = path.with_name(f"{path.name}.tmp")
-    scratch.write_text(text + "\n")
-    scratch.replace(path)
