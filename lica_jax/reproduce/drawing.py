@@ -17,8 +17,10 @@ FORMS = {
     "deviation": "mean and standard deviation over {seeds}",
     "single": "one run of each, seed {first}",
 }
-TODAY = "interquartile mean over {seeds} with its 95 % bootstrap interval; thin: every seed"
-FEW = "interquartile mean over {seeds}, too few for an interval; thin: every seed"
+TODAY = "interquartile mean over {seeds} with its 95 % bootstrap interval"
+FEW = "interquartile mean over {seeds}, too few for an interval"
+SEEDS = "; thin: every seed"
+CROWD = 4  # methods in a panel, beyond which seeds are not drawn one by one
 # Curves of a run and of a statistic.
 THIN, THICK = {"lw": 0.7, "alpha": 0.4}, {"lw": 1.8}
 
@@ -29,9 +31,11 @@ def draw(name: str, experiment: Experiment, result: dict[str, Any]) -> list[Pict
     labels = list(dict.fromkeys(m["label"] for p in panels for m in p["methods"]))
     styles = {label: Style.number(i) for i, label in enumerate(labels)}
     few = any(m["low"] is None for p in panels for m in p["methods"])
+    crowded = max(len(p["methods"]) for p in panels) > CROWD
+    today = (FEW if few else TODAY) + ("" if crowded else SEEDS)
     ways = (
         (name, FORMS[experiment.form], PAPER[experiment.form]),
-        (f"{name}_iqm", FEW if few else TODAY, _iqm),
+        (f"{name}_iqm", today, partial(_iqm, thin=not crowded)),
     )
     return [
         _picture(stem, number_of(name), text, way, experiment, result, styles)
@@ -52,9 +56,9 @@ def _picture(
     seeds = [m["seeds"] for p in panels for m in p["methods"]]
     told = text.format(seeds=seeds_text([len(s) for s in seeds]), first=seeds[0][0])
     title = f"{number}, {experiment.title} (scale {result['scale']}).\n{told[0].upper()}{told[1:]}"
-    titles = [
-        f"({chr(ord(experiment.first) + i)}) {panel['title']}" for i, panel in enumerate(panels)
-    ]
+    letters = [f"({chr(ord(experiment.first) + i)}) " for i in range(len(panels))]
+    letters = letters if len(panels) > 1 else [""]
+    titles = [letter + panel["title"] for letter, panel in zip(letters, panels, strict=True)]
     drawn = [
         Panel(title, partial(_draw, panel=panel, experiment=experiment, way=way, styles=styles))
         for title, panel in zip(titles, panels, strict=True)
@@ -121,8 +125,10 @@ def _single(axes: Any, x: np.ndarray, method: dict[str, Any], factor: float, s: 
     _line(axes, x, factor * np.array(method["runs"][0]), s)
 
 
-def _iqm(axes: Any, x: np.ndarray, method: dict[str, Any], factor: float, s: Style) -> None:
-    for run in method["runs"]:
+def _iqm(
+    axes: Any, x: np.ndarray, method: dict[str, Any], factor: float, s: Style, thin: bool
+) -> None:
+    for run in method["runs"] if thin else ():
         axes.plot(x, factor * np.array(run), color=s.colour, **THIN)
     if method["low"] is not None:
         _band(axes, x, *(factor * np.array(method[k]) for k in ("low", "high")), s)

@@ -116,7 +116,7 @@ EXPERIMENTS = {
         notes=("LICA's own settings on these tasks were never published: here they are ours.",),
     ),
     "fig4": Experiment(
-        "StarCraft II micromanagement", "4.2", "quartiles", lambda task: (WIN_RATE,),
+        "StarCraft II's battles on SMAX", "4.2", "quartiles", lambda task: (WIN_RATE,),
         algorithm_label, notes=(SMAX,),
     ),
     "fig6": Experiment(

@@ -91,7 +91,7 @@ def _chosen(asked: dict[str, Any], only: Mapping[str, Sequence[str]]) -> dict[st
 
 
 def _check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
-    """Whether there is a sweep to go on with; writes nothing.
+    """Whether there is a sweep to go on with, which ``resume`` needs; writes nothing.
 
     Raises:
       UserError: the folder cannot be used.
@@ -99,7 +99,7 @@ def _check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a directory")
     if not resume:
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and not _never_began(out):
             raise UserError(
                 f"--out {out} is not empty; go on with --resume or choose another --out"
             )
@@ -112,7 +112,15 @@ def _check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
         if isinstance(state, dict):
             held = f"{state.get('figure')} at scale {state.get('scale')}"
         raise UserError(f"--out {out} holds {held}, not {figure} at scale {scale}")
-    return (out / RUNS / SWEEP).is_file()
+    if _never_began(out):
+        raise UserError(f"--out {out} was stopped before it began: leave out --resume")
+    return True
+
+
+def _never_began(out: Path) -> bool:
+    """Whether a folder holds nothing, or what is written before a sweep says what was asked."""
+    names = {path.name for path in out.iterdir()}
+    return names <= {STATE, f"{STATE}.tmp", RUNS} and not (out / RUNS / SWEEP).is_file()
 
 
 # --- what is going to be run ---------------------------------------------------------------------

@@ -164,6 +164,7 @@ BAD = {
     "nothing there": (["fig3", "--out", "full", "--resume"], "holds no figure to go on with"),
     "another": (["fig3", "--out", "held", "--resume"], "holds fig4 at scale smoke, not fig3"),
     "damaged": (["fig3", "--out", "damaged", "--resume"], "is damaged"),
+    "not begun": (["fig3", "--out", "new", "--resume"], "leave out --resume"),
     "not its flag": (["fig3", "--out", "o", "--inits", "3"], "fig3 takes no --inits"),
     "no sweep": (["fig5", "--out", "o", "--resume"], "fig5 takes no --resume"),
     "no starts": (["fig2a", "--out", "o", "--seed", "3"], "fig2a takes no --seed"),
@@ -185,6 +186,8 @@ def test_bad_input_is_one_message_and_exit_code_2(case, tmp_path, monkeypatch, c
         (tmp_path / folder / "notes.txt").write_text("precious")
         if text:
             (tmp_path / folder / "reproduce.json").write_text(json.dumps(text))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "reproduce.json").write_text('{"figure": "fig3", "scale": "cpu"}')
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "reproduce.json").write_text("{")
     monkeypatch.chdir(tmp_path)
