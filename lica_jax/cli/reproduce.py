@@ -2,34 +2,114 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
+from argparse import Namespace
 from pathlib import Path
 
 from lica_jax.cli.parsing import Parser, count
 from lica_jax.cli.progress import Counter
-from lica_jax.errors import unknown
+from lica_jax.errors import UserError, unknown
+from lica_jax.files import put
+
+TABLE = "table"
+# Flags that not every figure knows.
+FIG5_ONLY = ("inits", "iterations", "seed")
+SWEEPS_ONLY = ("resume", "dry_run", "algorithms", "tasks", "seeds", "wave", "devices")
 
 
 def reproduce(argv: list[str]) -> int:
-    """Makes a figure of the paper again; returns the exit code."""
-    from lica_jax.reproduce import FIGURES
+    """Makes a figure of the paper again, or shows what there is; returns the exit code."""
+    from lica_jax.reproduce import FIGURES, SCALES
 
-    parser = Parser(prog="lica-jax reproduce", description="reproduce a figure of the paper")
-    parser.add_argument("figure", help=f"one of {', '.join(FIGURES)}")
-    parser.add_argument("--out", type=Path, required=True, help="the directory to write to")
-    parser.add_argument("--inits", type=count, default=20_000, help="random starts (20000)")
-    parser.add_argument("--iterations", type=count, default=60, help="updates of each (60)")
-    parser.add_argument("--seed", type=count, default=0, help="seed of everything random (0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run's files")
+    parser = _parser()
     args = parser.parse_args(argv)
+    if args.figure in (None, TABLE):
+        if argv[1:]:
+            raise UserError(f"`{parser.prog} {TABLE}` takes no flags, got {' '.join(argv[1:])}")
+        from lica_jax.reproduce.catalogue import table
+
+        for line in table():
+            print(line)
+        return 0
     if args.figure not in FIGURES:
-        raise unknown("figure", args.figure, FIGURES, "`lica-jax reproduce --help` shows all")
+        known = [*FIGURES, TABLE]
+        raise unknown("figure", args.figure, known, f"`{parser.prog} {TABLE}` says more")
+    if args.scale not in (None, *SCALES):
+        raise unknown("scale", args.scale, SCALES, "")
+    if args.out is None:
+        raise UserError("--out is missing: the directory to write to")
+    trained = FIGURES[args.figure].endswith(".trained")
+    _check_flags(args, (*FIG5_ONLY, "overwrite") if trained else SWEEPS_ONLY)
+    if args.figure == "fig2a":
+        _check_flags(args, FIG5_ONLY)
 
     from lica_jax.runs.compilation_cache import use_compilation_cache
 
     use_compilation_cache()
-    settings = {name: value for name, value in vars(args).items() if name != "figure"}
+    return _trained(args) if trained else _computed(args)
+
+
+def _parser() -> Parser:
+    from lica_jax.reproduce import FIGURES, SCALES
+    from lica_jax.runs.display import STYLES
+
+    parser = Parser(prog="lica-jax reproduce", description="reproduce a figure of the paper")
+    add = parser.add_argument
+    add("figure", nargs="?", help=f"{', '.join(FIGURES)}; {TABLE}, or none, shows what they take")
+    add("--scale", help=f"how much of it: {', '.join(SCALES)} (cpu)")
+    add("--out", type=Path, help="the directory to write to")
+    add("--resume", action="store_true", help="go on with the figure in --out")
+    add("--dry-run", action="store_true", help="show what would be run, and how long it takes")
+    add("--algorithms", nargs="+", help="of the figure's, those to run; default all")
+    add("--tasks", nargs="+", help="of the figure's, those to run; default all")
+    add("--seeds", nargs="+", help="other seeds than the scale's: 0 1 2, or a range 0:8")
+    add("--wave", metavar="auto|N", help="runs side by side, as of `lica-jax sweep`")
+    add("--devices", metavar="N|all", help="devices to spread them over, as of `lica-jax sweep`")
+    add("--progress", choices=STYLES, default="auto", help="the live line")
+    add("--overwrite", action="store_true", help="fig2a, fig5: replace an earlier run's files")
+    add("--inits", type=count, help="fig5: random starts (20000; 200 at scale smoke)")
+    add("--iterations", type=count, help="fig5: updates of each (60)")
+    add("--seed", type=count, help="fig5: seed of everything random (0)")
+    return parser
+
+
+def _check_flags(args: Namespace, names: tuple[str, ...]) -> None:
+    """Refuses flags that the figure does not know."""
+    if given := [name for name in names if getattr(args, name) not in (None, False)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{args.figure} takes no {flags}: `lica-jax reproduce --help` says whose")
+
+
+def _computed(args: Namespace) -> int:
+    """A figure without training runs."""
     with Counter(f"reproducing {args.figure}", "methods") as counter:
-        figure = importlib.import_module(FIGURES[args.figure])
-        figure.reproduce(**settings, say=counter.say, tell=counter.tell)
+        if args.figure == "fig2a":
+            from lica_jax.reproduce import fig2a
+
+            fig2a.reproduce(args.out, overwrite=args.overwrite, say=counter.say)
+            return 0
+        from lica_jax.reproduce import fig5
+
+        given = {name: getattr(args, name) for name in FIG5_ONLY}
+        settings = {"inits": fig5.INITS[args.scale or "cpu"]}
+        settings |= {name: value for name, value in given.items() if value is not None}
+        fig5.reproduce(
+            args.out, **settings, overwrite=args.overwrite, say=counter.say, tell=counter.tell
+        )
     return 0
+
+
+def _trained(args: Namespace) -> int:
+    """A figure that is a sweep."""
+    from lica_jax.reproduce.trained import reproduce
+
+    words = {k: v for k in ("seeds", "wave", "devices") if (v := getattr(args, k))}
+    only = {k: v for k in ("algorithms", "tasks") if (v := getattr(args, k))}
+    if args.resume and only:
+        raise UserError(f"leave out --{next(iter(only))}: --resume knows what is run")
+    stopped = reproduce(
+        args.figure, args.scale or "cpu", args.out, resume=args.resume, dry_run=args.dry_run,
+        only=only, words=words, style=args.progress, say=lambda text: put(text, sys.stdout),
+        waiting=lambda: Counter(f"planning {args.figure}", "programs"),
+    )  # fmt: skip
+    return 128 + stopped if stopped else 0

@@ -19,7 +19,7 @@ from lica_jax.plugins import preset_folders
 
 EVERY = "all"  # the file of a folder that is read for every algorithm
 ABLATIONS = "ablations"  # the folder of changes that can be put on top of any preset
-FIGURES = "figures"  # the folder of sweeps
+FIGURES = "figures"  # the folder of sweeps, which are no presets
 EXTENDS, INHERITED = "extends", "inherited"  # keys of a file that are no settings
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,9 +15,10 @@ from jaxtyping import Array, Float
 
 from lica_jax.errors import UserError
 from lica_jax.reproduce import traffic_junction as game
-from lica_jax.runs.directory import make_folder
+from lica_jax.reproduce.files import check_new_files, numbers_text
 from lica_jax.training.memory import available_bytes, tree_bytes
 
+INITS = {"smoke": 200, "cpu": 20_000, "gpu": 20_000, "paper": 20_000}  # by scale
 FILES = ("fig5.png", "fig5.pdf", "fig5.json")
 PANELS = {"lica": "LICA", "coma_repo": "COMA, as in the official script"}
 MEANING = {
@@ -75,7 +74,7 @@ def reproduce(
     """
     settings = Settings(inits, iterations, seed)
     _check(settings)
-    _check_out(out, overwrite)
+    check_new_files(out, FILES, overwrite)
     say(f"{inits:,} initialisations x {iterations} iterations; how they ended, in %:")
     say(
         f"{'':20}" + "".join(f"{f'({name})':>8}" for name in game.OUTCOMES) + "  exactly one passes"
@@ -136,17 +135,6 @@ def needed_bytes(settings: Settings) -> int:
     return settings.inits * (8 * tree_bytes(nets) + 64 * settings.iterations)
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; name a directory")
-    present = [name for name in FILES if (out / name).exists()]
-    if present and not overwrite:
-        raise UserError(
-            f"{out} already holds {', '.join(present)}; choose another --out or say --overwrite"
-        )
-    make_folder(out, f"--out {out}")
-
-
 # --- running ----------------------------------------------------------------------------------
 
 
@@ -189,14 +177,12 @@ def _timed(function: Callable[..., Any], *args: Any) -> tuple[Any, dict[str, flo
 def _write(out: Path, result: dict[str, Any]) -> None:
     """Writes all files beside their places first, so that none is ever half written."""
     figure = draw(result)
-    text = json.dumps(result, indent=1, allow_nan=False)
-    # A list of numbers on one line.
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
+    text = numbers_text(result)
     scratch = {out / name: out / f"{name}.tmp" for name in FILES}
     try:
         for path, beside in scratch.items():
             if path.suffix == ".json":
-                beside.write_text(text + "\n")
+                beside.write_text(text)
             else:
                 figure.savefig(beside, format=path.suffix[1:])
         for path, beside in scratch.items():

@@ -69,12 +69,13 @@ class Driver:
 
     def __init__(
         self, words: Mapping[str, Any], sweep_dir: Path, *, resume: bool = False,
-        style: str = "auto",
+        style: str = "auto", again: str = "",
     ):  # fmt: skip
+        """``again``: the command that goes on with it, where it is not `lica-jax sweep`."""
         self.work, groups, self.launcher, self.skipped = open_sweep(words, sweep_dir, resume)
         self.work.style, self.work.say = style, self.say
         self.schedule = Schedule(self.work, groups)
-        self._style, self._ledger = style, Ledger(self.work)
+        self._style, self._again, self._ledger = style, again, Ledger(self.work)
         self._outlook = Outlook(self.work)
 
     @property
@@ -239,6 +240,5 @@ class Driver:
         return result
 
     def _how_to_go_on(self) -> str:
-        return (
-            f"continue with: lica-jax sweep --resume --sweep-dir {as_word(self.work.folder.path)}"
-        )
+        own = f"lica-jax sweep --resume --sweep-dir {as_word(self.work.folder.path)}"
+        return f"continue with: {self._again or own}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lica_jax.cli.main import main
-from lica_jax.reproduce import FIGURES, fig5
+from lica_jax.reproduce import FIGURES, SCALES, fig5
 
 SMALL = ["--inits", "20", "--iterations", "3"]
 
@@ -34,9 +34,9 @@ def idle(monkeypatch):
 
 
 BAD = {
-    "near name": (["fig55", "--out", "o"], "did you mean fig5?"),
-    "far name": (["walrus", "--out", "o"], "known: fig5"),
-    "nothing": ([], "figure"),
+    "near name": (["fig55", "--out", "o"], "did you mean fig5"),
+    "far name": (["walrus", "--out", "o"], "known: fig2, fig2a"),
+    "scale": (["fig5", "--out", "o", "--scale", "tiny"], "known: cpu, gpu, paper, smoke"),
     "nowhere": (["fig5"], "--out"),
     "no inits": (["fig5", "--out", "o", "--inits", "0"], "--inits must be at least 1, got 0"),
     "negative": (["fig5", "--out", "o", "--iterations", "-3"], "--iterations must be at least 1"),
@@ -90,9 +90,19 @@ def test_help_and_registry(capsys):
         main(["reproduce", "--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for words in ("fig5", "--out", "--inits", "--iterations", "--seed", "--overwrite"):
+    for words in ("fig5", "--scale", "--out", "--inits", "--iterations", "--seed", "--overwrite"):
         assert words in out
     import importlib
 
     for module in FIGURES.values():
         assert callable(importlib.import_module(module).reproduce)
+
+
+def test_scales_of_figure_5(tmp_path, monkeypatch, capsys):
+    """Only smoke has fewer starts than the paper; what is said wins."""
+    asked = []
+    monkeypatch.setattr(fig5, "reproduce", lambda out, **given: asked.append(given))
+    for words in ([], *(["--scale", scale] for scale in SCALES), ["--inits", "7"]):
+        assert main(["reproduce", "fig5", "--out", str(tmp_path), *words]) == 0
+    assert [given["inits"] for given in asked] == [20_000, 200, 20_000, 20_000, 20_000, 7]
+    assert all("iterations" not in given for given in asked)

@@ -1,0 +1,168 @@
+"""From the runs of a figure to its numbers: what its JSON file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lica_jax import statistics
+from lica_jax.errors import UserError
+from lica_jax.reproduce.experiments import Experiment, Measure, panel_name
+from lica_jax.reproduce.series import POINTS, Curve, Source
+
+LAST = 0.1  # of a curve, whose mean is a final score
+Panel = dict[str, Any]
+
+
+def collect(experiment: Experiment, run_dirs: Sequence[Path]) -> tuple[list[Panel], list[str]]:
+    """The panels of a figure, in the order of the runs' tasks.
+
+    Args:
+      experiment: what is drawn.
+      run_dirs: directories of one run each, of any tasks and methods.
+
+    Returns:
+      Panels with ``task``, ``measure``, ``x`` and ``methods``; each of these with its ``label``,
+      ``algorithm``, ``preset``, ``seeds``, the grid ``x`` ``[G]``, every run's values ``runs``
+      ``[N][G]``, over runs ``median``, ``q1``, ``q3``, ``mean``, ``std`` (of the population),
+      ``iqm`` and its 95 % interval ``low``, ``high`` (None where there are too few runs), and
+      ``final``: the same of every run's mean over the last tenth of the grid. And in words which
+      runs were left out.
+    """
+    sources, told = _readable(run_dirs)
+    panels = []
+    for task in dict.fromkeys(s.config["task"] for s in sources):
+        own = [s for s in sources if s.config["task"] == task]
+        for measure in experiment.measures(task):
+            methods = [m for m in _methods(experiment, measure, own) if m]
+            panels.append(
+                {"task": task, "title": panel_name(task), "measure": measure.name}
+                | {"x": measure.x, "methods": methods}
+            )
+    return [panel for panel in panels if panel["methods"]], told
+
+
+def _readable(run_dirs: Sequence[Path]) -> tuple[list[Source], list[str]]:
+    """Runs with evaluations, and what is said of the others: those that failed before the first."""
+    sources, told = [], []
+    for path in run_dirs:
+        source = Source(path)
+        try:
+            source.run  # noqa: B018
+        except UserError as error:
+            told.append(f"Left out: {error}.")
+            continue
+        sources.append(source)
+    return sources, told
+
+
+def _methods(
+    experiment: Experiment, measure: Measure, sources: Sequence[Source]
+) -> Iterator[dict[str, Any] | None]:
+    labels = [experiment.label(source.config) for source in sources]
+    for label in dict.fromkeys(labels):
+        own = [s for s, of in zip(sources, labels, strict=True) if of == label]
+        own.sort(key=lambda source: source.config["seeds"][0])
+        yield _method(label, measure, own)
+
+
+def _method(label: str, measure: Measure, sources: Sequence[Source]) -> dict[str, Any] | None:
+    """The runs of one method on a grid that they have in common; None where none has a value."""
+    curves = [(s, measure.read(s)) for s in sources]
+    curves = [(s, curve) for s, curve in curves if len(curve[0])]
+    if not curves:
+        return None
+    grid, values = on_grid([curve for _, curve in curves], measure.most)
+    tail = values[grid >= grid[-1] - LAST * (grid[-1] - grid[0])].mean(axis=0)
+    config = curves[0][0].config
+    return {
+        "label": label, "algorithm": config["algorithm"], "preset": config["preset"],
+        "seeds": [s.config["seeds"][0] for s, _ in curves],
+        "failed": sum(s.run.failed for s, _ in curves),
+        "x": rounded(grid), "runs": rounded(values.T), **summed_up(values),
+        "final": {"runs": rounded(tail), **summed_up(tail)},
+    }  # fmt: skip
+
+
+def on_grid(curves: Sequence[Curve], most: float | None = None) -> Curve:
+    """Curves on one grid of at most `POINTS` places, up to where the first one ends."""
+    stop = min(x[-1] for x, _ in curves)
+    stop = stop if most is None else min(stop, most)
+    start = max(x[0] for x, _ in curves)
+    if start >= stop:  # of a few episodes
+        return np.array([stop]), np.array([[y[-1] for _, y in curves]])
+    grid, values = statistics.common_grid(curves, stop=stop)
+    if len(grid) > POINTS:
+        grid, values = statistics.common_grid(curves, POINTS, stop=stop)
+    return grid, values
+
+
+def summed_up(values: np.ndarray) -> dict[str, Any]:
+    """The paper's statistics and today's over the last axis, runs."""
+    about = statistics.interval([values])
+    q1, middle, q3 = np.percentile(values, [25, 50, 75], axis=-1)
+    found = {
+        "median": middle, "q1": q1, "q3": q3, "mean": np.mean(values, axis=-1),
+        "std": np.std(values, axis=-1), "iqm": about.value, "low": about.low, "high": about.high,
+    }  # fmt: skip
+    if not np.isfinite(about.low).all():
+        found |= {"low": None, "high": None}
+    return {name: None if v is None else rounded(v) for name, v in found.items()}
+
+
+def rounded(values: Any) -> Any:
+    """Numbers to five digits, as plain lists."""
+    if np.ndim(values):
+        return [rounded(value) for value in values]
+    return float(f"{float(values):.5g}") if np.isfinite(values) else None
+
+
+def summary_lines(experiment: Experiment, panels: Sequence[Panel]) -> Iterator[str]:
+    """A line for every method: the paper's statistic and today's, over the last tenth."""
+    paper = {"quartiles": "median (quartiles)", "deviation": "mean ± std", "single": "first seed"}
+    for panel in panels:
+        measure = measure_of(experiment, panel)
+        yield f"{panel['title']}: {measure.label}, mean over the last tenth of training"
+        rows = [
+            (m["label"], _paper_text(experiment, m, measure), _today_text(m, measure), _seeds(m))
+            for m in panel["methods"]
+        ]
+        rows.insert(0, ("", paper[experiment.form], "IQM [95 % interval]", ""))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+            yield "  " + "  ".join([*cells, row[3]]).rstrip()
+
+
+def measure_of(experiment: Experiment, panel: Panel) -> Measure:
+    """The measure that a panel shows."""
+    return next(m for m in experiment.measures(panel["task"]) if m.name == panel["measure"])
+
+
+def _paper_text(experiment: Experiment, method: dict[str, Any], measure: Measure) -> str:
+    final, number = method["final"], _number(measure)
+    if experiment.form == "quartiles":
+        return f"{number(final['median'])} ({number(final['q1'])} to {number(final['q3'])})"
+    if experiment.form == "deviation":
+        return f"{number(final['mean'])} ± {number(final['std'])}"
+    return number(final["runs"][0])
+
+
+def _today_text(method: dict[str, Any], measure: Measure) -> str:
+    final, number = method["final"], _number(measure)
+    if final["low"] is None:
+        return f"{number(final['iqm'])} [too few seeds]"
+    return f"{number(final['iqm'])} [{number(final['low'])}, {number(final['high'])}]"
+
+
+def _number(measure: Measure) -> Any:
+    return lambda value: f"{measure.factor * value:.{measure.digits}f}"
+
+
+def _seeds(method: dict[str, Any]) -> str:
+    n = len(method["seeds"])
+    failed = f", {method['failed']} failed" if method["failed"] else ""
+    return f"{n} seed{'s' * (n > 1)}{failed}"
