@@ -32,8 +32,10 @@ class Key(NamedTuple):
     low: UInt32[Array, "..."]
 
 
-def as_key(keys: PRNGKeyArray) -> Key:
+def as_key(keys: PRNGKeyArray | Key) -> Key:
     """The words of keys ``[...]``, new style or old."""
+    if isinstance(keys, Key):
+        return keys
     typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(keys) if typed else keys
     return Key(words[..., 0], words[..., 1])

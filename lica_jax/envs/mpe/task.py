@@ -40,7 +40,9 @@ class ParticleState:
     word: Int[Array, "G *B"] | None = None  # what was said last about each; -1 after a reset
 
 
-def restarted(start, keys, over: Bool[Array, " B"], state: ParticleState) -> ParticleState:
+def restarted(
+    start, keys: bits.Key, over: Bool[Array, " B"], state: ParticleState
+) -> ParticleState:
     """``state``, and ``start(keys)`` where ``over``.
 
     On a CPU random numbers are a third of the time of a step, and most steps end no episode: there
@@ -111,7 +113,7 @@ class ParticleTask(Task):
     def step_or_reset_batch(self, keys, reset_keys, over, state, action):
         """A step where not ``over`` [B], else the start of a new episode; observed once."""
         after = held(self._advance(keys, state, action))
-        state = restarted(self.start, reset_keys, over, after)
+        state = restarted(self.start, bits.as_key(reset_keys), over, after)
         return state, self._timestep(state, first=over)
 
     # One environment: compiled as a whole also when called on its own; operation by operation it
