@@ -24,8 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 import throughput
 
+from lica_jax.core import bits
 from lica_jax.envs import make_task
-from lica_jax.envs.smax import bits, simulation
+from lica_jax.envs.smax import simulation
 from lica_jax.envs.smax.observe import critic_state, observe
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.errors import UserError
@@ -46,11 +47,11 @@ def used(tree):
     return sum(jnp.sum(x, dtype=jnp.float32) for x in jax.tree.leaves(tree))
 
 
-def our_loop(task, envs, length):
+def our_loop(task, envs, length, choose=random_actions):
     def step(carry, key):
         state, ts = carry
         act_key, step_key, reset_key = jax.random.split(key, 3)
-        action = random_actions(ts.avail, act_key)
+        action = choose(ts.avail, act_key)
         keys, reset_keys = (jax.random.split(k, envs) for k in (step_key, reset_key))
         over = ts.terminated | ts.truncated
         state, ts = task.step_or_reset_batch(keys, reset_keys, over, state, action)

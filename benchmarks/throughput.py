@@ -19,16 +19,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import time
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lica_jax.algorithms import make_algorithm
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
+from lica_jax.envs.jaxmarl_import import jaxmarl
+from lica_jax.errors import UserError
 from lica_jax.runs.versions import versions
 from lica_jax.training.loop import batch_runs, bound_act, make_run, stack_hparams
 from lica_jax.training.rollout import start_stream, unroll
@@ -42,22 +46,42 @@ def random_actions(avail, key):
     return jax.random.categorical(key, jnp.where(avail, 0.0, -1e10))
 
 
+# What `jaxmarl.make` calls a task. Of the paper's particle tasks, what is nearest to them.
+JAXMARL_IDS = {
+    "simple_spread": "MPE_simple_spread_v3", "cooperative_navigation": "MPE_simple_spread_v3",
+    "simple_reference": "MPE_simple_reference_v3", "predator_prey": "MPE_simple_tag_v3",
+    "simple_speaker_listener": "MPE_simple_speaker_listener_v4",
+}  # fmt: skip
+
+
+def jaxmarl_env(task):
+    """JaxMARL's own environment of a task, or the nearest one."""
+    spec = task.spec
+    if spec.name.startswith("smax/"):
+        return make_task(spec.name, backend="jaxmarl").env
+    plain = re.sub(r"_n\d+$", "", spec.name.removeprefix("mpe/"))
+    if plain not in JAXMARL_IDS:
+        raise UserError(f"JaxMARL has nothing to compare {spec.name} with")
+    n = {"num_agents": spec.n_agents, "num_landmarks": spec.n_agents} if "_n" in spec.name else {}
+    return jaxmarl.make(JAXMARL_IDS[plain], max_steps=spec.episode_limit - 1, **n)
+
+
 def jaxmarl_loop(task, envs, length=LENGTH, choose=random_actions):
     """JaxMARL's own stepping as its documentation shows it: `step`, and ask for the masks."""
-    if task.spec.name.startswith("smax/"):
-        task = make_task(task.spec.name, backend="jaxmarl")
-    env = task.env
+    env = jaxmarl_env(task)
+    sizes = np.array([[env.action_spaces[a].n] for a in env.agents])
+    every = np.arange(sizes.max()) < sizes
 
     def avail_of(state):
         if not task.spec.has_win:  # MPE has no masks of its own
-            return task.avail
+            return jnp.asarray(every)
         masks = env.get_avail_actions(state)
         return jnp.stack([masks[a] for a in env.agents]).astype(bool)
 
     def step(carry, key):
         obs, state = carry
         act_key, step_key = jax.random.split(key)
-        avail = jnp.broadcast_to(jax.vmap(avail_of)(state), (envs, *mask_shape))
+        avail = jnp.broadcast_to(jax.vmap(avail_of)(state), (envs, *every.shape))
         action = choose(avail, act_key)
         actions = {a: action[:, i] for i, a in enumerate(env.agents)}
         obs, state, reward, done, _ = jax.vmap(env.step)(
@@ -66,7 +90,6 @@ def jaxmarl_loop(task, envs, length=LENGTH, choose=random_actions):
         used = sum(jnp.sum(x) for x in (*obs.values(), *reward.values())) + jnp.sum(done["__all__"])
         return (obs, state), (used, jnp.asarray(envs))
 
-    mask_shape = (task.spec.n_agents, task.spec.n_actions)
     start = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), envs))
 
     def run(carry, key):

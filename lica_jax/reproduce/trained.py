@@ -14,8 +14,9 @@ from lica_jax.reproduce import drawing, results
 from lica_jax.reproduce.expected import expect, expected_text, rates
 from lica_jax.reproduce.experiments import EXPERIMENTS
 from lica_jax.reproduce.files import write_numbers, write_pictures
-from lica_jax.sweeps.driver import Driver, merged
+from lica_jax.sweeps.driver import Driver
 from lica_jax.sweeps.folder import SWEEP, Folder
+from lica_jax.sweeps.opening import merged
 from lica_jax.sweeps.request import PLURALS, SweepConfig, read_request, request
 from lica_jax.sweeps.result import SweepResult
 from lica_jax.sweeps.settings import Setting, grid_values, make_settings

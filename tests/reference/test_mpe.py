@@ -1,7 +1,8 @@
-"""The particle tasks against the reference environment, each step from its stored predecessor.
+"""The particle tasks against the reference environment, each step from its stored predecessor, and
+against JaxMARL's.
 
 Contacts are stiff, so an open loop would only measure how rounding grows. The functions are those
-that the tasks play with; every size and constant comes from the file.
+that the tasks play with; every size and constant of the reference comes from the file.
 """
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from lica_jax.envs import make_task
+from lica_jax.envs.jaxmarl_import import jaxmarl
 from lica_jax.envs.mpe import particles, physics
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
@@ -67,13 +69,13 @@ def before(now, first):
     return np.concatenate([first[None], now[:-1]])
 
 
-def all_weights(name, traj):
-    """All bodies' action vectors [T, N, 5]: the agents', and the prey's choice in tag."""
-    agents = jnp.asarray(traj["actions"])
+def all_directions(name, traj):
+    """Where all bodies push themselves [T, N, 2]: the agents, and the prey in tag."""
+    agents = jax.vmap(physics.steer)(jnp.asarray(traj["actions"]))
     if name in SPREAD:
         return agents
-    prey = jax.vmap(particles.prey_weights, in_axes=(0, None))(traj["prey_action"], agents.dtype)
-    return jnp.concatenate([agents, prey[:, None]], axis=1)
+    prey = jax.vmap(particles.prey_direction, in_axes=(0, None))(traj["prey_action"], agents.dtype)
+    return jnp.concatenate([agents, prey], axis=1)
 
 
 @NAMES
@@ -102,7 +104,7 @@ def test_motion(golden, name):
             before(traj["pos"], traj["init_pos"]),
             before(traj["vel"], traj["init_vel"]),
             traj["landmark"],
-            all_weights(name, traj),
+            all_directions(name, traj),
         )
         np.testing.assert_allclose(pos, traj["pos"], **EXACT)
         np.testing.assert_allclose(vel, traj["vel"], **EXACT)
@@ -135,8 +137,8 @@ def test_observations(golden, name):
 def test_predator_prey_reward_and_end(golden, name):
     g = golden(name)
     radius = g["meta.agent_size"]
-    reward = jax.vmap(lambda x: particles.predator_prey_reward(x, radius))
-    catches = jax.vmap(lambda x: particles.catches(x, radius))
+    reward = jax.vmap(lambda x: particles.predator_prey_reward(particles.prey_distance(x), radius))
+    catches = jax.vmap(lambda x: particles.catches(particles.prey_distance(x), radius))
     for traj in trajectories(g):
         ours = reward(jnp.asarray(traj["pos"]))[:, None]
         np.testing.assert_allclose(
@@ -162,3 +164,75 @@ def test_cooperative_navigation_reward_and_end(golden, name):
             np.broadcast_to(ours, traj["reward"].shape), traj["reward"], **EXACT
         )
         assert not traj["done"].any()
+
+
+# --- JaxMARL's tasks -----------------------------------------------------------------------------
+
+ENVS, LIMIT = 16, 25
+THEIRS = {
+    "simple_spread_n4": ("MPE_simple_spread_v3", {"num_agents": 4, "num_landmarks": 4}),
+    "simple_spread_continuous": ("MPE_simple_spread_v3", {"action_type": "Continuous"}),
+    "simple_reference": ("MPE_simple_reference_v3", {}),
+    "simple_speaker_listener": ("MPE_simple_speaker_listener_v4", {}),
+}
+
+
+def five_numbers(force):
+    """Forces ``[..., 2]`` in (-1, 1) as JaxMARL's continuous actions ``[..., 5]``."""
+    x, y = force[..., 0], force[..., 1]
+    return jnp.maximum(jnp.stack([jnp.zeros_like(x), -x, x, -y, y], axis=-1), 0)
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_an_episode_is_jaxmarls(name):
+    """The same start from the same keys, to the bit; each step from JaxMARL's state."""
+    task = make_task(f"mpe/{name}")
+    ident, options = THEIRS[name]
+    env = jaxmarl.make(ident, max_steps=LIMIT - 1, **options)
+    n, goals = task.spec.n_agents, task.n_goals
+    keys = jax.random.split(jax.random.key(5), ENVS)
+    shape = (LIMIT, ENVS, n)
+    if task.spec.continuous:
+        action = jax.random.uniform(jax.random.key(6), (*shape, 2), minval=-1)
+        theirs = five_numbers(action)
+    else:
+        sizes = jnp.array([env.action_spaces[a].n for a in env.agents])
+        theirs = action = jax.random.randint(jax.random.key(6), shape, 0, sizes)
+
+    @jax.jit
+    def play(keys):
+        def step(state, action):
+            actions = {a: action[:, i] for i, a in enumerate(env.agents)}
+            obs, after, rewards, done, _ = jax.vmap(env.step_env)(keys, state, actions)
+            out = (state, obs, sum(rewards.values()), done["__all__"])
+            return after, out
+
+        obs, start = jax.vmap(env.reset)(keys)
+        return obs, jax.lax.scan(step, start, theirs)[1]
+
+    first, (before, obs, reward, done) = play(keys)
+
+    def same(ts, obs, atol):
+        parts = [np.asarray(obs[a]).reshape(len(ts.obs), -1) for a in env.agents]
+        np.testing.assert_allclose(ts.state, np.concatenate(parts, axis=-1), atol=atol)
+        for i, part in enumerate(parts):
+            np.testing.assert_allclose(ts.obs[:, i, : part.shape[1]], part, atol=atol)
+            assert not np.any(ts.obs[:, i, part.shape[1] :])
+
+    start, ts = jax.jit(task.reset_batch)(keys)
+    same(ts, first, atol=0)
+    assert not np.any(done[:-1]) and np.all(done[-1])
+
+    # All steps at once, as a batch.
+    flat = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, *x.shape[2:]), 0, -1), before)
+    state = start.replace(
+        position=flat.p_pos[:n], velocity=flat.p_vel[:n], landmark=flat.p_pos[n:], t=flat.step,
+        goal=flat.goal.reshape(goals, -1) if goals else None,
+        word=jnp.zeros((goals, LIMIT * ENVS), jnp.int32) if goals else None,
+    )  # fmt: skip
+    every = jnp.tile(keys, LIMIT)
+    _, ts = jax.jit(task.step_batch)(every, state, action.reshape(-1, *action.shape[2:]))
+    same(ts, obs, atol=2e-6)
+    np.testing.assert_allclose(ts.reward, reward.reshape(-1), rtol=2e-6, atol=2e-6)
+    np.testing.assert_array_equal(ts.truncated, done.reshape(-1))
+    assert not np.any(ts.terminated)

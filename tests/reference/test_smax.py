@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from lica_jax.envs import make_task
-from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.jaxmarl import native_state
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.training.rollout import select
@@ -118,19 +117,3 @@ def test_a_step_is_jaxmarls(name):
     print(f"smax/{name}: {int(differs.sum())} of {differs.size} steps differ;", margin[differs])
     assert np.all(margin[differs] <= MARGIN), "a difference that no rounded distance explains"
     assert differs.mean() < 0.005
-
-
-def test_bits_are_jax_randoms():
-    keys = jax.random.split(jax.random.key(7), 5)
-    ours = bits.as_key(keys)
-    theirs = jax.vmap(lambda k: jax.random.split(k, 4), out_axes=0)(keys)
-    for i in range(4):
-        split = bits.split(ours, i)
-        np.testing.assert_array_equal(jnp.stack(split, axis=-1), jax.random.key_data(theirs[:, i]))
-    drawn = jax.vmap(lambda k: jax.random.uniform(k, (3, 2)))(keys)
-    np.testing.assert_array_equal(
-        bits.uniform(ours, np.arange(6)[:, None], 0, 1), drawn.reshape(5, 6).T
-    )
-    # Scaling may be fused into one rounding.
-    scaled = jax.vmap(lambda k: jax.random.uniform(k, (), minval=-2, maxval=3))(keys)
-    np.testing.assert_allclose(bits.uniform(ours, 0, -2, 3), scaled, atol=1e-6)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lica_jax.core import bits
 from lica_jax.core.entropy import ENTROPY_MODES, categorical_entropy, entropy_bonus
 from lica_jax.core.intervals import student_t_of, wilson
 from lica_jax.core.losses import critic_loss, policy_value_loss
@@ -169,3 +170,27 @@ def test_intervals_cover():
     inside = [low <= 1.0 <= high for low, high in means]
     assert abs(np.mean(inside) - 0.95) < 0.02
     assert np.mean(held) > 0.93
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["32", "64"])
+def test_bits_are_jax_randoms(wide):
+    with jax.enable_x64(wide):
+        real, whole = (jax.dtypes.canonicalize_dtype(kind) for kind in (float, int))
+        keys = jax.random.split(jax.random.key(7), 5)
+        ours, at = bits.as_key(keys), np.arange(6)[:, None]
+        theirs = jax.vmap(lambda k: jax.random.split(k, 4))(keys)
+        for i in range(4):
+            split = jnp.stack(bits.split(ours, i), axis=-1)
+            np.testing.assert_array_equal(split, jax.random.key_data(theirs[:, i]))
+        drawn = jax.vmap(lambda k: jax.random.uniform(k, (3, 2)))(keys)
+        mine = bits.uniform(ours, at, 0, 1, real)
+        assert mine.dtype == drawn.dtype
+        np.testing.assert_array_equal(mine, drawn.reshape(5, 6).T)
+        # Scaling may be fused into one rounding.
+        scaled = jax.vmap(lambda k: jax.random.uniform(k, (), minval=-2, maxval=3))(keys)
+        np.testing.assert_allclose(bits.uniform(ours, 0, -2, 3, real), scaled, atol=1e-6)
+        for end in (3, 5, 1000):
+            drawn = jax.vmap(lambda k, end=end: jax.random.randint(k, (6,), 0, end))(keys)
+            mine = bits.randint(ours, at, end, whole)
+            assert mine.dtype == drawn.dtype
+            np.testing.assert_array_equal(mine, drawn.T)

@@ -1,5 +1,7 @@
 """The paper's particle tasks by hand, against an independent core, and as frames."""
 
+from itertools import combinations
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from lica_jax.envs import make_task
 from lica_jax.envs.frames import NONE
 from lica_jax.envs.mpe import particles, physics
+from lica_jax.envs.mpe.task import ParticleState
 from lica_jax.errors import UserError
+from lica_jax.training.rollout import select_env
 
 PAPER = ("mpe/predator_prey", "mpe/cooperative_navigation", "mpe/cooperative_navigation_n5")
 JAXMARL = (
@@ -23,7 +27,7 @@ def placed(task, position, landmark=None, velocity=None, t=0):
     position = jnp.asarray(position, float)
     m = len(task.world.landmark_radius)
     away = jnp.stack([jnp.array([FAR, FAR + i]) for i in range(m)])
-    return particles.ParticleState(
+    return ParticleState(
         position=position,
         velocity=jnp.zeros_like(position) if velocity is None else jnp.asarray(velocity, float),
         landmark=away if landmark is None else jnp.asarray(landmark, float),
@@ -155,7 +159,7 @@ def test_random_steps_are_those_of_an_independent_core(name, soft):
         assert bool(ts.terminated[k]) == core.caught(x1[k])
         touched += any(
             np.hypot(*(x0[k, i] - x0[k, j])) < core.size[i] + core.size[j]
-            for i, j in physics.pairs(len(x))
+            for i, j in combinations(range(len(x)), 2)
         )
     assert touched > 20, "hardly any contact was tested"
 
@@ -233,6 +237,7 @@ def test_predator_prey_reward_and_capture():
     radius = task.world.radius
     near = jnp.array([[0.1, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
     far = near.at[0, 0].set(0.13)
+    near, far = (particles.prey_distance(x) for x in (near, far))
     reward = particles.predator_prey_reward
     assert float(reward(near, radius)) == pytest.approx(3 * (-0.31 + 10))
     assert float(reward(far, radius)) == pytest.approx(3 * -0.313)
@@ -266,8 +271,8 @@ def test_the_prey_moves_by_chance_in_five_ways():
 
 @pytest.mark.parametrize("choice", range(5))
 def test_the_preys_numbers_have_the_opposite_sign(choice):
-    ours = physics.control_force(particles.prey_weights(choice, float)[None], (4.0,))
-    agents = physics.control_force(physics.as_vectors(jnp.array([choice]), float), (4.0,))
+    ours = particles.prey_direction(jnp.array(choice), float)
+    agents = physics.steer(physics.as_vectors(jnp.array([choice]), float))
     np.testing.assert_array_equal(ours, -agents)
 
 
@@ -294,6 +299,26 @@ def test_reset(name):
         np.testing.assert_allclose(np.mean(x, axis=0), 0, atol=0.07)
         np.testing.assert_allclose(np.std(x, axis=0), bound / np.sqrt(3), atol=0.03)
     np.testing.assert_array_equal(ts.state, ts.obs.reshape(2000, -1))
+
+
+@pytest.mark.parametrize("name", ["mpe/predator_prey", "mpe/simple_reference"])
+def test_a_step_or_a_new_start(name):
+    """`step_or_reset_batch` is a choice between the two; nothing of a restart is left behind."""
+    task = make_task(name)
+    keys, other = (jax.random.split(jax.random.key(k), 3) for k in (1, 2))
+    action = jnp.ones((3, task.spec.n_agents), jnp.int32)
+
+    @jax.jit
+    def both(over):
+        before, _ = task.reset_batch(keys)
+        either = task.step_or_reset_batch(keys, other, over, before, action)
+        stepped = task.step_batch(keys, before, action)
+        return either, select_env(task, over, task.reset_batch(other), stepped)
+
+    for over in ((False,) * 3, (False, True, True)):
+        either, expected = both(jnp.array(over))
+        assert either[0].t.tolist() == [0 if new else 1 for new in over]
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), either, expected)
 
 
 def test_float64_comes_out_where_float64_goes_in(x64):
@@ -359,11 +384,8 @@ def test_frames_show_the_state_after_the_step(name):
     for part in ("radius", "kind", "alive", "health", "energy", "target", "healing"):
         assert getattr(frame, part).shape == (1, things), part
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(frame))
-    if name in JAXMARL:
-        np.testing.assert_allclose(frame.position[0], after.p_pos, atol=1e-6)
-    else:
-        wanted = np.concatenate([after.position, after.landmark])
-        np.testing.assert_allclose(frame.position[0], wanted, atol=1e-6)
+    wanted = np.concatenate([after.position, after.landmark])
+    np.testing.assert_allclose(frame.position[0], wanted, atol=1e-6)
     agents = [i for i, a in enumerate(scene.agent) if a >= 0]
     assert [scene.agent[i] for i in agents] == list(range(task.spec.n_agents))
     assert all(scene.team[i] == 0 for i in agents)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lica_jax.core import bits
 from lica_jax.envs import make_task
-from lica_jax.envs.smax import bits, fight, simulation
+from lica_jax.envs.smax import fight, simulation
 from lica_jax.envs.smax import scenarios as maps
 from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, STOP
 from lica_jax.envs.smax.heuristic import heuristic, initial_memory

@@ -109,16 +109,6 @@ def test_the_critic_state_is_normalised(small_map):
     assert not bool(ts.alive[0])
 
 
-def test_simple_spread_reward_is_the_sum_over_agents():
-    task = make_task("mpe/simple_spread")
-    state, _ = task.reset(jax.random.key(0))
-    action = jnp.array([1, 2, 3])
-    _, ts = task.step(jax.random.key(1), state, action)
-    actions = {a: action[i] for i, a in enumerate(task.env.agents)}
-    _, _, rewards, _, _ = task.env.step_env(jax.random.key(1), state, actions)
-    assert float(ts.reward) == pytest.approx(sum(float(r) for r in rewards.values()), rel=1e-6)
-
-
 def test_the_speaker_has_three_actions_and_padded_observations():
     task = make_task("mpe/simple_speaker_listener")
     _, ts = task.reset(jax.random.key(0))

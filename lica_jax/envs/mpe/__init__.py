@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lica_jax.envs.mpe import jaxmarl, particles
+from lica_jax.envs.mpe import particles, simple
 from lica_jax.envs.names import Family
 from lica_jax.types import Task
 
-_SOURCES = (particles, jaxmarl)
+_SOURCES = (particles, simple)
 
 
 def _source(name: str):

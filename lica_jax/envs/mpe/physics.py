@@ -1,26 +1,32 @@
 """The particle world's laws of motion, as pure functions of arrays.
 
 Multi-agent particle environments as the SQDDPG repository has them, which the LICA paper follows
-(section 4.1). Bodies are disks in an unbounded plane without walls; lengths have no unit. One step
-of `World.dt` seconds is
+(section 4.1), and as JaxMARL has them. Bodies are disks in an unbounded plane without walls;
+lengths have no unit. One step of `World.dt` seconds is
 
-1. a control force on every body (`control_force`),
+1. a control force on every body,
 2. a soft, equal and opposite contact force between every two that collide (`contact_force`),
-3. damped velocity first, then position with the *new* velocity (`integrate`). JaxMARL's particle
-   tasks move positions with the old velocity.
+3. damped velocity first, then position with the *new* velocity (`integrate`), or in JaxMARL's
+   tasks with the old one (`World.lagging`).
 
-Landmarks never move; those that collide push back. Every function computes in the type of the
-positions it is given, and every pair of bodies is looked at (there are a handful), so nothing is
-gathered or branched on under `vmap`.
+Landmarks never move; those that collide push back. Arrays have the batch ``*B`` last, if there is
+one: the same functions move one world, ``[N, 2]``, and many, ``[N, 2, B]``, where every operation
+runs over the batch. Every function computes in the type of the positions it is given, and every
+pair of bodies is looked at (there are a handful), so nothing is gathered or branched on.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from lica_jax.core.barriers import held
 
 # Direction of each discrete action: nothing, +x, -x, +y, -y.
 DIRECTIONS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -42,6 +48,8 @@ class World(NamedTuple):
       damping: share of the velocity that is lost in a step.
       contact_force: force per length of overlap.
       contact_margin: length over which contact softens.
+      collides: whether bodies bounce off anything.
+      lagging: positions move with the velocity of before the step.
     """
 
     radius: Float[Array, " N"]
@@ -54,139 +62,181 @@ class World(NamedTuple):
     damping: float = 0.25
     contact_force: float = 100.0
     contact_margin: float = 1e-3
+    collides: bool = True
+    lagging: bool = False
 
 
-def as_vectors(action: Int[Array, " N"] | Float[Array, "N 5"], dtype) -> Float[Array, "N 5"]:
+def plain_world(n: int, m: int, radius: float, landmark_radius: float, **other) -> World:
+    """n equal bodies without a largest speed, and m landmarks that nobody bumps into."""
+    world = World(
+        radius=(radius,) * n,
+        accel=(5.0,) * n,
+        max_speed=(math.inf,) * n,
+        mass=(1.0,) * n,
+        landmark_radius=(landmark_radius,) * m,
+        landmark_collides=(False,) * m,
+    )
+    return world._replace(**other)
+
+
+def constant(values, like: Array) -> np.ndarray:
+    """Constants ``[...]`` as they broadcast against ``like`` [..., *], in its type."""
+    values = np.asarray(values, like.dtype)
+    return values.reshape(*values.shape, *(1,) * (like.ndim - values.ndim))
+
+
+def as_vectors(
+    action: Int[Array, "N *B"] | Float[Array, "N 5 *B"], dtype
+) -> Float[Array, "N 5 *B"]:
     """Actions as weights of the five directions: an index becomes its one-hot vector."""
     action = jnp.asarray(action)
-    if jnp.issubdtype(action.dtype, jnp.integer):
-        return jax.nn.one_hot(action, N_ACTIONS, dtype=dtype)
-    return action.astype(dtype)
+    if not jnp.issubdtype(action.dtype, jnp.integer):
+        return action.astype(dtype)
+    index = np.arange(N_ACTIONS).reshape(-1, *(1,) * (action.ndim - 1))
+    return (action[:, None] == index).astype(dtype)
 
 
-def control_force(weights: Float[Array, "N 5"], accel: Float[Array, " N"]) -> Float[Array, "N 2"]:
-    """``accel_i (c_1 - c_2, c_3 - c_4)`` for real-valued weights c; c_0 does nothing."""
-    c = weights
-    direction = jnp.stack([c[..., 1] - c[..., 2], c[..., 3] - c[..., 4]], axis=-1)
-    return direction * jnp.asarray(accel, c.dtype)[:, None]
+def steer(weights: Float[Array, "N 5 *B"], directions=DIRECTIONS) -> Float[Array, "N 2 *B"]:
+    """The sum of the directions of the actions, by weight: ``(c_1 - c_2, c_3 - c_4)``."""
+    along = np.asarray(directions, weights.dtype)  # [5, 2]
+    along = along.reshape(*along.shape, *(1,) * (weights.ndim - 2))
+    return total([weights[:, k, None] * along[k] for k in range(1, N_ACTIONS)])
 
 
-def offsets(of: Float[Array, "K 2"], to: Float[Array, "N 2"]) -> Float[Array, "N K 2"]:
+def offsets(of: Float[Array, "K 2 *B"], to: Float[Array, "N 2 *B"]) -> Float[Array, "N K 2 *B"]:
     """``of[k] - to[n]``: where each k is, seen from each n."""
     return of[None] - to[:, None]
 
 
-def length(vector: Float[Array, "*B 2"]) -> Float[Array, "*B"]:
-    """Euclidean norm."""
-    return jnp.sqrt(jnp.sum(jnp.square(vector), axis=-1))
+def length(vector: Float[Array, "*K"], axis: int = 1) -> Float[Array, "*B"]:
+    """Euclidean norm of vectors (x, y) along ``axis``."""
+    x, y = jnp.split(vector, 2, axis)
+    return jnp.sqrt(jnp.square(x) + jnp.square(y)).squeeze(axis)
 
 
-def pairs(n: int) -> list[tuple[int, int]]:
-    """All pairs i < j of n bodies, in the order of every array with an axis P."""
-    return [(i, j) for i in range(n) for j in range(i + 1, n)]
+def distances(of: Float[Array, "K 2 *B"], to: Float[Array, "N 2 *B"]) -> Float[Array, "N K *B"]:
+    return length(offsets(of, to), axis=2)
 
 
-def pair_offsets(position: Float[Array, "N 2"]) -> Float[Array, "P 2"]:
-    """``x_i - x_j`` of every pair i < j."""
-    return jnp.stack([position[i] - position[j] for i, j in pairs(len(position))])
+def total(x: Float[Array, "K *B"]) -> Float[Array, "*B"]:
+    """The sum over the first axis, term by term: XLA's own on a CPU runs over the batch ten times
+    slower."""
+    return functools.reduce(operator.add, x)
 
 
-def overlaps(position: Float[Array, "N 2"], radius: Float[Array, " N"]) -> Bool[Array, " P"]:
-    """Which pairs of bodies are nearer than the sum of their radii."""
-    reach = [radius[i] + radius[j] for i, j in pairs(len(position))]
-    return length(pair_offsets(position)) < jnp.asarray(reach, position.dtype)
+def partners(x: Float[Array, "N *B"]) -> Float[Array, "K N *B"]:
+    """Everybody's partners in K = N // 2 rounds, in which each meets each: body i meets i + k in
+    round k (from 1 on, modulo N). With an even N the last round has every pair twice."""
+    n = len(x)
+    return jnp.stack([jnp.roll(x, -k, axis=0) for k in range(1, n // 2 + 1)])
+
+
+def reach_of_partners(radius: Float[Array, " N"], twice: bool) -> Float[np.ndarray, "K N"]:
+    """Sums of radii; unless ``twice``, 0 where a pair has been before."""
+    radius = np.asarray(radius)
+    n = len(radius)
+    reach = np.stack([radius + np.roll(radius, -k) for k in range(1, n // 2 + 1)])
+    if not twice and n % 2 == 0:
+        reach[-1, n // 2 :] = 0
+    return reach
+
+
+def overlaps(position: Float[Array, "N 2 *B"], radius: Float[Array, " N"]) -> Float[Array, "*B"]:
+    """The number of pairs of bodies that are nearer than the sum of their radii."""
+    distance = length(position - partners(position), axis=2)
+    near = distance < constant(reach_of_partners(radius, twice=False), distance)
+    return total(total(held(near.astype(position.dtype))))
 
 
 def repulsion(
-    delta: Float[Array, "P 2"], reach: Float[Array, " P"], world: World
-) -> Float[Array, "P 2"]:
+    delta: Float[Array, "K N 2 *B"], reach: Float[Array, "K N"], world: World
+) -> Float[Array, "K N 2 *B"]:
     """``k mu log(1 + exp(-(d - reach) / mu)) delta / d``, about k times the overlap."""
-    distance = length(delta)
-    x = (reach - distance) / world.contact_margin
+    distance = length(delta, axis=2)
+    x = (constant(reach, distance) - distance) / world.contact_margin
     # log(1 + exp(x)) without overflow; jnp.logaddexp's care for infinities costs twice the time.
     soft = jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
-    # Two bodies in one point have no direction; the reference divides by zero there.
+    # Two bodies in one point have no direction; the references divide by zero there.
     scale = world.contact_force * world.contact_margin / jnp.where(distance > 0, distance, 1)
-    return delta * (scale * soft)[:, None]
+    return delta * held(scale * soft)[:, :, None]
 
 
 def contact_force(
-    position: Float[Array, "N 2"], landmark: Float[Array, "M 2"], world: World
-) -> Float[Array, "N 2"]:
-    """The sum of all contact forces on each body; all bodies collide, and some landmarks do.
-
-    Each pair is computed once, by slices that `vmap` turns into plain columns: several times faster
-    than the matrix of all bodies.
-    """
-    n, dtype = position.shape[0], position.dtype
-    bodies = pairs(n)
-    rocks = [(i, m) for m, hard in enumerate(world.landmark_collides) if hard for i in range(n)]
-    delta = [pair_offsets(position), *(position[i] - landmark[m] for i, m in rocks)]
-    reach = [world.radius[i] + world.radius[j] for i, j in bodies]
-    reach += [world.radius[i] + world.landmark_radius[m] for i, m in rocks]
-    push = repulsion(jnp.vstack(delta), jnp.asarray(reach, dtype), world)
-    total = [jnp.zeros(2, dtype)] * n
-    for p, (i, j) in enumerate(bodies):
-        total[i], total[j] = total[i] + push[p], total[j] - push[p]
-    for p, (i, _) in enumerate(rocks, start=len(bodies)):
-        total[i] = total[i] + push[p]
-    return jnp.stack(total)
+    position: Float[Array, "N 2 *B"], landmark: Float[Array, "M 2 *B"], world: World
+) -> Float[Array, "N 2 *B"]:
+    """The sum of all contact forces on each body; bodies collide with each other and with some
+    landmarks, or with nothing."""
+    if not world.collides:
+        return jnp.zeros_like(position)
+    n, hard = len(position), np.flatnonzero(np.asarray(world.landmark_collides))
+    rocks = [jnp.broadcast_to(landmark[m], (1, *position.shape)) for m in hard]
+    delta = held(position - jnp.concatenate([partners(position), *rocks]))
+    of_rocks = [np.asarray(world.radius)[None] + world.landmark_radius[m] for m in hard]
+    reach = np.concatenate([reach_of_partners(world.radius, twice=True), *of_rocks])
+    push = held(repulsion(delta, reach, world))
+    back = [jnp.roll(push[k - 1], k, axis=0) for k in range(1, (n + 1) // 2)]
+    return total(push) - total(back) if back else total(push)
 
 
 def integrate(
-    position: Float[Array, "N 2"],
-    velocity: Float[Array, "N 2"],
-    force: Float[Array, "N 2"],
+    position: Float[Array, "N 2 *B"],
+    velocity: Float[Array, "N 2 *B"],
+    force: Float[Array, "N 2 *B"],
     world: World,
-) -> tuple[Float[Array, "N 2"], Float[Array, "N 2"]]:
+) -> tuple[Float[Array, "N 2 *B"], Float[Array, "N 2 *B"]]:
     """``v <- (1 - damping) v + F / m dt``, cut to the largest speed; then ``x <- x + v dt``."""
-    dtype = position.dtype
-    mass = jnp.asarray(world.mass, dtype)[:, None]
-    velocity = velocity * (1 - world.damping) + force / mass * world.dt
-    speed = length(velocity)
-    limit = jnp.asarray(world.max_speed, dtype)
-    too_fast = speed > limit
-    # Without a limit the quotient would be infinity over infinity in the branch not taken.
-    factor = jnp.where(too_fast, limit, 1) / jnp.where(too_fast, speed, 1)
-    velocity = velocity * factor[:, None]
-    return position + velocity * world.dt, velocity
+    old = velocity
+    velocity = velocity * (1 - world.damping) + force / constant(world.mass, force) * world.dt
+    if np.any(np.isfinite(world.max_speed)):
+        speed = length(velocity)
+        limit = constant(world.max_speed, speed)
+        too_fast = speed > limit
+        # Without a limit the quotient would be infinity over infinity in the branch not taken.
+        factor = jnp.where(too_fast, limit, 1) / jnp.where(too_fast, speed, 1)
+        velocity = velocity * factor[:, None]
+    return position + (old if world.lagging else velocity) * world.dt, velocity
 
 
 def move(
-    position: Float[Array, "N 2"],
-    velocity: Float[Array, "N 2"],
-    landmark: Float[Array, "M 2"],
-    weights: Float[Array, "N 5"],
+    position: Float[Array, "N 2 *B"],
+    velocity: Float[Array, "N 2 *B"],
+    landmark: Float[Array, "M 2 *B"],
+    direction: Float[Array, "N 2 *B"],
     world: World,
-) -> tuple[Float[Array, "N 2"], Float[Array, "N 2"]]:
-    """One step of the world: positions and velocities after ``weights`` were played."""
-    force = control_force(weights, world.accel) + contact_force(position, landmark, world)
+) -> tuple[Float[Array, "N 2 *B"], Float[Array, "N 2 *B"]]:
+    """One step of the world: positions and velocities after all bodies pushed themselves along
+    ``direction``, as a share of their largest force."""
+    push = direction * constant(world.accel, direction)
+    force = push + contact_force(position, landmark, world)
     return integrate(position, velocity, force, world)
 
 
 def contacts(
-    position: Float[Array, "N 2"], landmark: Float[Array, "M 2"], world: World
-) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    position: Float[Array, "N 2 *B"], landmark: Float[Array, "M 2 *B"], world: World
+) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
     """Overlapping pairs: of bodies, and of bodies with landmarks that collide."""
-    bodies = jnp.sum(overlaps(position, world.radius))
-    reach = jnp.asarray(world.radius)[:, None] + jnp.asarray(world.landmark_radius)
-    near = length(offsets(landmark, position)) < reach.astype(position.dtype)
-    return bodies, jnp.sum(near & jnp.asarray(world.landmark_collides, bool))
+    distance = distances(landmark, position)
+    reach = np.asarray(world.radius)[:, None] + np.asarray(world.landmark_radius)
+    near = distance < constant(np.where(world.landmark_collides, reach, 0), distance)
+    return overlaps(position, world.radius), total(total(near.astype(position.dtype)))
 
 
 def look(
-    position: Float[Array, "N 2"],
-    velocity: Float[Array, "N 2"],
-    landmark: Float[Array, "M 2"],
+    position: Float[Array, "N 2 *B"],
+    velocity: Float[Array, "N 2 *B"],
+    landmark: Float[Array, "M 2 *B"],
     agents: int,
-) -> Float[Array, "A 4+2M+2(N-1)"]:
+) -> Float[Array, "A 4+2M+2(N-1) *B"]:
     """What the first ``agents`` bodies see: own velocity, own position, then offsets to the
     landmarks and to the other bodies in the order of their index."""
-    n = position.shape[0]
     own = position[:agents]
-    seen = offsets(position, own)
-    others = jnp.stack([
-        jnp.concatenate([seen[a, b] for b in range(n) if b != a]) for a in range(agents)
-    ])  # fmt: skip
-    rocks = offsets(landmark, own).reshape(agents, -1)
-    return jnp.concatenate([velocity[:agents], own, rocks, others], axis=-1)
+    # The others of body a are 0 .. a-1, a+1 .. N-1.
+    before = constant(np.tri(agents, len(position) - 1, k=-1), offsets(position[1:], own)) > 0
+    others = jnp.where(before, position[None, :-1], position[None, 1:]) - own[:, None]
+    rocks = offsets(landmark, own)
+    rows = [flat_rows(x) for x in (rocks, others)]
+    return jnp.concatenate([velocity[:agents], own, *rows], axis=1)
+
+
+def flat_rows(x: Float[Array, "A K 2 *B"]) -> Float[Array, "A 2K *B"]:
+    return x.reshape(x.shape[0], -1, *x.shape[3:])

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lica_jax.core import bits
 from lica_jax.core.barriers import held
 from lica_jax.envs.frames import NONE, Frame, Scene
-from lica_jax.envs.smax import bits, simulation
+from lica_jax.envs.smax import simulation
 from lica_jax.envs.smax.battle import (
     ALLIES,
     DT,

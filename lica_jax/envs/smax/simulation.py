@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lica_jax.core import bits
 from lica_jax.core.barriers import held
-from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.battle import (
     DIRECTIONS,
     DT,

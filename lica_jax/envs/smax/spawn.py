@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from lica_jax.core import bits
 from lica_jax.core.barriers import held
-from lica_jax.envs.smax import bits
 from lica_jax.envs.smax.battle import ALLIES, ENEMIES, Battle, State
 from lica_jax.envs.smax.fight import START_ENERGY
 from lica_jax.envs.smax.heuristic import initial_memory

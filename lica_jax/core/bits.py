@@ -3,8 +3,8 @@
 `jax.random` on CPU runs threefry's rounds as a loop over short arrays. Here they are unrolled and
 element-wise, about four times as fast, and keys of every shape need no `vmap`. For threefry keys
 (with jax_threefry_partitionable, the default) ``split(key, i)`` is ``jax.random.split(key, n)[i]``
-and ``uniform`` draws what ``jax.random.uniform`` draws, to the bit on [0, 1). Of keys of another
-kind the first two words are used.
+``uniform`` draws what ``jax.random.uniform`` draws, to the bit on [0, 1), and ``randint`` what
+``jax.random.randint`` does. Of keys of another kind the first two words are used.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -16,7 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray, UInt32
 
 from lica_jax.core.barriers import held
 
@@ -31,8 +32,10 @@ class Key(NamedTuple):
     low: UInt32[Array, "..."]
 
 
-def as_key(keys: PRNGKeyArray) -> Key:
+def as_key(keys: PRNGKeyArray | Key) -> Key:
     """The words of keys ``[...]``, new style or old."""
+    if isinstance(keys, Key):
+        return keys
     typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
     words = jax.random.key_data(keys) if typed else keys
     return Key(words[..., 0], words[..., 1])
@@ -43,13 +46,31 @@ def split(key: Key, i) -> Key:
     return held(Key(*_threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))))
 
 
-def uniform(key: Key, i, low: float, high: float) -> Float[Array, "..."]:
-    """Entry ``i`` (C order) of ``jax.random.uniform(key, shape, minval=low, maxval=high)``."""
-    a, b = _threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))
-    one_to_two = ((a ^ b) >> np.uint32(9)) | np.uint32(0x3F800000)
-    unit = jax.lax.bitcast_convert_type(one_to_two, jnp.float32) - np.float32(1)
-    low, high = np.float32(low), np.float32(high)
+def uniform(
+    key: Key, i, low: float, high: float, dtype: DTypeLike = jnp.float32
+) -> Float[Array, "..."]:
+    """Entry ``i`` (C order) of ``jax.random.uniform(key, shape, dtype, low, high)``."""
+    info = jnp.finfo(dtype)
+    bits = _words(key, i, info.bits)
+    one = np.array(1, dtype).view(bits.dtype)
+    one_to_two = (bits >> bits.dtype.type(info.bits - info.nmant)) | one
+    low, high = (np.array(end, dtype) for end in (low, high))
+    unit = jax.lax.bitcast_convert_type(one_to_two, dtype) - np.array(1, dtype)
     return held(jnp.maximum(low, unit * (high - low) + low))
+
+
+def randint(key: Key, i, end: int, dtype: DTypeLike = jnp.int32) -> Int[Array, "..."]:
+    """Entry ``i`` (C order) of ``jax.random.randint(key, shape, 0, end, dtype)``."""
+    size = jnp.iinfo(dtype).bits
+    above, below = (_words(split(key, half), i, size) for half in (0, 1))
+    span, shift = above.dtype.type(end), above.dtype.type(2**size % end)
+    return held(((above % span * shift + below % span) % span).astype(dtype))
+
+
+def _words(key: Key, i, size: int) -> Integer[Array, "..."]:
+    """Entry ``i`` of 32 or 64 random bits."""
+    a, b = _threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))
+    return a ^ b if size == 32 else (a.astype(jnp.uint64) << np.uint64(32)) | b.astype(jnp.uint64)
 
 
 def _threefry(key: Key, x0, x1):

@@ -1,0 +1,117 @@
+"""Env steps per second of the particle tasks under a random policy, beside JaxMARL's own stepping.
+
+Both sides run a jitted scan of stepping with automatic reset, random actions from the same sampler,
+and use every output (`smax_throughput.py`). The peer is JaxMARL's task of the same name, and the
+nearest one of the paper's tasks: its simple_spread of cooperative_navigation, its simple_tag, whose
+prey is a fourth agent, of predator_prey. Calls of the sides alternate, so that a busy machine slows
+both; medians count. A row per task and number of environments; the ratio is of the medians of that
+row.
+
+``--split`` adds where our step's time goes, in microseconds per batched step, each part compiled
+alone.
+
+    python benchmarks/mpe_throughput.py --tasks mpe/simple_spread --envs 256 1024
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import throughput
+from smax_throughput import our_loop
+
+from lica_jax.core import bits
+from lica_jax.envs import make_task
+from lica_jax.envs.mpe import physics
+from lica_jax.errors import UserError
+from lica_jax.runs.versions import versions
+
+TASKS = (
+    "mpe/simple_spread", "mpe/simple_reference", "mpe/simple_speaker_listener",
+    "mpe/cooperative_navigation", "mpe/predator_prey",
+)  # fmt: skip
+
+
+def random_actions(avail, key):
+    """Uniform among the first, available actions [..., A]; one number each, to leave the time to
+    the simulation."""
+    count = jnp.sum(avail, axis=-1)
+    index = np.arange(count.size, dtype=np.uint32).reshape(count.shape)
+    return (bits.uniform(bits.as_key(key), index, 0, 1) * count).astype(jnp.int32)
+
+
+def split(task, envs):
+    """Microseconds of the parts of one batched step."""
+    keys = jax.random.split(jax.random.key(0), envs)
+    state, ts = jax.jit(task.reset_batch)(keys)
+    action = random_actions(ts.avail, jax.random.key(1))
+    over = ts.terminated
+    direction, _ = task.orders(bits.as_key(keys), state, action.T)
+    moving = (state.position, state.velocity, state.landmark, direction)
+    parts = {
+        "actions": (random_actions, ts.avail, jax.random.key(1)),
+        "a start": (task.start, keys),
+        "motion": (lambda *args: physics.move(*args, task.world), *moving),
+        "observations": (lambda state: task.observe(state), state),
+        "rewards": (task.judge, state),
+        "whole step": (task.step_or_reset_batch, keys, keys, over, state, action),
+    }
+    out = {}
+    for name, (function, *args) in parts.items():
+        jitted, taken = jax.jit(function), []
+        for _ in range(60):
+            begin = time.perf_counter()
+            jax.block_until_ready(jitted(*args))
+            taken.append(time.perf_counter() - begin)
+        out[name] = round(1e6 * statistics.median(taken[5:]))
+    return out
+
+
+def measure(name, envs, args):
+    task = make_task(name)
+    loops = {
+        "ours": our_loop(task, envs, args.length, random_actions),
+        "jaxmarl": throughput.jaxmarl_loop(task, envs, args.length, random_actions),
+    }
+    median, first, taken = throughput.measure(loops, args.seconds)
+    row = {
+        "task": name, "peer": throughput.jaxmarl_env(task).name, "envs": envs,
+        "env_steps_per_second": {side: round(r) for side, r in median.items()},
+        "fastest": {side: round(max(r)) for side, r in taken.items()},
+        "calls": len(taken["ours"]),
+        "first_call_seconds": {side: round(s, 1) for side, s in first.items()},
+        "ratio": round(median["ours"] / median["jaxmarl"], 1),
+    }  # fmt: skip
+    if args.split:
+        row["microseconds"] = split(task, envs)
+    return row
+
+
+def main():
+    formatter = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--tasks", nargs="+", default=TASKS, metavar="TASK")
+    parser.add_argument("--envs", nargs="+", type=int, default=(256, 1024))
+    parser.add_argument("--length", type=int, default=32, help="batched steps per call")
+    parser.add_argument("--seconds", type=float, default=15.0, help="per row")
+    parser.add_argument("--split", action="store_true", help="where the time goes")
+    args = parser.parse_args()
+    if min(*args.envs, args.length, 10**9) < 1 or args.seconds <= 0:
+        parser.error("--envs, --length and --seconds must be positive")
+    print(json.dumps({"machine": versions()}), flush=True)
+    try:
+        for name in args.tasks:
+            for envs in args.envs:
+                print(json.dumps(measure(name, envs, args)), flush=True)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
