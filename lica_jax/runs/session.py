@@ -129,7 +129,7 @@ class Session:
         run_dir = self.plan.run_dir
         try:
             with in_words(run_dir), self._opened, stop_on_signal() as self.stop:
-                self._run(final)
+                self._run(final, export)
             if self.callbacks and self.callbacks.error is None:
                 self._tell_checkpoints()
                 self.callbacks.end(self.result)
@@ -138,7 +138,7 @@ class Session:
         kept = run_dir is not None and directory.checkpoints(run_dir)
         self.callbacks.raise_error(messages.resume(run_dir) if kept else "")
 
-    def _run(self, final: bool) -> None:
+    def _run(self, final: bool, export: bool) -> None:
         self.display.say(messages.start(self.plan, self.spec, self.done_before))
         self.callbacks.start(self._started_as())
         if not self.callbacks.halt:
