@@ -184,6 +184,7 @@ def test_measuring_asks_for_memory_first(words, plans):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(widths, "SECONDS", 0.0)
+        patch.setattr(widths, "SHARE", float("inf"))
         patch.setattr(CompiledEngine, "check_memory", check)
         patch.setattr(CompiledEngine, "chunk", chunk)
         assert widths.fastest(base, 2, 2, told.append) == 1
