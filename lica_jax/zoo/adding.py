@@ -126,8 +126,9 @@ def differences(card: Card, again: dict[str, Any]) -> list[str]:
 
 
 def commands(run_dir: Path) -> list[str]:
-    """What was typed, one line a start, without what is about the machine."""
-    lines = (run_dir / directory.COMMANDS).read_text().splitlines()
+    """What was typed, one line a start, without what is about the machine; Python types nothing."""
+    path = run_dir / directory.COMMANDS
+    lines = path.read_text().splitlines() if path.is_file() else []
     return list(dict.fromkeys(shlex.join(_without_places(shlex.split(line))) for line in lines))
 
 
