@@ -96,6 +96,8 @@ def test_an_entry_is_made_from_a_run(run, tmp_path):
     assert not adding.differences(card, again)
     again["greedy"]["return_mean"] += 100
     assert adding.differences(card, again)[0].startswith("lica/probe/match, greedy return_mean")
+    (run / "command.txt").unlink()  # as a run from Python
+    assert adding.commands(run) == []
     with pytest.raises(UserError, match="has lica/probe/match already"):
         adding.add(run, "lica/probe/match", folder=folder)
     with pytest.raises(UserError, match="is called ALGORITHM/TASK"):
