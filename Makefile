@@ -1,4 +1,4 @@
-# make train: set up and train LICA on a SMAX map, about two minutes.
+# make train: set up and train LICA on a SMAX map until it wins most battles, some minutes.
 # make test:  set up and run the tests.
 # Everything is installed into .venv; nothing else on the machine is touched.
 
@@ -13,7 +13,11 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
 .PHONY: train test test-slow lint bench notebooks docs wheel clean
 
 train: $(READY)
-	$(BIN)/lica-jax train lica smax/3m
+	$(BIN)/lica-jax train lica smax/2s3z --preset tuned --total-steps 1000000
+	@echo "Half of the steps do for the advantage method on LICA's critic (seen: 100 % greedy, 98 % sampled)"
+	@echo "and for MAPPO (100 %, 98 to 100 %):"
+	@echo "  $(BIN)/lica-jax train lica_adv smax/2s3z --total-steps 500000"
+	@echo "  $(BIN)/lica-jax train mappo smax/2s3z --total-steps 500000"
 
 # These tests compile far more than they compute: code generation need not try hard. (XLA_FLAGS= for
 # the programs that users run; the slow tests compute, and have them anyway.)
