@@ -195,7 +195,7 @@ register_algorithm("my_pg", module=__name__, paper="REINFORCE (Williams, 1992)")
 # differ, the exported policy plays as the trained one. Silence is consent.
 
 # %%
-check_algorithm("my_pg", "probe/match", trained=not FAST)
+written = check_algorithm("my_pg", "probe/match", trained=not FAST)  # the names of its figures
 
 # %% [markdown]
 # ## Beside LICA
