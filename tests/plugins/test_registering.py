@@ -118,6 +118,7 @@ class Told(Probe):
 TOLD = Told()
 
 
+@pytest.mark.slow
 def test_a_new_figure_is_one_line(tmp_path, capfd):
     """Rows, evaluations, the live line, the command line and the summary have it."""
     check_task(TOLD)
@@ -135,6 +136,7 @@ def test_a_new_figure_is_one_line(tmp_path, capfd):
     assert "agreed" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_task_that_is_an_object(tmp_path, monkeypatch, programs):
     """Stored by its import path; found again where that leads to it, else given again."""
     algo = {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8}

@@ -176,6 +176,7 @@ def test_a_dumped_run_is_the_run(tmp_path):
     assert result.config.seeds == (4,) and result.config.hp == config.hp
 
 
+@pytest.mark.slow
 def test_the_same_kind_of_run_compiles_once(tmp_path, programs):
     """Whatever its seeds and numbers; other static choices, precisions and tasks of one's own are
     other kinds."""
