@@ -147,7 +147,7 @@ def test_stopped_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def stop(work, waves):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lica_jax.sweeps.driver.find_launcher", lambda name: stop)
+    monkeypatch.setattr("lica_jax.sweeps.opening.find_launcher", lambda name: stop)
     argv = ["reproduce", "fig6", "--scale", "smoke", "--out", str(out)]
     assert main(argv) == 130
     assert f"continue with: lica-jax {' '.join(argv)} --resume" in capsys.readouterr().err
