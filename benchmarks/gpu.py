@@ -10,7 +10,8 @@
 * ``wide``: training with 64, 1,024 and 4,096 environments.
 * ``long``: hours that the paper's 64 M env steps of 2s3z take, from the rate measured here.
 
-Programs are compiled side by side first and then timed one after the other. A JSON line each.
+Training's programs are compiled side by side first and then timed one after the other. Prints a
+JSON line each.
 Needs an accelerator, and says so where there is none.
 """
 
@@ -46,13 +47,11 @@ def raw(maps, envs: int, seconds: float):
         }
 
     for name in maps:
-        median, first, _ = throughput.measure(loops(name), seconds)
+        median, sides = throughput.side_by_side(loops(name), seconds)
         yield {
             "part": "raw", "map": name, "envs": envs,
-            "env_steps_per_second": {side: round(rate) for side, rate in median.items()},
-            "ratio": round(median["ours"] / median["jaxmarl"], 2),
+            **sides, "ratio": round(median["ours"] / median["jaxmarl"], 2),
             "published_a100": PUBLISHED.get(name),
-            "first_call_seconds": {side: round(s, 1) for side, s in first.items()},
         }  # fmt: skip
 
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
@@ -62,15 +60,7 @@ def split(task, envs):
         "rewards": (task.judge, state),
         "whole step": (task.step_or_reset_batch, keys, keys, over, state, action),
     }
-    out = {}
-    for name, (function, *args) in parts.items():
-        jitted, taken = jax.jit(function), []
-        for _ in range(60):
-            begin = time.perf_counter()
-            jax.block_until_ready(jitted(*args))
-            taken.append(time.perf_counter() - begin)
-        out[name] = round(1e6 * statistics.median(taken[5:]))
-    return out
+    return throughput.microseconds(parts, 60)
 
 
 def measure(name, envs, args):
@@ -79,13 +69,10 @@ def measure(name, envs, args):
         "ours": our_loop(task, envs, args.length, random_actions),
         "jaxmarl": throughput.jaxmarl_loop(task, envs, args.length, random_actions),
     }
-    median, first, taken = throughput.measure(loops, args.seconds)
+    median, sides = throughput.side_by_side(loops, args.seconds)
     row = {
         "task": name, "peer": throughput.jaxmarl_env(task).name, "envs": envs,
-        "env_steps_per_second": {side: round(r) for side, r in median.items()},
-        "fastest": {side: round(max(r)) for side, r in taken.items()},
-        "calls": len(taken["ours"]),
-        "first_call_seconds": {side: round(s, 1) for side, s in first.items()},
+        **sides,
         "ratio": round(median["ours"] / median["jaxmarl"], 1),
     }  # fmt: skip
     if args.split:

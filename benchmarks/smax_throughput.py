@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
@@ -89,15 +87,7 @@ def split(task, envs):
         "critic state": (lambda s: critic_state(battle, units(s), s), noted),
         "whole step": (task.step_batch, keys, state, action),
     }  # fmt: skip
-    out = {}
-    for name, (function, *args) in parts.items():
-        jitted, taken = jax.jit(function), []
-        for _ in range(30):
-            begin = time.perf_counter()
-            jax.block_until_ready(jitted(*args))
-            taken.append(time.perf_counter() - begin)
-        out[name] = round(1e6 * statistics.median(taken[5:]))
-    return out
+    return throughput.microseconds(parts, 30)
 
 
 def measure(name, envs, args):
@@ -108,13 +98,10 @@ def measure(name, envs, args):
         loops["jaxmarl"] = throughput.jaxmarl_loop(theirs, envs, args.length, random_actions)
     if args.smac_layout:
         loops["smac_layout"] = our_loop(make_task(f"smax/{name}", layout="smac"), envs, args.length)
-    median, first, taken = throughput.measure(loops, args.seconds)
+    median, sides = throughput.side_by_side(loops, args.seconds)
     row = {
         "map": name, "envs": envs,
-        "env_steps_per_second": {side: round(r) for side, r in median.items()},
-        "fastest": {side: round(max(r)) for side, r in taken.items()},
-        "calls": len(taken["ours"]),
-        "first_call_seconds": {side: round(s, 1) for side, s in first.items()},
+        **sides,
     }  # fmt: skip
     if "jaxmarl" in median:
         row["ratio"] = round(median["ours"] / median["jaxmarl"], 1)

@@ -165,6 +165,30 @@ def measure(named, seconds):
     return {name: statistics.median(r) for name, r in rates.items()}, first, rates
 
 
+def side_by_side(named, seconds):
+    """Medians, and what a row says of the sides of a comparison (env steps per second)."""
+    median, first, taken = measure(named, seconds)
+    return median, {
+        "env_steps_per_second": {side: round(r) for side, r in median.items()},
+        "fastest": {side: round(max(r)) for side, r in taken.items()},
+        "calls": len(taken["ours"]),
+        "first_call_seconds": {side: round(s, 1) for side, s in first.items()},
+    }  # fmt: skip
+
+
+def microseconds(parts, calls):
+    """Median microseconds of functions ``{name: (function, *args)}``, each compiled alone."""
+    out = {}
+    for name, (function, *args) in parts.items():
+        jitted, taken = jax.jit(function), []
+        for _ in range(calls):
+            begin = time.perf_counter()
+            jax.block_until_ready(jitted(*args))
+            taken.append(time.perf_counter() - begin)
+        out[name] = round(1e6 * statistics.median(taken[5:]))
+    return out
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
