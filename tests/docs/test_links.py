@@ -71,6 +71,15 @@ def test_links(page):
     assert not problems(page)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_tables_are_whole(page):
+    """A blank line ends a table: rows behind it would be shown as text."""
+    blocks = re.split(r"\n\s*\n", FENCE.sub("", text_of(page)))
+    tables = [re.findall(r"^\|.*", block, re.MULTILINE) for block in blocks]
+    assert all(re.fullmatch(r"[|: -]+", rows[1]) for rows in tables if len(rows) > 1)
+    assert all(len(rows) != 1 for rows in tables)
+
+
 def test_there_is_something_to_check():
     assert len(PAGES) > 40
     assert sum(len(links(text_of(page))) for page in PAGES) > 150
