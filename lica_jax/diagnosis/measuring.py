@@ -109,15 +109,19 @@ def check_memory(player: Player, mind: Mind, states: int, n_rollouts: int) -> No
         partial(episodes, player, EPISODES), mind, jnp.float32(1), jax.random.key(0)
     )
     moment = tree_bytes(shapes[0]) / (EPISODES * player.task.spec.episode_limit)
-    rows = max(ROWS, n_rollouts)
-    need = 2 * tree_bytes(shapes) + moment * (states + 6 * rows)
+    least = 2 * tree_bytes(shapes) + 6 * moment * ROWS
+    need = least + moment * (states + 6 * max(0, n_rollouts - ROWS))
     need += 24 * states * player.task.spec.n_actions * n_rollouts
     free = available_bytes()
-    if free is not None and need > USABLE * free:
+    if free is None or need <= USABLE * free:
+        return
+    said = f"this needs about {gib(int(need))} and {gib(free)} are free: "
+    if least > USABLE * free:
         raise UserError(
-            f"this needs about {gib(int(need))} and {gib(free)} are free: use fewer states or "
-            "rollouts"
+            f"{said}{EPISODES} episodes with what the critic says of every action, and {ROWS:,} "
+            f"environments side by side, take {gib(int(least))} with any states and rollouts"
         )
+    raise UserError(f"{said}use fewer states or rollouts")
 
 
 def chosen(
