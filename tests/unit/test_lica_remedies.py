@@ -20,6 +20,7 @@ from lica_jax.networks.critics import (
     MLPCritic,
     with_one_replaced,
 )
+from tests.glossary import check_figures
 from tests.unit.test_ppo import SPEC, START, B, N, battle, networks
 
 HP = lica.HParams(reward_scale=1.0)
@@ -201,8 +202,15 @@ def test_a_whole_update_with_all_of_it(traj):
     update = jax.jit(partial(lica.update, nets, hp=hp, progress=START))
     after, shown = update(learner, traj, KEY)
     assert np.isfinite(shown["loss"]) and after.critic_steps == 2
+    check_figures("lica", list(shown))
     scratch = lica.scratch_bytes(nets, 100)
     assert scratch["the critic's joint inputs"] == 8 * 100 * (N + 2) * (nets.critic.n_inputs + 8)
+    # C_MLP is gone through anew at each of them.
+    nets = lica.make_networks(
+        replace(SMALL, critic="mlp", mlp_hidden=50, critic_soft_inputs=True), SPEC
+    )
+    scratch = lica.scratch_bytes(nets, 100)
+    assert scratch["the critic's hidden layers"] == 8 * 100 * (N + 2) * 4 * 50
 
 
 def test_the_policies_that_acted_are_kept_only_where_they_are_asked_for(traj):

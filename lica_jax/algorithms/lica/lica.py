@@ -468,11 +468,12 @@ def update_actor(
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critic's largest temporaries and the actor's: float32, values and cotangents."""
     config, n = nets.config, nets.spec.n_agents
-    # See `taken_values`: two passes, or one whose W1(s) serves several inputs.
-    passes = 2 if nets.spec.continuous and not config.asks_policies else 1
-    sizes = nets.critic.scratch_numbers(passes * rows)
+    # See `taken_values`: two passes, or one of several inputs, which W1(s) serves together.
+    several = 2 + (n if config.critic_soft_inputs else 0)
+    together = config.asks_policies and config.critic == "mixing"
+    passes = several if config.asks_policies or nets.spec.continuous else 1
+    sizes = nets.critic.scratch_numbers(rows if together else passes * rows)
     if config.asks_policies:
-        several = 2 + (n if config.critic_soft_inputs else 0)
         width = nets.critic.n_inputs + 2 * config.mixing_embed
         sizes["the critic's joint inputs"] = rows * several * width
     actor = activation_bytes(rows * n, config.hidden, nets.actor.head.n_outputs)
