@@ -11,7 +11,6 @@ import numpy as np
 
 from lica_jax.algorithms import algorithm_names
 from lica_jax.config import TrainConfig
-from lica_jax.config.checks import reward_scale
 from lica_jax.diagnosis.agreement import Figure
 from lica_jax.diagnosis.curves import ends, read_curves
 from lica_jax.diagnosis.measuring import Held, Tried, figures, measure
@@ -148,10 +147,9 @@ def diagnose(
     if out is not None:
         check_folder(out)
     insight, hp = policy.algo.insight, policy.hp
-    lam = next((getattr(hp, name) for name in LAMBDAS if hasattr(hp, name)), 1.0)
-    player = Player(
-        policy.algo, task, reward_scale(config, task.spec), bool(config.timeout_is_terminal)
-    )
+    lam = lambda_of(config.algo, hp)
+    scale = getattr(hp, "reward_scale", task.spec.reward_scale)  # its own, where runs differ in it
+    player = Player(policy.algo, task, scale, bool(config.timeout_is_terminal))
     tried, held = measure(
         player, Mind(policy.params, policy.critic.params, hp), states=states, n_rollouts=rollouts,
         lam=lam, slopes=insight.credit.startswith("dQ"), seed=seed, tell=tell,
@@ -167,6 +165,14 @@ def diagnose(
     if out is not None:
         found.save(out)
     return found
+
+
+def lambda_of(config: Any, hp: Any) -> float:
+    """Lambda of the returns that a critic is fitted to; 1 where its settings leave none in use."""
+    groups = config.idle().values() if hasattr(config, "idle") else ()
+    idle = {name for names in groups for name in names}
+    used = (x for x in LAMBDAS if hasattr(hp, x) and f"hp.{x}" not in idle)
+    return next((float(getattr(hp, x)) for x in used), 1.0)
 
 
 def _check_numbers(states: Any, rollouts: Any, seed: Any) -> None:

@@ -100,6 +100,7 @@ class Config(MixingSettings, AgentSettings):
                 (f'algo.entropy_mode "{self.entropy_mode}"', [f"hp.entropy_{x}" for x in targets],
                  self.entropy_mode != "target"),
                 ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
+                ('algo.targets "monte_carlo"', ["hp.td_lambda"], self.targets == "monte_carlo"),
                 ('algo.critic "mixing"', ["algo.mlp_hidden"], self.critic == "mixing"),
             )
             if idle
