@@ -123,8 +123,7 @@ def at(moments: Moments, task: Task, t: Int[Array, " S"], b: Int[Array, " S"]) -
     if getattr(task, "batch_axis", 0) == 0:
         env = jax.tree.map(lambda x: x[t, b], env)
     else:
-        picked = jax.vmap(lambda x, t, b: x[t][..., b], in_axes=(None, 0, 0), out_axes=-1)
-        env = jax.tree.map(lambda x: picked(x, t, b), env)
+        env = jax.tree.map(lambda x: jnp.moveaxis(x[t, ..., b], 0, -1), env)
     rest = jax.tree.map(lambda x: x[t, b], moments.replace(env=()))
     return rest.replace(env=env)
 

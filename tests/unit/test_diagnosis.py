@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from lica_jax.cli.main import main
 from lica_jax.config import load_config, resolve
 from lica_jax.diagnosis import agreement, diagnosis, measuring
 from lica_jax.diagnosis.curves import ends, read_curves
-from lica_jax.diagnosis.playing import Mind, Player, episodes, rollouts
+from lica_jax.diagnosis.playing import Mind, Moments, Player, at, episodes, rollouts
 from lica_jax.envs import make_task
 from lica_jax.envs.games import CLIMBING
 from lica_jax.policy import Policy
@@ -110,10 +111,10 @@ def test_rollouts_return_what_the_task_pays(terminal):
     key = jax.random.key(1)
     moments, returns = jax.jit(partial(episodes, player, 5))(mind, 0.5, key)
     assert moments.playing.all() and moments.action.shape == (3, 5, 2)
-    first = jax.tree.map(lambda x: x[0], moments)
+    some = at(moments, task, jnp.array([0, 1]), jnp.array([0, 4]))  # the first step, a second one
     joint = jnp.array([[a, 1] for a in range(3)])
-    got = jax.jit(partial(rollouts, player, 4))(mind, first, jnp.array([0, 0, 4]), joint, key)
-    paid = 2.0 * (1 + 10 * np.arange(3) + gamma + gamma**2)
+    got = jax.jit(partial(rollouts, player, 4))(mind, some, jnp.array([0, 0, 1]), joint, key)
+    paid = 2.0 * np.array([1 + gamma + gamma**2, 11 + gamma + gamma**2, 1 + gamma])
     rest = np.asarray(got) - paid[:, None]
     by_hand = 2.0 * (1 + 10 * np.asarray(moments.action[0, :, 0]) + gamma + gamma**2)
     if terminal:
@@ -126,7 +127,32 @@ def test_rollouts_return_what_the_task_pays(terminal):
         last = returns.full[2] - 2.0  # gamma V(s_3)
         assert np.all(np.abs(last) > 1e-4)
         np.testing.assert_allclose(returns.full[0] - by_hand, gamma**2 * last, rtol=1e-3)
-        np.testing.assert_allclose(rest, gamma**2 * float(last[0]), rtol=1e-3)
+        left = np.array([gamma**2, gamma**2, gamma])[:, None] * float(last[0])
+        np.testing.assert_allclose(rest, np.broadcast_to(left, rest.shape), rtol=1e-3)
+
+
+def test_what_is_remembered_is_the_action_that_was_tried():
+    """It is tried at the last step, and the critic's state behind it holds the last actions."""
+    task, gamma = Toll(), 0.5
+    config = algorithm_module("lica").Config(
+        actor="mlp", hidden=4, mixing_embed=4, hypernet_hidden=4, last_action=False
+    )
+    algo = make_algorithm("lica", task.spec, config)
+    learner = jax.jit(algo.init)(jax.random.key(0))
+    mind = Mind(learner.actor, learner.critic, algo.hparams.replace(gamma=gamma))
+    player, key = Player(algo, task, 1.0, False), jax.random.key(1)
+    joint = jnp.array([[0, 1], [1, 2], [2, 0]])
+    zeros = jnp.zeros((1, 3), bool)
+    nobody = Moments(
+        jnp.array([2]), algo.initial_carry(1), joint[:1], zeros, zeros, zeros, zeros
+    )  # fmt: skip
+    got = jax.jit(partial(rollouts, player, 4))(mind, nobody, jnp.zeros(3, int), joint, key)
+    ts = jax.tree.map(lambda x: jnp.stack([x] * 3), task._seen(jnp.int32(3), 0.0))
+    carry = algo.initial_carry(3).replace(last_action=joint)
+    seen = jax.jit(algo.insight.look)(*mind[:2], carry, ts, joint, mind.hp)
+    value = np.asarray(seen.value)
+    assert np.ptp(value) > 1e-3
+    np.testing.assert_allclose(got, np.broadcast_to(1 + gamma * value, (3, 4)), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -241,11 +267,44 @@ def test_critics_say_what_every_action_is_worth(name, algo):
         np.testing.assert_allclose(taken[:, 0], taken[:, 1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "algo", "lam"),
+    [
+        ("lica", {}, 0.7), ("lica", {"targets": "monte_carlo"}, 1.0), ("coma", {}, 0.7),
+        ("lica_adv", {}, 0.6), ("lica_adv", {"advantage": "soft"}, 0.9),
+    ],
+)  # fmt: skip
+def test_critics_are_held_against_the_returns_they_are_fitted_to(name, algo, lam):
+    module = algorithm_module(name)
+    hp = {"td_lambda": 0.7, "mixing_lambda": 0.6, "gae_lambda": 0.9}
+    hp = {k: v for k, v in hp.items() if hasattr(module.HParams(), k)}
+    assert diagnosis.lambda_of(module.Config(**algo), module.HParams(**hp)) == lam
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_moments_are_those_that_were_asked_for(axis):
+    """Wherever the task has its environments: x[t, b] of T = 4, B = 3, two numbers each."""
+    x = np.arange(24).reshape(4, 3, 2)
+    there = {"a": x, "b": x[..., 0]} if axis == 0 else {"a": x.swapaxes(1, 2), "b": x[..., 0]}
+    task = SimpleNamespace(batch_axis=axis)
+    seen = Moments(jax.tree.map(jnp.asarray, there), *[jnp.asarray(x)] * 6)
+    t, b = np.array([3, 0, 0, 2, 1]), np.array([1, 2, 0, 0, 2])
+    got = at(seen, task, t, b)
+    np.testing.assert_array_equal(np.moveaxis(got.env["a"], axis, 0), x[t, b])
+    np.testing.assert_array_equal(got.env["b"], x[t, b, 0])
+    np.testing.assert_array_equal(got.action, x[t, b])
+
+
 def test_too_much_is_refused_before_it_is_allocated(monkeypatch):
-    monkeypatch.setattr(measuring, "available_bytes", lambda: 2**20)
     task = Toll()
     algo = make_algorithm("lica", task.spec)
     learner = jax.eval_shape(algo.init, jax.random.key(0))
     mind = Mind(learner.actor, learner.critic, algo.hparams)
+    check = partial(measuring.check_memory, Player(algo, task, 1.0, True), mind)
+    monkeypatch.setattr(measuring, "available_bytes", lambda: 2**30)
+    check(200, 64)
     with pytest.raises(UserError, match="use fewer states or rollouts"):
-        measuring.check_memory(Player(algo, task, 1.0, True), mind, 200, 64)
+        check(100_000, 10_000)
+    monkeypatch.setattr(measuring, "available_bytes", lambda: 2**20)
+    with pytest.raises(UserError, match="with any states and rollouts"):  # which would not help
+        check(2, 4)
