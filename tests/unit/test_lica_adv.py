@@ -411,12 +411,16 @@ def test_a_whole_batch_is_asked_for_in_pieces_that_fit(nets, traj, monkeypatch):
     mixing = lica_adv.init(net, jax.random.key(0)).critic
     mixing = jax.tree.map(lambda x: x + 0.1, mixing)
     view = lica_adv.value_view(net, traj, jnp.log(traj.steps.avail / 2 + 0.1))
-    whole = lica_adv.asked(net, mixing, "at_own_policies", *view)
+    asked = partial(lica_adv.asked, net, mixing, "at_own_policies")
+    whole = asked(*view)
     np.testing.assert_allclose(whole, lica_adv.values(net, mixing, view), rtol=1e-5)
+    assert "scan" not in str(jax.make_jaxpr(asked)(*view))
+    # What W1(s) is computed from may be the wider: 1,000 numbers a row, of 24.
+    assert MixingCritic(6, 4, 2, 1000).n_chunks(2**20) == 16
     monkeypatch.setattr(critics, "MAX_HYPER_WEIGHTS", 7 * net.mixing.n_inputs * 8)
     assert net.mixing.n_chunks(whole[..., 0].size) > 5
-    pieces = lica_adv.asked(net, mixing, "at_own_policies", *view)
-    np.testing.assert_allclose(pieces, whole, rtol=1e-4, atol=1e-5)
+    assert "scan" in str(jax.make_jaxpr(lambda *x: asked(*x))(*view))
+    np.testing.assert_allclose(asked(*view), whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("hidden", [8, 300])
