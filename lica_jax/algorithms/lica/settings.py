@@ -93,7 +93,7 @@ class Config(MixingSettings, AgentSettings):
         numbers = ("temperature", "temperature_final", "temperature_steps")
         targets = ("target", "target_final", "target_steps", "rate")
         return super().idle() | {
-            reason: names
+            reason: tuple(names)
             for reason, names, idle in (
                 ('algo.policy_input "probs"', [f"hp.{x}" for x in numbers],
                  self.policy_input == "probs"),
