@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lica_jax.algorithms import algorithm_names, find_algorithm
@@ -66,23 +66,23 @@ def lineage(algorithm: str) -> list[str]:
 
 
 def preset_coverage(preset: str) -> list[str]:
-    """What a preset has values for: ``smax/: coma, qmix`` for every family of tasks."""
-    folders: dict[str, set[str]] = {}
+    """What a preset has values for: ``smax/: coma, qmix`` for a family of tasks, and what is there
+    for one task only: ``smax/5m_vs_6m: mappo``."""
+    folders: dict[PurePosixPath, set[str]] = {}
     heirs = {name: lineage(name) for name in algorithm_names()}
     for root in roots():
-        for path in sorted((root / preset).rglob("*.yaml")):
-            first, *deeper = path.relative_to(root / preset).parts
+        for path in (root / preset).rglob("*.yaml"):
+            place = PurePosixPath(path.relative_to(root / preset).parent.as_posix())
             own, shared = {path.stem} - {EVERY}, read_yaml(path).get(INHERITED, True)
             found = {name for name, line in heirs.items() if path.stem in line and shared} | own
-            if found:
-                folders.setdefault(f"{first}/" if deeper else "", set()).update(found)
-    everywhere = folders.pop("", set())
-    lines = [f"every task: {', '.join(sorted(everywhere))}"] if everywhere else []
-    return lines + [
-        f"{place}: {', '.join(sorted(names - everywhere))}"
-        for place, names in folders.items()
-        if names - everywhere
-    ]
+            folders.setdefault(place, set()).update(found)
+    lines = []
+    for place, names in sorted(folders.items()):
+        more = names.difference(*(folders.get(above, ()) for above in place.parents))
+        if more:
+            where = f"{place}/" if len(place.parts) == 1 else str(place)
+            lines.append(f"{where if place.parts else 'every task'}: {', '.join(sorted(more))}")
+    return lines
 
 
 def ablation_files(algorithm: str) -> dict[str, Path]:

@@ -8,14 +8,15 @@ from lica_jax.loggers.logger import Run
 
 
 class TensorBoard:
-    """A folder of event files; a resumed run hides what it is going to write again."""
+    """A folder of event files; one that is there already hides what is going to be written again,
+    of a run that begins anew everything."""
 
     def __init__(self, run: Run):
         from tensorboardX import SummaryWriter
 
-        purge = {"purge_step": run.env_steps + 1} if run.env_steps else {}
         folder = run.folder / "tensorboard" / run.name
-        self._writer: Any = SummaryWriter(str(folder), **purge)
+        again = run.env_steps + 1 if folder.is_dir() else None
+        self._writer: Any = SummaryWriter(str(folder), purge_step=again)
         if not run.env_steps:
             text = "\n".join(f"    {name}: {value}" for name, value in run.settings.items())
             self._writer.add_text("settings", text, 0)

@@ -63,11 +63,10 @@ class Saver:
 
     def completed(self) -> list[Path]:
         """Checkpoints that have become complete since this was last asked."""
-        if not self._started:
-            return []
         paths = {update: self._folder / str(update) for update in self._started}
         done = [update for update, path in paths.items() if path.is_dir()]
-        self._started = [update for update in self._started if update not in done]
+        # They are written in order: one that is not there before a complete one is gone again.
+        self._started = [update for update in self._started if update > max(done, default=-1)]
         return [paths[update] for update in done]
 
     def close(self) -> None:

@@ -130,8 +130,8 @@ class Session:
         try:
             with in_words(run_dir), self._opened, stop_on_signal() as self.stop:
                 self._run(final, export)
+            self._tell_checkpoints()
             if self.callbacks and self.callbacks.error is None:
-                self._tell_checkpoints()
                 self.callbacks.end(self.result)
         finally:
             self.callbacks.close()
@@ -227,7 +227,7 @@ class Session:
 
     def _tell_checkpoints(self) -> None:
         """Of those that have become complete."""
-        for path in self.saver.completed():
+        for path in self.saver.completed() if self.callbacks else ():
             self.callbacks.checkpoint(path)
 
     # --- evaluation ------------------------------------------------------------------------------

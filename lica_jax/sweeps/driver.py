@@ -124,7 +124,6 @@ class Driver:
         self._add_runs()
         work.folder.describe(work.ask, work.progress)
         self.say(self.text)
-        self._outlook = Outlook(work)
         work.minute = self._outlook.first_minute
 
     def _add_runs(self) -> None:

@@ -60,7 +60,7 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
     else:
         ask = request(words)
         folder.check_new()
-    check_loggers(ask.log)
+    ask = dataclasses.replace(ask, log=check_loggers(ask.log))
     launcher, elsewhere = find_launcher(ask.launcher), ask.launcher != "local"
     if elsewhere and ask.wave == "auto":
         raise UserError("say --wave N: what fits on the workers cannot be seen from here")

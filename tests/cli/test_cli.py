@@ -165,7 +165,11 @@ BAD = {
     "no preset": (["train", "lica", "probe/match", "--preset", ""], "after '--preset' is empty"),
     "a preset for others": (
         ["train", "iql", "smax/3m", "--preset", "tuned"],
-        "it covers smax/: coma, lica",
+        "it covers smax/: coma, lica, qmix; smax/5m_vs_6m: mappo",
+    ),
+    "a preset for another map": (
+        ["train", "mappo", "smax/3m", "--preset", "tuned"],
+        "nothing for algorithm 'mappo' on 'smax/3m'; it covers",
     ),
     "the last part of a flag": (["train", "lica", "smax/3m", "--lr", "1"], "--hp.actor-lr"),
     "a switch that is neither": (

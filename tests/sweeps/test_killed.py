@@ -136,11 +136,13 @@ def test_stopped_by_a_signal(sharing, run_sweep, undisturbed, tmp_path, capfd, n
         "training": (session.Logs, "chunk"),
         "between waves": (sys.modules["lica_jax.sweeps.driver"].Schedule, "plan_waves"),
     }[where]
+    handler = signal.getsignal(signal.SIGTERM)
     with sharing() as patch:
         if where == "between waves":  # before the first of them
             calls += [None, None]
         patch.setattr(owner, name, stopping(getattr(owner, name)))
         assert main(["sweep", str(file), "--sweep-dir", str(path)]) == 128 + number
+    assert signal.getsignal(signal.SIGTERM) is handler
     said = capfd.readouterr().err
     assert f"stopped by {number.name}; continue with: lica-jax sweep --resume" in said
     assert f"--sweep-dir {path}" in said and "Traceback" not in said

@@ -104,6 +104,8 @@ def test_a_longer_budget(run_sweep, words, tmp_path):
     longer = run_sweep(tmp_path / "s", resume=True, total_steps=3_200)
     once = run_sweep(tmp_path / "once", **(one | {"total_steps": 3_200}))
     assert untimed(longer.table) == untimed(once.table)
+    files = {path.name for path in (tmp_path / "s/waves/000").iterdir()}
+    assert "checkpoints" in files and not files & {"result.json", "policy.safetensors"}
     assert [row["env_steps"] for row in once.table] == [3_200, 3_200]
 
 
@@ -120,7 +122,9 @@ def test_a_run_that_fails_stays_alone(run_sweep, words, tmp_path, capfd):
     # Alone, and with nobody left in its wave: a result all the same; told by its number.
     grid["hp.critic_lr"] = [1e30, 1e31]
     capfd.readouterr()
-    alone = run_sweep(tmp_path / "alone", **words, grid=grid, wave=1, seeds=[3])
+    more = {"wave": 1, "seeds": [3], "keep_checkpoints": True}
+    alone = run_sweep(tmp_path / "alone", **words, grid=grid, **more)
+    assert not list((tmp_path / "alone/waves").rglob("*.safetensors"))  # exported once
     assert all(row["status"].startswith("failed at update") for row in alone.table)
     assert alone.best is None
     assert "run 1 (hp.critic_lr 1e+31, seed 3): the loss is not" in capfd.readouterr().err
@@ -148,7 +152,8 @@ def test_every_run_of_a_wave_is_one_of_a_logger(run_sweep, words, tmp_path):
     from tests.unit.test_loggers import events
 
     grid = {"hp.entropy_coef": [0.03, 0.3]}
-    run_sweep(tmp_path / "s", **words, grid=grid, seeds=[0, 1], wave=2, log="tensorboard")
+    words |= {"grid": grid, "seeds": [0, 1], "wave": 2, "log": 2 * ["tensorboard"]}
+    assert run_sweep(tmp_path / "s", **words).config.log == ("tensorboard",)
     for run in range(4):
         rows = (tmp_path / f"s/runs/{run:04d}/eval.jsonl").read_text().splitlines()
         last = json.loads(rows[-1])

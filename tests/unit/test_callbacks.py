@@ -7,8 +7,12 @@ import pytest
 
 from lica_jax import StopAt, UserError, train
 from lica_jax.cli.main import main
+from lica_jax.config.schema import CheckpointConfig
+from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.runs import directory
 from lica_jax.runs.callbacks import check_callbacks
+from lica_jax.runs.logs import Logs
+from lica_jax.runs.saver import Saver
 from tests.conftest import TINY
 
 SMALL = TINY | {"total_steps": 400, "eval": {"interval": 100, "episodes": 8, "final_episodes": 8}}
@@ -82,6 +86,35 @@ def test_callbacks_change_nothing(told):
     assert a == b
 
 
+@pytest.mark.parametrize("callbacks", [[], [Diary()]])
+def test_rows_are_made_while_the_next_chunk_runs(told, monkeypatch, callbacks):
+    """But for the last one before an evaluation; callbacks wait for nothing more."""
+    order = []
+
+    def noted(owner, letter):
+        function = owner.chunk
+
+        def call(*args, **kwargs):
+            order.append(letter)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, "chunk", call)
+
+    noted(CompiledEngine, "c")
+    noted(Logs, "r")
+    small(callbacks=callbacks)
+    assert "".join(order).startswith("ccrcrcrcrcrr")
+
+
+def test_a_checkpoint_that_is_gone_again_is_not_waited_for(tmp_path):
+    saver = Saver(tmp_path, CheckpointConfig())
+    saver._started = [1, 2, 3]
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
+    assert [path.name for path in saver.completed()] == ["2"]
+    assert saver._started == [3] and saver.completed() == []
+    saver.close()
+
+
 class AtOnce:
     """Ends a run at the first evaluation behind some env steps."""
 
@@ -119,7 +152,10 @@ def test_what_a_callback_raises_reaches_the_caller_behind_a_checkpoint(told, tmp
         small(tmp_path / "r", callbacks=[Failing(), diary])
     assert "--resume --run-dir" in error.value.__notes__[0]
     assert not diary.of("on_end") and diary.told[-1] == ("close",)
-    assert directory.checkpoints(tmp_path / "r") and not (tmp_path / "r/result.json").exists()
+    rows = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(rows[-1])["update"]
+    assert directory.checkpoints(tmp_path / "r")[-1] == last > 0  # not only that of the start
+    assert not (tmp_path / "r/result.json").exists()
     went_on = train(run_dir=tmp_path / "r", resume=True, display="none")
     assert [r["loss"] for r in went_on.metrics] == [r["loss"] for r in whole.metrics]
 

@@ -79,6 +79,22 @@ def test_a_resumed_run_hides_what_it_writes_again(logged):
     assert len(steps) == len(set(steps)) and steps[-1] >= 600
 
 
+def test_what_a_killed_run_wrote_before_its_first_checkpoint_is_hidden(tmp_path):
+    pytest.importorskip("tensorboardX")
+    from lica_jax.loggers.tensorboard import TensorBoard
+
+    folder = tmp_path / "tensorboard" / "seed3"
+    for loss, steps in ((1.0, (8, 16, 24)), (2.0, (8, 16))):  # begun twice
+        writer = TensorBoard(run_of(tmp_path))
+        for step in steps:
+            writer.write({"loss": loss}, step)
+        writer.close()
+        for path in folder.iterdir():  # it is named by the second
+            path.rename(f"{path}.{loss}")
+    found, _ = events(folder)
+    assert found == {("loss", 8): 2.0, ("loss", 16): 2.0}
+
+
 def run_of(folder, **more):
     return Run("seed3", "mine", folder, {"hp.gamma": 0.9, "algorithm": "lica"}, **more)
 
