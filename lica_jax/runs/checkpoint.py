@@ -137,6 +137,8 @@ class Checkpointer:
                 f"draws {prng_name()!r}: set JAX_DEFAULT_PRNG_IMPL={prng} to go on"
             )
         raw = _of_this_process(jax.eval_shape(keys_to_data, like))
+        if stored is not None:
+            _check_layout(where, set(stored), set(_paths(raw)))
         arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(raw))
         leaves = jax.tree_util.tree_leaves_with_path(arrays)
         for (path, got), want in zip(leaves, jax.tree.leaves(raw), strict=True):
@@ -185,13 +187,31 @@ def _of_this_process(tree: PyTree) -> PyTree:
     )
 
 
+def _check_layout(where: Path, stored: set[str], wanted: set[str]) -> None:
+    """Refuses a sound checkpoint of other arrays than those ``wanted``: of a state, of a task or a
+    learner, that has changed since."""
+    differences = (
+        f"{what} {min(paths)}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+        for what, paths in (("it lacks", wanted - stored), ("it has", stored - wanted))
+        if paths
+    )
+    if told := ", ".join(differences):
+        raise UserError(
+            f"{where} was written by another version of lica_jax, or of the task or algorithm, "
+            f"whose state has other arrays ({told}): resume it with the version that began it, "
+            "or begin a new run"
+        )
+
+
+def _paths(tree: PyTree) -> list[str]:
+    return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
 def digests(tree: PyTree) -> dict[str, int]:
     """A checksum of every array, by its path; keys as data."""
     # Of the bytes, shape and type apart: those are compared with what is wanted.
-    return {
-        jax.tree_util.keystr(path): _crc(jax.device_get(x))
-        for path, x in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    sums = [_crc(jax.device_get(x)) for x in jax.tree.leaves(tree)]
+    return dict(zip(_paths(tree), sums, strict=True))
 
 
 def _crc(x: np.ndarray) -> int:

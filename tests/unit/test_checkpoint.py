@@ -206,6 +206,21 @@ def test_random_numbers_of_another_kind(tmp_path):
     loader.close()
 
 
+def test_a_checkpoint_of_another_layout(tmp_path):
+    """A state whose arrays have changed since: not called damaged."""
+    saver = Checkpointer(tmp_path / "c")
+    saver.save(4, tree(), {}, score=None)
+    saver.close()
+    want = tree()
+    want["x"], want["y"] = want.pop("w"), jnp.ones(2)
+    loader = Checkpointer(tmp_path / "c")
+    told = r"another version .*lacks \['x'\] and 1 more, it has \['w'\]\): resume it with"
+    with pytest.raises(UserError, match=told) as error:
+        loader.restore(jax.eval_shape(lambda: want))
+    assert "damaged" not in str(error.value)
+    loader.close()
+
+
 def test_a_foreign_checkpoint(run, programs):
     import orbax.checkpoint as ocp
 
