@@ -252,6 +252,53 @@ def test_the_value_of_a_state_is_one_number_and_of_agents_one_each(nets, traj):
     assert traj.steps.first.shape[1] == B
 
 
+@pytest.mark.parametrize("kind", ["state_value", "doubly_robust"])
+def test_values_of_agents(nets, traj, kind):
+    """V(s, o_i): an agent's observation moves its own value alone, and none once it is dead; the
+    advantages are against it, and the mixing critic learns what is above the values' mean."""
+    net = nets[kind]._replace(config=replace(nets[kind].config, value_obs=True))
+    learner = lica_adv.init(net, jax.random.key(0))
+    steps = traj.steps
+    alive = steps.alive.at[:, :, 1].set(False)
+
+    def valued(obs):
+        seen = traj.replace(steps=steps.replace(obs=obs, alive=alive))
+        return lica_adv.values(net, learner.critic, lica_adv.value_view(net, seen, None))
+
+    value = valued(steps.obs)
+    assert value.shape == (*steps.first.shape, N)
+    for agent, moved in ((0, [0]), (1, [])):
+        change = np.abs(valued(steps.obs.at[:, :, agent].add(1.0)) - value)
+        assert [i for i in range(N) if change[..., i].max() > 1e-6] == moved
+    acted = lica_adv.log_policies(net, learner.actor, traj)
+    hp, key = HP.replace(mixing_lr=0.0), jax.random.key(1)
+    after, batch, _ = lica_adv.make_batch(net, learner, traj, acted, key, hp)
+    own = lica_adv.values(net, learner.critic, lica_adv.value_view(net, traj, None))
+    worth = denormalise(learner.value_norm, own)
+    raw, _ = gae(worth, steps.reward[1:], *traj.endings(), hp.gamma, hp.gae_lambda)
+    raw = raw / statistics(after.value_norm)[1]
+    assert np.ptp(np.asarray(raw)[np.asarray(traj.valid)], axis=-1).max() > 1e-3
+    # (The mixing critic has learned nothing yet: it says 0.)
+    want = raw - jnp.mean(raw, where=batch.living > 0)
+    living = np.asarray(batch.living) > 0
+    ratio = np.asarray(batch.advantage / want)[living]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    update = jax.jit(partial(lica_adv.update, net, hp=HP, progress=START))
+    changed, shown = update(learner, traj, key)
+    assert np.isfinite(shown["loss"]) and np.isfinite(shown["explained"])
+    for before, now in zip(
+        jax.tree.leaves(learner.critic), jax.tree.leaves(changed.critic), strict=True
+    ):
+        assert not np.array_equal(before, now)
+    before, now = (
+        lica_adv.scratch_bytes(n, 100) for n in (nets[kind], net)
+    )  # fmt: skip
+    width = net.state_size + SPEC.obs_size + N
+    assert {k: v for k, v in now.items() if k not in before} == {
+        "the agents' values' inputs": 4 * 100 * N * width
+    }
+
+
 def test_only_kinds_that_need_a_second_critic_have_one(nets):
     for kind in KINDS:
         learner = jax.eval_shape(partial(lica_adv.init, nets[kind]), jax.random.key(0))
@@ -322,7 +369,7 @@ def test_the_mixing_critic_is_held_against_returns(nets, traj):
     _, known, _ = lica_adv.make_batch(plain, held, traj, acted, jax.random.key(1), hp)
     valid = np.asarray(traj.valid)
     taken = net.mixing.apply(
-        learner.mixing, batch.view, batch.action, traj.valid, method="at_actions"
+        learner.mixing, batch.view[0], batch.action, traj.valid, method="at_actions"
     )  # fmt: skip
     seen = np.corrcoef(np.asarray(taken)[valid], np.asarray(known.advantage[..., 0])[valid])[0, 1]
     assert seen > 0.7

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from lica_jax.algorithms.actors import ActorCarry, actor_step, state_now
+from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_softmax
 from lica_jax.core.value_norm import ValueNorm, denormalise, statistics
@@ -18,7 +19,8 @@ from lica_jax.types import Insight, Outlook, TimeStep
 def insight(nets: Any) -> Insight:
     """Of LICA-ADV with the networks ``nets`` (`lica_adv.Networks`)."""
     kind = nets.config.advantage
-    value = "Q(s, πᵢ, u₋ᵢ)" if kind == "soft" else "V(s)"
+    of_state = "V(s, oᵢ)" if nets.config.value_obs else "V(s)"
+    value = "Q(s, πᵢ, u₋ᵢ)" if kind == "soft" else of_state
     if kind == "state_value":
         return Insight(partial(look, nets), critics, value)
     deviations = partial(_credit, nets)
@@ -42,7 +44,7 @@ def look(
     nets: Any, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
     hp: Any,
 ) -> Outlook:  # fmt: skip
-    """Policies; with critics the value [B, 1] (for "soft" [B, N]), and what each action of an agent
+    """Policies; with critics the value [B, 1] (of agents [B, N]), and what each action of an agent
     is worth (beside a state's value: above it) while the others do what they do [B, N, A]."""
     del hp
     _, logits = actor_step(nets.actor, params, carry, ts.obs, ts.first)
@@ -56,7 +58,10 @@ def look(
         worth = nets.mixing.apply(critic["value"], state, action, method="at_deviations")
         worth = denormalise(norm, worth)
         return out.replace(value=jnp.sum(probs * worth, axis=-1), credit=worth)
-    out = out.replace(value=denormalise(norm, nets.value.apply(critic["value"], state)))
+    agents = nets.config.value_obs
+    view = ppo.agents_view(ts.obs, state, ts.alive) if agents else state
+    value = nets.value.apply(critic["value"], view)
+    out = out.replace(value=denormalise(norm, value[..., 0] if agents else value))
     if not nets.config.mixes_beside:
         return out
     above = nets.mixing.apply(critic["mixing"], state, action, method="at_deviations")

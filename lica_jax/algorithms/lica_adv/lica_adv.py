@@ -49,7 +49,7 @@ __all__ = ["Config", "HParams", "make"]
 class Learner(ppo.Learner):
     """Everything that is learned.
 
-    ``critic`` is V(s), or for "soft" the mixing critic.
+    ``critic`` is V, or for "soft" the mixing critic.
     """
 
     mixing: PyTree  # of what actions are worth above V(s); () where there is none
@@ -102,6 +102,8 @@ def init(nets: Networks, key: Array) -> Learner:
     actor, mixing = nets.actor.init(actor_key), nets.mixing.init(mixing_key, state, joint)
     if nets.config.advantage == "soft":
         return new_learner(actor, mixing, ())
+    if nets.config.value_obs:
+        state = jnp.zeros(view_size(nets))
     value = nets.value.init(value_key, state)
     return new_learner(actor, value, mixing if nets.config.mixes_beside else ())
 
@@ -192,7 +194,7 @@ def make_batch(
     if not nets.config.mixes_beside:
         return learner, advantages.plain(batch), shown
     above, _ = truncated_gae(worth, steps.reward[1:], *ends, trace, hp.gamma, hp.mixing_lambda)
-    above = above[..., 0] / statistics(norm)[1]
+    above = jnp.mean(above, axis=-1) / statistics(norm)[1]
     learner, fitted = fit_mixing(nets, learner, batch, above, key, hp)
     q = deviations(nets, learner.mixing, batch)
     robust = nets.config.advantage == "doubly_robust"
@@ -238,16 +240,27 @@ def actor_objective(
 
 
 def value_view(nets: Networks, traj: Trajectory, log_policy: Float[Array, "T+1 B N A"]) -> PyTree:
-    """What the values are functions of: the state, for "soft" also actions and policies."""
+    """What the values are functions of, behind the state: for "soft" actions and policies, with
+    ``value_obs`` what every agent's value reads."""
     state = joint_state(nets.actor, traj, nets.config.state_last_action)
-    return (state, traj.action, jnp.exp(log_policy)) if nets.config.advantage == "soft" else state
+    if nets.config.advantage == "soft":
+        return state, traj.action, jnp.exp(log_policy)
+    if nets.config.value_obs:
+        return state, ppo.agents_view(traj.steps.obs, state, traj.steps.alive)
+    return (state,)
 
 
 def values(nets: Networks, params: PyTree, view: PyTree) -> Float[Array, "T B K"]:
-    """V(s) (K = 1), or of every agent ``Q(s, pi_i, u_-i)`` (K = N); normalised."""
+    """V(s) (K = 1), or of every agent ``Q(s, pi_i, u_-i)`` or V(s, o_i) (K = N); normalised."""
     if nets.config.advantage == "soft":
         return nets.mixing.apply(params, *view, method="at_own_policies")
-    return nets.value.apply(params, view)
+    value = nets.value.apply(params, view[-1])
+    return value[..., 0] if nets.config.value_obs else value
+
+
+def view_size(nets: Networks) -> int:
+    """C of `ppo.agents_view`."""
+    return nets.state_size + nets.spec.obs_size + nets.spec.n_agents
 
 
 def fit_mixing(
@@ -256,7 +269,7 @@ def fit_mixing(
 ) -> tuple[Learner, dict[str, Array]]:  # fmt: skip
     """Adam steps of the mixing critic towards what the actions taken were worth above V(s)."""
     config = nets.config
-    rows = batch.view, batch.action, target, batch.valid[..., 0]
+    rows = batch.view[0], batch.action, target, batch.valid[..., 0]
 
     def loss_of(params, state, action, target, valid):
         value = nets.mixing.apply(params, state, action, valid > 0, method="at_actions")
@@ -276,7 +289,7 @@ def fit_mixing(
 
 def deviations(nets: Networks, mixing: PyTree, batch: Batch) -> Float[Array, "T B N A"]:
     """What the mixing critic says of every action of an agent, given what the others did."""
-    return asked(nets, mixing, "at_deviations", batch.view, batch.action)
+    return asked(nets, mixing, "at_deviations", batch.view[0], batch.action)
 
 
 def asked(nets: Networks, mixing: PyTree, method: str, *args: Array) -> Float[Array, "T B ..."]:
@@ -297,6 +310,8 @@ def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     config, spec = nets.config, nets.spec
     per_step = -(-rows // config.minibatches)
     out = ppo.policy_scratch(config.hidden, spec, per_step)
+    if config.value_obs and config.advantage != "soft":
+        out["the agents' values' inputs"] = 4 * rows * spec.n_agents * view_size(nets)
     if config.advantage != "state_value":
         piece = -(-rows // max(nets.mixing.n_chunks(2 * rows), 1))
         sizes = nets.mixing.scratch_numbers(max(per_step, piece))

@@ -24,6 +24,8 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         own policy ("soft"), or the state's value with the mixing critic's effect of every action
         as a control variate ("doubly_robust").
       value_hidden: width of the two layers of V(s), which have layer norm.
+      value_obs: V reads also the agent's own observation and index, of the dead the index alone,
+        as MAPPO's does: a value V(s, o_i) of every agent in place of V(s).
       mixing_epochs: passes of the mixing critic over every batch, where it learns beside V(s);
         with ``refresh`` before every epoch.
       refresh: estimate advantages anew before every epoch, with truncated ratios; the statistics of
@@ -33,6 +35,7 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
     actor: Literal["gru", "mlp"] = "gru"
     advantage: Literal["state_value", "counterfactual", "soft", "doubly_robust"] = "doubly_robust"
     value_hidden: int = 64
+    value_obs: bool = False
     hypernet_hidden: int | Literal["full"] = 64
     epochs: int = number(4, 1, MOST_UPDATES)
     minibatches: int = 4
@@ -50,7 +53,7 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         if self.advantage == "state_value":
             names += ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
         if self.advantage == "soft":
-            names += ["algo.value_hidden"]
+            names += ["algo.value_hidden", "algo.value_obs"]
         if not self.mixes_beside:
             names += ["algo.mixing_epochs", "hp.mixing_lr", "hp.mixing_lambda"]
         if self.advantage != "doubly_robust":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lica_jax.algorithms.ppo import settings, shared
@@ -37,8 +36,7 @@ def central_view(
     config: Config, obs: Float[Array, "*B N O"], state: Float[Array, "*B S"]
 ) -> Float[Array, "*B N V"]:
     """The state as every agent's critic reads it, with its own observation if asked for."""
-    state = jnp.broadcast_to(state[..., None, :], (*obs.shape[:-1], state.shape[-1]))
-    return jnp.concatenate([state, obs], axis=-1) if config.critic_obs else state
+    return shared.central_view(obs if config.critic_obs else obs[..., :0], state)
 
 
 def make(config: Config, spec: TaskSpec) -> Algorithm:

@@ -378,9 +378,27 @@ def critic_inputs(
     view = nets.view(obs, state)
     if nets.config.death_masking:
         view = jnp.where(alive[..., None], view, 0)
-    if not nets.config.agent_id:
-        return view
-    n = nets.spec.n_agents
+    return indexed_view(view) if nets.config.agent_id else view
+
+
+def central_view(
+    obs: Float[Array, "*B N O"], state: Float[Array, "*B S"]
+) -> Float[Array, "*B N S+O"]:
+    """The state as every agent's critic reads it, with its own observation behind."""
+    state = jnp.broadcast_to(state[..., None, :], (*obs.shape[:-1], state.shape[-1]))
+    return jnp.concatenate([state, obs], axis=-1)
+
+
+def agents_view(
+    obs: Float[Array, "*B N O"], state: Float[Array, "*B S"], alive: Bool[Array, "*B N"]
+) -> Float[Array, "*B N C"]:
+    """State, own observation and index; of the dead the index alone."""
+    return indexed_view(jnp.where(alive[..., None], central_view(obs, state), 0))
+
+
+def indexed_view(view: Float[Array, "*B N C"]) -> Float[Array, "*B N C+N"]:
+    """With the agent's one-hot index behind."""
+    n = view.shape[-2]
     index = jnp.broadcast_to(jnp.eye(n, dtype=view.dtype), (*view.shape[:-1], n))
     return jnp.concatenate([view, index], axis=-1)
 
