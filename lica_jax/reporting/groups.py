@@ -54,14 +54,18 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
 
 def changed_settings(runs: Iterable[Run]) -> list[str]:
     """The names of settings in which runs differ; those that some do not have count only where the
-    others differ."""
+    others differ. The end of a schedule is not named where it is its start in every run."""
     runs = list(runs)
     known = dict.fromkeys(name for run in runs for name in run.settings)
-    return [
-        name
-        for name in known
-        if len({_text(run.settings, name) for run in runs if name in run.settings}) > 1
-    ]
+    texts = {name: [_text(r.settings, name) for r in runs if name in r.settings] for name in known}
+    differ = [name for name in known if len(set(texts[name])) > 1]
+
+    def says_nothing(name: str) -> bool:
+        stem, end = name.removesuffix("_final"), name.endswith("_final")
+        others = (x for x in differ if x != name and x.startswith(stem))
+        return end and any(texts[other] == texts[name] for other in others)
+
+    return [name for name in differ if not says_nothing(name)]
 
 
 def _text(settings: dict[str, Any], name: str) -> str:

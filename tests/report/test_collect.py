@@ -147,6 +147,14 @@ def test_methods_are_named_by_what_differs(tmp_path):
     assert "lica (paper) [test double]" in labels(collect([tmp_path])[0])
 
 
+def test_the_end_of_a_schedule_is_named_where_it_is_not_its_start(tmp_path):
+    for name, start, end in (("a", 0.03, 0.03), ("b", 0.06, 0.06)):
+        write_run(tmp_path / name, flat(0.5), hp={"entropy_coef": start, "entropy_final": end})
+    assert labels(collect([tmp_path])[0]) == ["lica entropy_coef=0.03", "lica entropy_coef=0.06"]
+    write_run(tmp_path / "c", flat(0.5), hp={"entropy_coef": 0.06, "entropy_final": 0.0})
+    assert labels(collect([tmp_path])[0])[-1] == "lica entropy_coef=0.06 entropy_final=0.06"
+
+
 def test_settings_of_newer_versions_tell_no_runs_apart_unless_they_differ(tmp_path):
     write_run(tmp_path / "old", flat(0.5))
     write_run(tmp_path / "new", flat(0.5), hp={"trick": 1}, seed=1)
