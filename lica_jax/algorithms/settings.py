@@ -12,7 +12,8 @@ MOST_UPDATES = 100_000  # in one call that is compiled
 
 @dataclass(frozen=True)
 class Settings:
-    """Static choices of an algorithm. Whole numbers are counts or widths, at least 1."""
+    """Static choices of an algorithm. Whole numbers are counts or widths, at least 1 where their
+    `number` says no other bound."""
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
@@ -20,9 +21,9 @@ class Settings:
         out, facts = [], numbers(type(self))
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            most = facts[name].high or MANY
-            if hint is int and value < 1:
-                out.append(f"algo.{name} must be at least 1, got {value}")
+            least, most = facts[name].low, facts[name].high or MANY
+            if hint is int and value < (least := 1 if least is None else least):
+                out.append(f"algo.{name} must be at least {least:g}, got {value}")
             if isinstance(value, int) and value > most:
                 out.append(f"algo.{name} must be at most {most:,}, got {value}")
             allowed = get_args(hint)
@@ -73,7 +74,8 @@ class AgentSettings(Settings):
 
 @dataclass(frozen=True)
 class ReplaySettings(Settings):
-    """Settings of an algorithm that learns from a replay.
+    """Settings of an algorithm that learns from a replay, or may: a capacity of 0, where it is
+    allowed, is none.
 
     Attributes:
       replay_capacity: how many items are kept.
@@ -85,13 +87,22 @@ class ReplaySettings(Settings):
     replay_batch: int = 32
     updates_per_collect: int = number(1, 1, MOST_UPDATES)
 
-    def replay(self, unit: str, draws: int = 1) -> Replay:
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        names = "algo.replay_batch", "algo.updates_per_collect"
+        return super().idle() | ({} if self.replay_capacity else {"algo.replay_capacity 0": names})
+
+    def replay(self, unit: str, draws: int = 1) -> Replay | None:
+        """What is kept of items of a ``unit``, and how it is drawn; None where nothing is."""
+        if not self.replay_capacity:
+            return None
         return Replay(
             unit, self.replay_capacity, self.replay_batch, draws, self.updates_per_collect
         )
 
     def replay_problems(self, unit: str, collect: Collect) -> list[str]:
-        """What is wrong with the replay of items of a ``unit``."""
+        """What is wrong with the replay of items of a ``unit``; nothing where there is none."""
+        if self.replay_capacity < 1:
+            return []
         out = []
         if self.replay_capacity < self.replay_batch:
             out.append(
@@ -112,17 +123,21 @@ def for_task(config: Any, spec: TaskSpec) -> Any:
     return replace(config, state_last_action=False) if spec.state_has_actions else config
 
 
-def minibatch_problems(name: str, minibatches: int, envs: int) -> list[str]:
-    """What is wrong with as many minibatches of environments, as ``algo.{name}`` says."""
-    if minibatches < 1 or envs < 1 or envs % minibatches == 0:
+def minibatch_problems(
+    name: str, minibatches: int, streams: int, whose: str = "collect.envs",
+    what: str = "environments",
+) -> list[str]:  # fmt: skip
+    """What is wrong with as many minibatches, as ``algo.{name}`` says, of the streams of an update:
+    those of ``collect.envs``, or of another setting, ``whose``, which counts ``what``."""
+    if minibatches < 1 or streams < 1 or streams % minibatches == 0:
         return []
-    fits = [n for n in range(1, envs + 1) if envs % n == 0]
+    fits = [n for n in range(1, streams + 1) if streams % n == 0]
     below = max(n for n in fits if n < minibatches)
     above = [n for n in fits if n > minibatches][:1]
     near = " or ".join(str(n) for n in [below, *above])
     return [
-        f"algo.{name} {minibatches} must divide collect.envs {envs}: a minibatch is an equal share "
-        f"of the environments; use {near}"
+        f"algo.{name} {minibatches} must divide {whose} {streams}: a minibatch is an equal share "
+        f"of the {what}; use {near}"
     ]
 
 

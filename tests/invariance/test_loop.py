@@ -115,8 +115,20 @@ def test_a_seed_that_fails_stops_alone_at_its_last_sound_parameters(tiny):
     assert metrics["counts"]["failed_at"].shape == (2, 5)
 
 
-def test_resuming_is_bitwise(tiny, tmp_path):
+@pytest.mark.parametrize(
+    "algo",
+    [
+        {},
+        # The policies that acted are stored, too.
+        pytest.param(
+            {"replay_capacity": 24, "replay_batch": 6, "dueling": True}, marks=pytest.mark.slow
+        ),
+    ],
+    ids=["fresh", "replay"],
+)
+def test_resuming_is_bitwise(tiny, tmp_path, algo):
     """Train 2N equals train N, stop, resume, N."""
+    tiny["algo"] |= algo
     tiny["total_steps"] = 1_500
     short = train("lica", TASK, run_dir=tmp_path / "short", display="none", **copy.deepcopy(tiny))
     assert short.summary["env_steps"][0] < 2_000

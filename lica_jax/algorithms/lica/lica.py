@@ -127,6 +127,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         scratch_bytes=partial(scratch_bytes, nets),
         hparams=HParams(),
         metrics=("entropy",),
+        replay=config.replay("segment"),
         acting=nets.actor.acting,
         insight=insight(nets),
     )

@@ -10,6 +10,7 @@ from flax import struct
 from lica_jax.algorithms.settings import (
     MOST_UPDATES,
     AgentSettings,
+    ReplaySettings,
     Settings,
     minibatch_problems,
 )
@@ -43,7 +44,7 @@ class MixingSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Config(MixingSettings, AgentSettings):
+class Config(MixingSettings, AgentSettings, ReplaySettings):
     """Static choices; changing one recompiles. Defaults are the official code's.
 
     Attributes:
@@ -66,6 +67,9 @@ class Config(MixingSettings, AgentSettings):
         Gumbel-Softmax samples, or those with a straight-through argmax (Fig. 6).
       entropy_mode: what the entropy is averaged over before it divides xi; nothing divides it in
         "constant", and in "target" xi is adjusted until the entropy is ``hp.entropy_target``.
+      replay_capacity: how many segments (in episode mode whole episodes) are kept, from which the
+        batches of critic and actor are drawn, off-policy and uncorrected; 0: every batch is the
+        fresh one, as in the paper.
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -82,11 +86,18 @@ class Config(MixingSettings, AgentSettings):
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
     entropy_mode: Literal["global", "agent", "sample", "constant", "target"] = "global"
+    replay_capacity: int = number(0, low=0)
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
-        shares = minibatch_problems("critic_minibatches", self.critic_minibatches, collect.envs)
-        return super().problems(spec, collect) + shares + self._contradictions(spec, collect)
+        streams = (
+            (self.replay_batch, "algo.replay_batch", "segments that are drawn")
+            if self.replay_capacity
+            else (collect.envs,)
+        )
+        sizes = minibatch_problems("critic_minibatches", self.critic_minibatches, *streams)
+        sizes += self.replay_problems("segment", collect)
+        return super().problems(spec, collect) + sizes + self._contradictions(spec, collect)
 
     def idle(self) -> dict[str, tuple[str, ...]]:
         """Settings without effect beside the others."""

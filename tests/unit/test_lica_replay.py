@@ -1,0 +1,134 @@
+"""LICA from replayed segments: the same update, of older data; and without, as before."""
+
+import dataclasses
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lica_jax.algorithms import make_algorithm
+from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica_adv import lica_adv
+from lica_jax.config import load_config, resolve
+from lica_jax.envs import make_task
+from lica_jax.training import replay as replays
+from lica_jax.training.loop import make_run, stack_hparams
+from lica_jax.training.memory import estimate
+from lica_jax.types import Collect, Replay
+from tests.unit.test_ppo import SPEC, START, B, battle, networks
+
+ENVS, KEY = 4, jax.random.key(0)
+SMALL = {"hidden": 8, "mixing_embed": 4, "hypernet_hidden": 8}
+ALL = {"dueling": True, "critic_soft_inputs": True, "entropy_mode": "target", "actor_steps": 2}
+
+
+def build(task="probe/two_step", mode="steps", **algo):
+    task = make_task(task)
+    collect = {"mode": mode, "envs": ENVS, "length": 4}
+    config = load_config("lica", task.spec.name, collect=collect, algo=SMALL | algo)
+    config = resolve(config, task.spec)
+    algorithm = make_algorithm("lica", task.spec, config.algo)
+    init, chunk = make_run(algorithm, task, config.collect, config.timeout_is_terminal)
+    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp]))
+    chunk = jax.jit(chunk, static_argnums=2)
+    return algorithm, init, lambda state, iterations=1: chunk(state, hp, iterations)[0]
+
+
+def test_an_update_of_a_replay_that_holds_the_batch_alone_is_the_plain_one(x64):
+    """Up to the order of the streams; memories and the policies that acted are replayed too."""
+    traj = jax.tree.map(
+        lambda x: x.astype(float) if x.dtype == jnp.float32 else x,
+        battle(networks(actor="gru", critic="mlp")),
+    )
+    weights = jnp.where(traj.steps.avail, jnp.arange(1.0, SPEC.n_actions + 1), 0)
+    traj = traj.replace(extras={"policy": weights / weights.sum(-1, keepdims=True)})
+    replay = Replay("segment", B, B)
+    buffer = replays.add(replays.empty(replay, traj), replay, traj)
+    drawn = replays.sample(buffer, replay, KEY)
+    assert not np.array_equal(drawn.steps.reward, traj.steps.reward)
+
+    width = traj.carry.hidden.shape[-1]
+    config = lica.Config(**SMALL | ALL | {"hidden": width}, critic_pass="dense")
+    nets = lica.make_networks(config, SPEC)
+    learner = jax.jit(partial(lica.init, nets))(KEY)
+    update = jax.jit(partial(lica.update, nets, hp=lica.HParams(), progress=START))
+    plain, replayed = update(learner, traj, KEY), update(learner, drawn, KEY)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-10), plain, replayed)
+
+
+def test_critic_and_actor_learn_from_older_policies_too():
+    """What was played stays as it was while the policies change; every draw is an update."""
+    algorithm, init, chunk = build(
+        actor="mlp", replay_capacity=3 * ENVS, replay_batch=2 * ENVS, updates_per_collect=2,
+        critic_minibatches=8, critic_steps=1, dueling=True,
+    )  # fmt: skip
+    assert algorithm.replay == Replay("segment", 12, 8, 1, 2)
+    start = jax.jit(init)(KEY)
+    one = chunk(start)  # four segments: no batch of eight yet
+    jax.tree.map(np.testing.assert_array_equal, start.learner, one.learner)
+    three = chunk(chunk(one))
+    moved = jax.tree.map(lambda x, y: np.any(x != y), one.learner.actor, three.learner.actor)
+    assert all(jax.tree.leaves(moved))
+    assert int(three.learner.critic_steps) == 2 * 2 * 8  # learning collections, updates, steps
+
+    def oldest(state):
+        return jax.tree.map(lambda x: x[:ENVS], state.replay.items)
+
+    jax.tree.map(np.testing.assert_array_equal, oldest(one), oldest(three))
+    policies = three.replay.items.extras["policy"]
+    assert not np.allclose(policies[:ENVS], policies[2 * ENVS :], atol=1e-4)
+    # The fourth collection takes the place of the first.
+    assert not np.array_equal(oldest(chunk(three)).extras["policy"], oldest(one).extras["policy"])
+
+
+def test_without_a_capacity_there_is_no_replay():
+    algorithm, init, _ = build()
+    state = jax.eval_shape(init, KEY)
+    assert algorithm.replay is None and state.replay == () and type(state.learner) is lica.Learner
+    names = {f.name for f in dataclasses.fields(lica_adv.Config)}
+    assert names.isdisjoint({"replay_capacity", "replay_batch", "updates_per_collect"})
+
+
+def test_a_replays_settings_are_idle_without_one():
+    reason = "algo.replay_capacity 0"
+    assert lica.Config().idle()[reason] == ("algo.replay_batch", "algo.updates_per_collect")
+    assert reason not in lica.Config(replay_capacity=64).idle()
+
+
+@pytest.mark.parametrize(
+    ("algo", "said"),
+    [
+        ({"replay_capacity": -1}, "algo.replay_capacity must be at least 0, got -1"),
+        ({"replay_capacity": 16}, "replay_capacity 16 is smaller than one batch .*replay_batch 32"),
+        ({"replay_capacity": 40}, "replay_capacity 40 is smaller than one collection of 64"),
+        ({"replay_capacity": 64, "replay_batch": 0}, "replay_batch must be at least 1, got 0"),
+        (
+            {"replay_capacity": 64, "critic_minibatches": 64},
+            "critic_minibatches 64 must divide algo.replay_batch 32: .* segments.*; use 32",
+        ),
+    ],
+)
+def test_replays_that_cannot_work(algo, said):
+    spec = make_task("probe/match").spec
+    envs = 8 if algo["replay_capacity"] == 16 else 64
+    (problem,) = lica.Config(**algo).problems(spec, Collect(envs=envs))
+    assert re.search(said, problem), problem
+    # Minibatches are shares of what an update is given, of which fresh streams are no measure.
+    sound = lica.Config(replay_capacity=64, replay_batch=12, critic_minibatches=3)
+    assert not sound.problems(spec, Collect(envs=64))
+
+
+def test_memory_is_estimated_for_the_streams_that_are_drawn():
+    def temporaries(**algo):
+        algorithm, init, _ = build(**algo)
+        found = estimate(algorithm, make_task("probe/two_step"), Collect("steps", ENVS, 4), init)
+        names = algorithm.scratch_bytes(1)
+        return {name: found.per_run[name] for name in names}, found.per_run
+
+    plain, _ = temporaries()
+    replayed, parts = temporaries(replay_capacity=20, replay_batch=3 * ENVS)
+    assert replayed == {name: 3 * size for name, size in plain.items()}
+    assert any("the replay of 20 segments" in name for name in parts)
