@@ -249,15 +249,21 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
 
 
+def note_command(folder: Path) -> None:
+    """Adds this process's command to ``command.txt``."""
+    path, program = folder / COMMANDS, Path(sys.argv[0]).name
+    program = "lica-jax" if program == "__main__.py" else program  # python -m lica_jax
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_no_links) as file:
+        file.write(shlex.join([program, *sys.argv[1:]]) + "\n")
+
+
 def describe(run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None) -> None:
     """Writes ``config.json``, ``command.txt`` (one line a start), ``versions.json``, and where runs
     differ in more than their seed ``runs.json``."""
     if runs is not None:
         write_json(run_dir / RUNS, runs)
     write_json(run_dir / CONFIG, to_dict(config))
-    path = run_dir / COMMANDS
-    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_no_links) as file:
-        file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+    note_command(run_dir)
     path = run_dir / VERSIONS
     try:  # a resumed run: keep what it was begun with
         begun = dict(json.loads(path.read_bytes()))

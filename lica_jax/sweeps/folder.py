@@ -115,7 +115,7 @@ class Folder:
         """Whether there is nothing, or what a sweep writes before it says what was asked."""
         scratch = {f"{name}.tmp" for name in (PLAN, SWEEP)}
         names = {path.name for path in self.path.iterdir()}
-        if not names <= {directory.LOCK, ORDERS, PLAN, RUNS, WAVES, *scratch}:
+        if not names <= {directory.LOCK, directory.COMMANDS, ORDERS, PLAN, RUNS, WAVES, *scratch}:
             return False
         folders = (self.path / name for name in (RUNS, WAVES))
         return not any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
@@ -125,10 +125,11 @@ class Folder:
         make_folder(self.path, f"sweep directory {self.path}")
 
     def describe(self, ask: SweepConfig, progress: Progress) -> None:
-        """Writes what was asked and what has been decided."""
+        """Writes what was asked, by which command, and what has been decided."""
         for name in (RUNS, WAVES):
             make_folder(self.path / name, str(self.path / name))
         self.save(progress)
+        directory.note_command(self.path)
         scratch = self.path / f"{SWEEP}.tmp"
         scratch.write_text(dump_request(ask))
         scratch.replace(self.path / SWEEP)

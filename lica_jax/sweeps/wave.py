@@ -156,6 +156,8 @@ def _export_run(
         "side_by_side": len(plan.runs),
     }
     directory.describe(path, config)
+    # Every command of the sweep: this process may be a worker, or the one that resumed it.
+    shutil.copyfile(path.parent / directory.COMMANDS, path / directory.COMMANDS)
     for name, own_rows in rows.items():
         write_rows(path / name, own_rows)
     export_runs(own, session.spec, summary, rows[directory.EVALS])

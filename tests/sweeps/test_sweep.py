@@ -89,6 +89,9 @@ def test_more_seeds(run_sweep, words, tmp_path):
         (1, 1),
     ]
     assert all(p.read_bytes() == data for p, data in before.items())
+    lines = {run: len((tmp_path / f"s/runs/{run}/command.txt").read_text().splitlines())
+             for run in ("0000", "0002")}  # fmt: skip
+    assert lines == {"0000": 1, "0002": 2}  # every command of the sweep until then
     with pytest.raises(UserError, match="more seeds, not fewer"):
         run_sweep(tmp_path / "s", resume=True, seeds=[0])
     with pytest.raises(UserError, match="grid"):
