@@ -189,6 +189,7 @@ class Driver:
             while left := [
                 w for w in work.progress.waves if w.rung == rung and not is_over(work, w)
             ]:
+                self._outlook.waves_begin()
                 for wave, outcome in self.launcher(work, left):
                     if outcome.interrupted is not None:
                         raise Interrupted(outcome.interrupted)
