@@ -12,6 +12,7 @@ import numpy as np
 
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
+from lica_jax.sweeps.display import short
 from lica_jax.sweeps.folder import Folder
 from lica_jax.sweeps.table import objective_of
 
@@ -132,7 +133,7 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
         length = min(map(len, curves))
         mean = np.mean([curve[:length] for curve in curves], axis=0)
         values = ((k, v) for k, v in entry["values"].items() if k != "task")
-        name = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in values)
+        name = ", ".join(f"{k.rpartition('.')[2]} {short(v)}" for k, v in values)
         label = name or "all runs"
         ax.plot(mean[:, 0] / 1e6, factor * mean[:, 1], color=f"C{i}", lw=2, label=label)
     ax.set(xlabel="env steps (millions)", title=f"{title}the best {min(BEST, len(done))} settings")
@@ -141,7 +142,3 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
     ax.grid(alpha=0.3)
     if done:
         ax.legend(fontsize=7, loc="best")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

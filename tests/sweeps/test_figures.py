@@ -48,6 +48,9 @@ def test_the_best_of_every_task(tmp_path):
     assert "easy: best hp.actor_lr 0.1: eval/win_rate 90.0 % (95 % " in text
     assert "hard: best hp.actor_lr 0.2: eval/win_rate 33.3 % (95 % " in text
     assert best_text(summary, ["hard"]).startswith("hard: best")
+    summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.0007447144904083078
+    assert "easy: best hp.actor_lr 0.0007447: " in best_text(summary)
+    summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.1
     # What tasks differ in is no merit of the learning rate: one gains 0.4, the other loses 0.2.
     assert list(summary["importance"]) == ["hp.actor_lr"]
     assert summary["importance"]["hp.actor_lr"] == pytest.approx(0.1, abs=0.02)
