@@ -83,10 +83,15 @@ def best_text(summary: Mapping[str, Any], tasks: Collection[str] = ()) -> str:
 def _best(best: Mapping[str, Any] | None, objective: str) -> str:
     if best is None:
         return "nothing finished yet"
-    values = ", ".join(f"{k} {v}" for k, v in best["values"].items() if k != "task")
+    values = ", ".join(f"{k} {short(v)}" for k, v in best["values"].items() if k != "task")
     values = values or "the one setting"
     text = f"best {values}: {objective} {score_text(best['mean'], objective)}"
     if best.get("interval"):
         low, high = (score_text(x, objective) for x in best["interval"])
         return f"{text} (95 % {low} to {high}, {best['seeds']} seeds)"
     return f"{text} ({best['seeds']} seed{'s' * (best['seeds'] > 1)})"
+
+
+def short(value: Any) -> str:
+    """A value to be read: a number that was drawn has sixteen digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -189,6 +189,7 @@ class Driver:
             while left := [
                 w for w in work.progress.waves if w.rung == rung and not is_over(work, w)
             ]:
+                self._outlook.waves_begin()
                 for wave, outcome in self.launcher(work, left):
                     if outcome.interrupted is not None:
                         raise Interrupted(outcome.interrupted)
@@ -215,7 +216,9 @@ class Driver:
             return
         rows, summary = self._ledger.write(self._importance())
         failed = sum(row["status"].startswith("failed") for row in rows)
-        ended = f"  wave {wave.name}: {len(rows)} of {len(progress.runs)} runs ended"
+        ask = self.work.ask
+        total = max(len(progress.runs), ask.trials * len(ask.seeds))  # with those to be drawn
+        ended = f"  wave {wave.name}: {len(rows)} of {total} runs ended"
         ended += f", {failed} failed" if failed else ""
         tasks = {self.work.settings[progress.runs[i][0]].config.task for i in wave.runs}
         self.say("; ".join(filter(None, [ended, best_text(summary, tasks), left])))

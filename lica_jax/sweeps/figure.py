@@ -12,12 +12,14 @@ import numpy as np
 
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
+from lica_jax.sweeps.display import short
 from lica_jax.sweeps.folder import Folder
 from lica_jax.sweeps.table import objective_of
 
 BEST = 5  # settings whose learning curves are drawn
 MOST_PANELS = 8
 COLUMNS = 3
+LOG_FROM = 10  # a field's highest over its lowest value
 
 
 def draw_sweep(
@@ -48,8 +50,13 @@ def draw_sweep(
     axes = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
     factor = 100.0 if objective.endswith("win_rate") else 1.0
     label = _label(objective)
+    alone = len(names) == 1
     for ax, name in zip(axes, names, strict=False):
-        _field_panel(ax, rows, name, objective, factor, summary["importance"].get(name))
+        # The one field that is swept explains whatever settings differ by.
+        share = None if alone else summary["importance"].get(name)
+        _field_panel(ax, rows, name, objective, factor, share)
+        if alone:
+            _intervals(ax, summary["settings"], name, factor)
         ax.set_ylabel(label)
     for ax, task in zip(axes[len(names) :], tasks, strict=False):
         own = [e for e in summary["settings"] if e["values"].get("task", task) == task]
@@ -83,7 +90,7 @@ def _field_panel(ax, rows, name, objective, factor, importance) -> None:
         means = [np.mean([y for x, y in points if x == v]) for v in values]
         ax.plot([places[v] for v in values], means, color="C1", marker="o", label="mean")
         ax.legend(fontsize=8)
-    if numeric and values and values[0] > 0 and values[-1] / values[0] > 20:
+    if numeric and values and values[0] > 0 and values[-1] / values[0] >= LOG_FROM:
         ax.set_xscale("log")
     if not numeric:
         ax.set_xticks(range(len(values)), [str(v) for v in values], rotation=20, ha="right")
@@ -95,6 +102,16 @@ def _field_panel(ax, rows, name, objective, factor, importance) -> None:
     if factor == 100:
         ax.set_ylim(-3, 103)
     ax.grid(alpha=0.3)
+
+
+def _intervals(ax, settings, name: str, factor: float) -> None:
+    """The 95 % intervals of settings that differ in one number only."""
+    known = [e for e in settings if e.get("interval") and type(e["values"][name]) in (int, float)]
+    if known:
+        low, high = factor * np.array([entry["interval"] for entry in known]).T
+        at = [entry["values"][name] for entry in known]
+        ax.vlines(at, low, high, color="C1", lw=6, alpha=0.5, label="its 95 % interval")
+        ax.legend(fontsize=8)
 
 
 def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: str) -> None:
@@ -116,7 +133,7 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
         length = min(map(len, curves))
         mean = np.mean([curve[:length] for curve in curves], axis=0)
         values = ((k, v) for k, v in entry["values"].items() if k != "task")
-        name = ", ".join(f"{k.rpartition('.')[2]} {_short(v)}" for k, v in values)
+        name = ", ".join(f"{k.rpartition('.')[2]} {short(v)}" for k, v in values)
         label = name or "all runs"
         ax.plot(mean[:, 0] / 1e6, factor * mean[:, 1], color=f"C{i}", lw=2, label=label)
     ax.set(xlabel="env steps (millions)", title=f"{title}the best {min(BEST, len(done))} settings")
@@ -125,7 +142,3 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
     ax.grid(alpha=0.3)
     if done:
         ax.legend(fontsize=7, loc="best")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

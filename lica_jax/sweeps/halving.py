@@ -22,6 +22,7 @@ from lica_jax.runs.session import fresh_arrays
 from lica_jax.runs.state import Counters, HostState
 
 HALVED = "stopped by halving"  # the status of a run whose setting was left behind
+Score = tuple[float, ...]  # what settings are compared by, and then by what where it ties
 RUNGS = 2  # settings are left behind this often, at most: at 1/eta^2 and 1/eta of the budget
 
 
@@ -52,9 +53,9 @@ def left_of(settings: int, eta: int) -> int:
     return max(1, settings // eta)
 
 
-def survivors(scores: Mapping[int, float], eta: int) -> list[int]:
+def survivors(scores: Mapping[int, Score], eta: int) -> list[int]:
     """The best 1/eta of the settings, at least one, in their order; ties go to the earlier."""
-    ranking = sorted(scores, key=lambda setting: (-scores[setting], setting))
+    ranking = sorted(scores, key=lambda setting: ([-x for x in scores[setting]], setting))
     return sorted(ranking[: left_of(len(scores), eta)])
 
 

@@ -16,7 +16,7 @@ class Outlook:
     """Counts env steps of all runs together, and the seconds that they take.
 
     It is said once in the first wave, at the speed of its first minute, and behind every wave at
-    the speed of all so far, compilation included.
+    the speed of all so far: compilation included, but not what went before the first of them.
     """
 
     def __init__(self, work: Work):
@@ -24,11 +24,17 @@ class Outlook:
         over = (wave for wave in work.progress.waves if is_over(work, wave))
         self._done = sum(steps_of(work, wave) for wave in over)
         self._before, self._began, self._said = self._done, time.monotonic(), False
+        self._waves_began: float | None = None
 
     @property
     def seconds(self) -> float:
         """Since it began."""
         return time.monotonic() - self._began
+
+    def waves_begin(self) -> None:
+        """The first waves are about to be trained; later calls change nothing."""
+        if self._waves_began is None:
+            self._waves_began = time.monotonic()
 
     def first_minute(self, wave: Wave, steps: int, rate: float) -> str:
         """What to say a minute into a wave, whose runs have taken ``steps`` each, at ``rate`` env
@@ -47,7 +53,9 @@ class Outlook:
         left = all_steps(self._work) - self._done
         if left <= 0:
             return ""
-        return f"about {duration(self.seconds / (self._done - self._before) * left)} left"
+        began = self._began if self._waves_began is None else self._waves_began
+        seconds = time.monotonic() - began
+        return f"about {duration(seconds / (self._done - self._before) * left)} left"
 
 
 def all_steps(work: Work) -> float:

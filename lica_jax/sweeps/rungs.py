@@ -35,14 +35,17 @@ def halve(work: Work, rung: int, plan_waves: Callable[[Sequence[int], int], None
     work.say(f"  {len(going)} of {len({progress.runs[i][0] for i in runs})} settings go on")
 
 
-def scores(work: Work, waves: Sequence[Wave]) -> dict[int, float]:
-    """The mean over sound seeds of every setting's objective; -inf where all of them failed."""
-    found: dict[int, list[float]] = {}
+def scores(work: Work, waves: Sequence[Wave]) -> dict[int, halving.Score]:
+    """The means over sound seeds of what every setting is compared by; -inf where all failed."""
+    found: dict[int, list[halving.Score]] = {}
     for wave in waves:
         for i, score in zip(wave.runs, scores_of(work.folder.wave(wave)) or [], strict=True):
             own = found.setdefault(work.progress.runs[i][0], [])
             own.extend([] if score is None else [score])
-    return {k: sum(v) / len(v) if v else float("-inf") for k, v in found.items()}
+    return {
+        k: tuple(sum(x) / len(x) for x in zip(*v, strict=True)) if v else (float("-inf"),)
+        for k, v in found.items()
+    }
 
 
 def _leave_behind(work: Work, waves: Sequence[Wave], going: set[int]) -> None:

@@ -130,9 +130,11 @@ class Study:
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
         try:
-            evaluator = PedAnovaImportanceEvaluator()
-            return dict(get_param_importances(self._study, evaluator=evaluator))
-        except (ValueError, RuntimeError, ZeroDivisionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # it says that all are equal, then
+                evaluator = PedAnovaImportanceEvaluator()
+                return dict(get_param_importances(self._study, evaluator=evaluator))
+        except (ValueError, RuntimeError, ZeroDivisionError, UserWarning):
             return {}
 
 

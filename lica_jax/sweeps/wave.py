@@ -28,6 +28,7 @@ from lica_jax.runs.session import Session
 from lica_jax.runs.summary import describe, of_run
 from lica_jax.sweeps.display import WaveDisplay
 from lica_jax.sweeps.folder import DONE, Wave
+from lica_jax.sweeps.halving import Score
 from lica_jax.sweeps.settings import Setting
 from lica_jax.sweeps.work import Work
 
@@ -180,15 +181,19 @@ def restored(plan: Plan) -> Session:
 
 def mark_done(session: Session, objective: str) -> None:
     """Says in a wave's folder that it has come to the end of its rung, and how good its runs were
-    at their last evaluation; None for those that failed."""
-    scores = []
+    at their last evaluation: the objective, and the return, which tells those apart that win
+    nothing yet. None for those that failed."""
+    names = (objective, objective.replace("win_rate", "return_mean"))
+    scores: list[Score | None] = []
     for i, rows in enumerate(rows_by_run(session.logs.evals.rows, session.plan.labels)):
-        alive = bool(session.counters.alive[i])
-        scores.append(rows[-1].get(objective) if rows and alive else None)
+        known = rows and session.counters.alive[i] and objective in rows[-1]
+        scores.append(tuple(rows[-1][name] for name in names) if known else None)
     write_json(session.plan.run_dir / DONE, scores)
 
 
-def scores_of(folder: Path) -> list[float | None] | None:
+def scores_of(folder: Path) -> list[Score | None] | None:
     """What `mark_done` said; None where the wave has not come to its end."""
     path = folder / DONE
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return [None if score is None else tuple(score) for score in json.loads(path.read_text())]

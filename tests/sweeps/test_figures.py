@@ -48,6 +48,9 @@ def test_the_best_of_every_task(tmp_path):
     assert "easy: best hp.actor_lr 0.1: eval/win_rate 90.0 % (95 % " in text
     assert "hard: best hp.actor_lr 0.2: eval/win_rate 33.3 % (95 % " in text
     assert best_text(summary, ["hard"]).startswith("hard: best")
+    summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.0007447144904083078
+    assert "easy: best hp.actor_lr 0.0007447: " in best_text(summary)
+    summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.1
     # What tasks differ in is no merit of the learning rate: one gains 0.4, the other loses 0.2.
     assert list(summary["importance"]) == ["hp.actor_lr"]
     assert summary["importance"]["hp.actor_lr"] == pytest.approx(0.1, abs=0.02)
@@ -97,18 +100,22 @@ def test_how_long_it_takes(work, monkeypatch):
     monkeypatch.setattr(outlook.time, "monotonic", lambda: clock[0])
     first, second = Wave("000", (0, 1, 2, 3, 4, 5)), Wave("001", (6, 7, 8, 9, 10, 11))
     found, said = Outlook(work), []
+    clock[0] += 500  # in which the width of the waves was found
+    found.waves_begin()
+    began = clock[0]
     monkeypatch.setattr(display, "MINUTE", 60.0)
     live = WaveDisplay(
         "none", 225, 6, "wave", lambda *a: found.first_minute(first, *a), said.append
     )
     for _ in range(9):
-        live.tick(10 * int(clock[0] - 100) // 60)
-        live.show(10 * int(clock[0] - 100) // 60, [], ())
+        live.tick(10 * int(clock[0] - began) // 60)
+        live.show(10 * int(clock[0] - began) // 60, [], ())
         clock[0] += 10
     # 10 env steps of each of six runs in a minute; 5,400 are asked for.
     left = duration((all_steps(work) - 60) / 1.0)
     assert said == [f"  about {left} left at the speed of the first wave's first minute"]
-    clock[0] = 100 + 1350
+    found.waves_begin()  # of the next rung
+    clock[0] = began + 1350
     left = duration(all_steps(work) - 1350)
     assert found.ended(first) == f"about {left} left"
     assert found.first_minute(second, 10, 5.0) == ""

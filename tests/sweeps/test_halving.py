@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from safetensors.numpy import load_file
 
 from lica_jax.errors import UserError
 from lica_jax.runs.rows import read_rows
+from lica_jax.sweeps import rungs
+from lica_jax.sweeps.folder import Folder, Progress, Wave
 from lica_jax.sweeps.halving import HALVED, budgets, survivors
 from tests.sweeps.conftest import contents
 
@@ -24,10 +27,26 @@ def test_budgets():
 
 def test_survivors():
     """The best third in their order; ties go to the earlier, failed settings come last."""
-    scores = {0: 0.1, 1: 0.9, 2: 0.9, 3: float("-inf"), 4: 0.5, 5: 0.2}
+    scores = {0: (0.1,), 1: (0.9,), 2: (0.9,), 3: (float("-inf"),), 4: (0.5,), 5: (0.2,)}
     assert survivors(scores, 3) == [1, 2]
     assert survivors(scores, 2) == [1, 2, 4]
-    assert survivors({7: 0.0}, 2) == [7]
+    assert survivors({7: (0.0,)}, 2) == [7]
+
+
+def test_settings_that_win_nothing_yet(tmp_path, monkeypatch):
+    """Their returns tell them apart; a failed run is left out of its setting's means."""
+    told = {
+        "000": [(0.0, 0.3), (0.0, 0.5), (0.0, 0.7), None],
+        "001": [(0.0, 0.6), (0.1, 0.0), None],
+    }
+    waves = [Wave("000", (0, 1, 2, 3)), Wave("001", (4, 5, 6))]
+    runs = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0), (4, 0)]
+    work = SimpleNamespace(folder=Folder(tmp_path), progress=Progress(runs=runs))
+    monkeypatch.setattr(rungs, "scores_of", lambda path: told[path.name])
+    found = rungs.scores(work, waves)
+    assert found[0] == pytest.approx((0.0, 0.4)) and found[1] == (0.0, 0.7)
+    assert survivors(found, 2) == [1, 3] and survivors(found, 1) == [0, 1, 2, 3, 4]
+    assert found[4] == (float("-inf"),)
 
 
 def test_halving(run_sweep, words, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -110,6 +111,46 @@ def went_on(run_sweep, path, kind):
     if path.exists():
         shutil.rmtree(path)
     return run_sweep(path, **asked(kind)).table
+
+
+@pytest.mark.slow
+def test_killed_for_good(run_sweep, undisturbed, tmp_path):
+    """SIGKILL at 20 random moments between a sweep's first and last file."""
+    rng, seen = np.random.default_rng(0), []
+    for kind, times in zip(KINDS, (7, 7, 6), strict=True):
+        table, _ = undisturbed(kind)
+        file = tmp_path / f"{kind}.yaml"
+        file.write_text(dump_request(request(asked(kind) | {"wave": 2})))
+        whole = killed_after(file, tmp_path / f"{kind}-whole", None)
+        for i in range(times):
+            path = tmp_path / f"{kind}-{i}"
+            killed_after(file, path, rng.uniform(0, whole))
+            seen.append(len(files_of_runs(path)) if path.exists() else 0)
+            kept = files_of_runs(path)
+            result = run_sweep(path, resume=True)
+            assert all(p.read_bytes() == data for p, data in kept.items()), (kind, i)
+            assert untimed(result.table) == table, (kind, i)
+    print(f"files of ended runs that were there at each kill: {seen}")
+    assert len(set(seen)) > 2  # neither all at the beginning nor all at the end
+
+
+def killed_after(file, path, seconds):
+    """Sends a sweep in a process of its own SIGKILL so long after its plan is there; returns how
+    long that was until it ended."""
+    command = [sys.executable, "-m", "lica_jax", "sweep", str(file), "--sweep-dir", str(path)]
+    command += ["--progress", "none"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while not (path / "sweep.yaml").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        began = time.monotonic()
+        if seconds is None:
+            assert process.wait() == 0
+        else:
+            time.sleep(seconds)
+            process.kill()
+        process.wait()
+        return time.monotonic() - began
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -24,6 +24,7 @@ from lica_jax.sweeps.widths import Memory, balanced
 BASE = ["sweep", "lica", "probe/match"]
 GRID = ["--grid", "hp.entropy-coef=0.1,0.2"]
 SEARCH = ["--search", "hp.actor-lr=log:1e-4:1e-2", "--trials", "4"]
+MUCH = ["--total-steps", "2000000000"]
 # Words, and what the message says.
 BAD = [
     (["sweep"], "needs an algorithm and a task"),
@@ -67,6 +68,8 @@ BAD = [
     ([*BASE, *GRID, "--objective", "loss"], "eval/win_rate"),
     ([*BASE, *GRID, "--objective", "eval/win_rate"], "nothing is won"),
     ([*BASE, *GRID, "--total-steps", "0"], "total_steps"),
+    ([*BASE, *GRID, *MUCH, "--collect.envs", "200000000"], "GiB are free; the largest part is"),
+    ([*BASE, *MUCH, "--collect.envs", "20000", "--seeds", "0:9000", "--wave", "9000"], "fit: use"),
     ([*BASE, *GRID, "--sampler", "tpee", *SEARCH], "did you mean tpe"),
     ([*BASE, *GRID, *SEARCH], "either grid or search"),
     ([*BASE, *SEARCH[:2]], "--trials"),

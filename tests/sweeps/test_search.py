@@ -78,6 +78,16 @@ def test_failed_trials_and_importance(tmp_path):
     assert importance["hp.actor_lr"] > importance["hp.entropy_coef"]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_importance_of_what_says_nothing(tmp_path):
+    """One trial, or several that are equally good: not that all fields matter equally."""
+    for trials in (1, 4):
+        study = Study(tmp_path / f"{trials}", FIELDS, "random")
+        for number, _ in study.ask(trials, [], 0):
+            study.tell(number, 0.5)
+        assert study.importance() == {}
+
+
 def test_a_search_in_a_sweep(run_sweep, words, tmp_path):
     """Static fields too; every trial is a setting with its runs, and the journal knows its mean."""
     words |= {"total_steps": 320, "seeds": [0, 1], "wave": 2, "trials": 3}
