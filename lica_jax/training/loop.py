@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
+from lica_jax.core.parts import collecting
 from lica_jax.training import replay as replays
 from lica_jax.training.rollout import learning_view, start_stream, unroll
 from lica_jax.types import (
@@ -50,6 +51,7 @@ def make_run(
     def fresh_stream(key):
         return start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
 
+    @collecting()
     def collected(learner, stream, key, hp, progress):
         """A trajectory with the stream behind it and its episodes."""
         explore = jnp.ones(collect.envs, bool)
