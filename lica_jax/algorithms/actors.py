@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from lica_jax.algorithms.heads import Head, make_head
 from lica_jax.algorithms.settings import AgentSettings
+from lica_jax.core.parts import unrolling
 from lica_jax.networks.agents import FeedForwardAgent, RecurrentAgent
 from lica_jax.types import Acting, TaskSpec, TimeStep, Trajectory
 
@@ -88,6 +89,7 @@ def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
             last_action=jnp.full((batch, n, *head.shape), head.no_action, head.dtype),
         )
 
+    @unrolling()
     def features(params, obs, previous, first, h):
         x = inputs(obs, previous)
         if config.share_params:

@@ -1,5 +1,5 @@
-"""The command line: ``lica-jax train | sweep | eval | render | diagnose | report | list |
-reproduce | sc2``.
+"""The command line: ``lica-jax train | sweep | eval | render | diagnose | bench | report |
+list | reproduce | sc2``.
 
 Bad input gives one message and exit code 2. Commands are imported when they are used.
 """
@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": ("evaluate:evaluate", "evaluate a trained policy"),
     "render": ("render:render", "watch a policy play, with its critic's credit"),
     "diagnose": ("diagnose:diagnose", "hold a run's critic against the simulator"),
+    "bench": ("bench:bench", "measure how fast training is, and where its time goes"),
     "report": ("report:report", "compare runs: curves, scores, statistics, one page"),
     "list": ("listing:show", "show algorithms, tasks, presets, ablations, trained policies"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),

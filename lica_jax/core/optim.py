@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from lica_jax.core.parts import optimising
+
 # Adam's moments only: the learning rate is applied outside, so that it can be traced and swept.
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
 
@@ -70,6 +72,7 @@ def adam_step(
     return clipped_step("adam", params, grads, opt_state, learning_rate, max_norm)
 
 
+@optimising()
 def clipped_step(
     kind: str,
     params: PyTree,
@@ -85,6 +88,7 @@ def clipped_step(
     return params, opt_state, norm
 
 
+@optimising()
 def periodic_copy(
     online: PyTree,
     target: PyTree,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
+from lica_jax.core.parts import collecting
 from lica_jax.training import replay as replays
 from lica_jax.training.rollout import learning_view, start_stream, unroll
 from lica_jax.types import (
@@ -50,6 +51,7 @@ def make_run(
     def fresh_stream(key):
         return start_stream(task, algo.initial_carry(collect.envs), key, collect.envs)
 
+    @collecting()
     def collected(learner, stream, key, hp, progress):
         """A trajectory with the stream behind it and its episodes."""
         explore = jnp.ones(collect.envs, bool)
@@ -214,8 +216,13 @@ def over_runs(one: Callable[..., PyTree], n_runs: int, devices: int = 1) -> Call
     )
 
 
+# For a program that runs once: optimising it takes several times as long as it saves.
+_QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+
 def batch_runs(init, chunk, n_runs: int, devices: int = 1):
     """Jitted ``(init, chunk)`` over a leading axis of runs; ``chunk`` donates its state."""
+    options = _QUICKLY if jax.default_backend() == "cpu" else None
 
     def init_all(keys):
         return over_runs(init, n_runs, devices)(keys)
@@ -223,4 +230,6 @@ def batch_runs(init, chunk, n_runs: int, devices: int = 1):
     def chunk_all(states, hps, iterations):
         return over_runs(partial(chunk, iterations=iterations), n_runs, devices)(states, hps)
 
-    return jax.jit(init_all), jax.jit(chunk_all, static_argnums=2, donate_argnums=0)
+    return jax.jit(init_all, compiler_options=options), jax.jit(
+        chunk_all, static_argnums=2, donate_argnums=0
+    )

@@ -77,6 +77,20 @@ WORDS = {
     "a number without end": ([*MATCH, "--total-steps", "1e400"], "total_steps: "),
     "episodes without end": (["eval", "run", "--episodes", "1e400"], "--episodes"),
     "episodes without number": (["eval", "run", "--episodes", "9" * 5000], "--episodes"),
+    "a speed of nothing": (["bench"], "TASK"),
+    "a speed of no task": (["bench", "smax/2s3"], "did you mean smax/2s3z"),
+    "a speed of no algorithm": (
+        ["bench", "probe/match", "--algorithm", "lica", "licka"], "unknown algorithm 'licka'",
+    ),
+    "a speed of no preset": (["bench", "probe/match", "--preset", "quick"], "preset"),
+    "a speed of no environment": (["bench", "probe/match", "--envs", "0"], "collect.envs"),
+    "a speed of no number": (["bench", "probe/match", "--envs", "many"], "--envs"),
+    "a speed without end": (["bench", "probe/match", "--seconds", "inf"], "no number of seconds"),
+    "a speed of no chip": (["bench", "probe/match", "--device", "tpu"], "JAX runs on cpu here"),
+    "a speed of no kind": (["bench", "probe/match", "--device", "npu"], "--device"),
+    "a speed of too many": (
+        ["bench", "probe/match", "--algorithm", "mappo", "--envs", "4", "5"], "minibatches",
+    ),
     "a plugin of no name": ([*MATCH, "--plugin", "a b"], "name of a module"),
     "a plugin of ours": ([*MATCH, "--plugin", "lica_jax.api"], "is no plugin"),
 }  # fmt: skip

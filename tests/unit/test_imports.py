@@ -53,7 +53,7 @@ LAYERS = """
     starcraft2.task
     starcraft2
     runs
-    rendering reporting loggers
+    rendering reporting loggers profiling
     diagnosis
     api
     sweeps
@@ -70,8 +70,8 @@ LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
     "api", "cli", "config", "diagnosis", "engines", "envs.registry", "loggers", "plugins", "policy",
-    "rendering", "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps", "testing",
-    "zoo",
+    "profiling", "rendering", "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps",
+    "testing", "zoo",
 )  # fmt: skip
 
 
