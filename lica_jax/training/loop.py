@@ -217,7 +217,9 @@ def over_runs(one: Callable[..., PyTree], n_runs: int, devices: int = 1) -> Call
 
 
 # For a program that runs once: optimising it takes several times as long as it saves.
-_QUICKLY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+_QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):  # later ones do not know it
+    _QUICKLY["xla_cpu_use_fusion_emitters"] = False
 
 
 def batch_runs(init, chunk, n_runs: int, devices: int = 1):
