@@ -232,6 +232,10 @@ def batch_runs(init, chunk, n_runs: int, devices: int = 1):
     def chunk_all(states, hps, iterations):
         return over_runs(partial(chunk, iterations=iterations), n_runs, devices)(states, hps)
 
-    return jax.jit(init_all, compiler_options=options), jax.jit(
-        chunk_all, static_argnums=2, donate_argnums=0
-    )
+    compiled = jax.jit(init_all, compiler_options=options)
+
+    def start(keys):
+        # Whoever asks for shapes alone traces it, and JAX has options for whole programs only.
+        return (init_all if isinstance(keys, jax.core.Tracer) else compiled)(keys)
+
+    return start, jax.jit(chunk_all, static_argnums=2, donate_argnums=0)
