@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from lica_jax.config import load_config
 from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.errors import UserError
-from lica_jax.profiling.breakdown import breakdown
+from lica_jax.profiling.breakdown import Part, breakdown
 from lica_jax.runs.plan import Plan, make_plan
 
 TOTAL_STEPS = 10**9  # of which a few are taken
@@ -85,7 +85,7 @@ def measure(plan: Plan, seconds: float, with_parts: bool = False) -> dict[str, A
     while time.perf_counter() - begin < seconds or len(training.wall) < LEAST_CALLS:
         states = training.add(lambda: program(states, hps))[0]  # noqa: B023
         products.add(lambda: multiply(matrix, matrix))
-    steps = (int(states.env_steps[0]) - first) / len(training.wall)
+    steps = max(int(states.env_steps[0]) - first, 1) / len(training.wall)
     rate = 2 * size**3 / median(products.busy)
     row = {
         "task": plan.config.task, "algorithm": plan.config.algorithm, "preset": plan.config.preset,
@@ -95,28 +95,30 @@ def measure(plan: Plan, seconds: float, with_parts: bool = False) -> dict[str, A
         "env_steps_per_busy_second": round(steps / median(training.busy)),
         "product_gflops": round(rate / 1e9, 2),
     }  # fmt: skip
-    return row | _parts(program, states, hps, training, rate) if with_parts else row
+    if not with_parts:
+        return row
+    parts = breakdown(program, lambda: program(states, hps))
+    return row | _shares(parts, steps, median(training.busy) * rate)
 
 
-def _parts(program, states, hps, training: Calls, rate: float) -> dict[str, Any]:
-    """One call taken apart; it consumes ``states``."""
-    before, seen = int(states.env_steps[0]), []
+def _shares(parts: dict[str, Part], steps: float, most: float) -> dict[str, Any]:
+    """What a row says of its parts; a call takes so many env steps, and plain products would make
+    ``most`` operations meanwhile.
 
-    def call():
-        seen.append(program(states, hps))
-        return seen[0]
-
-    parts = breakdown(program, call)
-    steps = int(seen[0][0].env_steps[0]) - before
+    Parts are measured without disturbances: their times are stretched to the call's.
+    """
     total = sum(part.seconds for part in parts.values())
+    if not total:
+        raise UserError("JAX's profiler names no instruction of the program on this device")
     products = sum(part.products for part in parts.values())
+    rate = most / total
     return {
-        "product_flop_per_env_step": round(products / max(steps, 1)),
-        "of_product_rate": round(products / median(training.busy) / rate, 3),
+        "product_flop_per_env_step": round(products / steps),
+        "of_product_rate": round(products / most, 3),
         "parts": {
             name: {
                 "share": round(part.seconds / total, 4),
-                "product_flop_per_env_step": round(part.products / max(steps, 1)),
+                "product_flop_per_env_step": round(part.products / steps),
                 "of_product_rate": round(part.products / max(part.seconds, 1e-9) / rate, 3),
             }
             for name, part in parts.items()
