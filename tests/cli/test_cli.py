@@ -98,7 +98,8 @@ def test_list_shows_everything(capsys):
         assert name in out
     assert main(["list", "presets"]) == 0
     out = capsys.readouterr().out
-    assert "smax/3m" not in out and "tuned\n    smax/: coma, lica, mappo, qmix" in out
+    tuned = "tuned\n    smax/: coma, lica, qmix\n    smax/5m_vs_6m: lica_adv, mappo"
+    assert "smax/3m" not in out and tuned in out
     assert "figures" not in out
 
 
