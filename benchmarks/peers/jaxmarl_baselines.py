@@ -35,6 +35,10 @@ from typing import Any
 
 import numpy as np
 
+from lica_jax.config import load_config
+from lica_jax.envs.jaxmarl_import import jaxmarl  # noqa: F401  without its lines
+from lica_jax.errors import UserError
+
 SOURCES = {  # script, settings; the latter of PQN are two files
     "mappo": ("MAPPO/mappo_rnn_smax.py", ["MAPPO/config/mappo_homogenous_rnn_smax.yaml"]),
     "ippo": ("IPPO/ippo_rnn_smax.py", ["IPPO/config/ippo_rnn_smax.yaml"]),
@@ -178,6 +182,11 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def preset_of(name: str) -> str:
+    """Of ``NAME`` or ``NAME:PRESET``."""
+    return name.partition(":")[2] or "fast"
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -196,27 +205,35 @@ def parsed() -> argparse.Namespace:
             parser.error(f"{args.checkout} is no checkout of JaxMARL: {path} is not there")
     if args.total_steps < WINDOW:
         parser.error(f"--total-steps {args.total_steps}: at least {WINDOW:,}")
-    if bad := [x for x in args.set if "=" not in x]:
-        parser.error(f"--set takes NAME=VALUE, not {bad[0]}")
+    try:
+        args.set = {k: json.loads(v) for k, v in (text.split("=", 1) for text in args.set)}
+    except ValueError:
+        parser.error(f"--set takes NAME=VALUE, numbers or JSON, not {' '.join(args.set)}")
+    from jaxmarl.environments.smax import map_name_to_scenario
+
+    try:
+        map_name_to_scenario(args.map)
+        for name in args.ours:
+            load_config(name.partition(":")[0], f"smax/{args.map}", preset=preset_of(name))
+    except (KeyError, AssertionError):
+        parser.error(f"JaxMARL has no map {args.map!r}")
+    except UserError as error:
+        parser.error(str(error))
     return args
 
 
 def main() -> None:
-    args = parsed()
+    args, given = parsed(), sys.argv[1:]
     changes = {"MAP_NAME": args.map, "SEED": args.seed, "TOTAL_TIMESTEPS": args.total_steps}
     if args.child:
-        own = (text.split("=", 1) for text in args.set)
-        return train_theirs(
-            args.checkout, args.child, changes | {k: json.loads(v) for k, v in own}
-        )  # fmt: skip
+        return train_theirs(args.checkout, args.child, changes | args.set)
     about = {"map": args.map, "seed": args.seed}
     for name in args.algorithms:
-        command = [sys.executable, *sys.argv, "--child", name]
+        command = [sys.executable, __file__, *given, "--child", name]
         rows = list(their_rows(command))
         print(json.dumps({"side": f"JaxMARL {name}"} | about | summary(rows)), flush=True)
     for name in args.ours:
-        algorithm, _, preset = name.partition(":")
-        rows, final = our_rows(algorithm, preset or "fast", args)
+        rows, final = our_rows(name.partition(":")[0], preset_of(name), args)
         side = {"side": f"lica_jax {name}"} | about | summary(rows)
         print(json.dumps(side | {"last_policy": final}), flush=True)
 

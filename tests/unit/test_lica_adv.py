@@ -11,6 +11,7 @@ import pytest
 from lica_jax.algorithms.lica_adv import advantages, lica_adv
 from lica_jax.algorithms.ppo import shared as ppo
 from lica_jax.config import load_config, resolve
+from lica_jax.core.losses import critic_loss
 from lica_jax.core.returns import gae, truncated_gae, truncated_ratios
 from lica_jax.core.value_norm import denormalise, statistics
 from lica_jax.envs import make_task
@@ -278,11 +279,21 @@ def test_values_of_agents(nets, traj, kind):
     raw, _ = gae(worth, steps.reward[1:], *traj.endings(), hp.gamma, hp.gae_lambda)
     raw = raw / statistics(after.value_norm)[1]
     assert np.ptp(np.asarray(raw)[np.asarray(traj.valid)], axis=-1).max() > 1e-3
-    # (The mixing critic has learned nothing yet: it says 0.)
+    # (The mixing critic has learned nothing yet: actions make no difference to it.)
     want = raw - jnp.mean(raw, where=batch.living > 0)
     living = np.asarray(batch.living) > 0
     ratio = np.asarray(batch.advantage / want)[living]
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    if kind == "doubly_robust":  # its first step's error is all of what it is to learn
+        whole = net._replace(config=replace(net.config, minibatches=1))
+        _, _, shown = lica_adv.make_batch(whole, learner, traj, acted, key, hp)
+        ends = traj.endings()
+        above, _ = gae(worth, steps.reward[1:], *ends, hp.gamma, hp.mixing_lambda)
+        above = jnp.mean(above, axis=-1) / statistics(after.value_norm)[1]
+        asked = learner.mixing, batch.view[0], batch.action, traj.valid
+        q = net.mixing.apply(*asked, method="at_actions")
+        loss = critic_loss(q, above, traj.valid.astype(above.dtype))
+        np.testing.assert_allclose(shown["mixing_loss"], loss, rtol=1e-4)
     update = jax.jit(partial(lica_adv.update, net, hp=HP, progress=START))
     changed, shown = update(learner, traj, key)
     assert np.isfinite(shown["loss"]) and np.isfinite(shown["explained"])
