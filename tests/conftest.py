@@ -14,6 +14,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+jax.devices()  # one: a sweep, were it the first to use JAX, would take every core for a device
+
 MOST_MEMORY = 4 * 2**30  # of a process of tests
 
 # A small run that compiles in seconds; used wherever the task does not matter.

@@ -127,7 +127,7 @@ def _parser() -> Parser:
     add("--objective", help="what is best; default eval/win_rate, or eval/return_mean")
     add("--halving", metavar="ETA", help="the best 1/ETA of the settings go on at every rung")
     add("--wave", metavar="auto|N", help="runs side by side; default auto: the fastest measured")
-    add("--devices", metavar="N|all", help="devices to spread a wave over; default 1")
+    add("--devices", metavar="auto|N|all", help="devices to spread a wave over; default auto")
     add("--shard", metavar="runs|envs", help="what devices share out; default runs of a wave")
     add("--launcher", help=f"where waves run: {', '.join(LAUNCHERS)}; default local")
     add("--distributed", action="store_true", help="one of several processes that share the waves")

@@ -7,6 +7,7 @@ import contextlib
 from lica_jax.errors import UserError
 from lica_jax.machine import usable_cores
 from lica_jax.sweeps.request import SweepConfig
+from lica_jax.training.loop import RUNS
 
 
 def count_devices(ask: SweepConfig) -> int:
@@ -19,6 +20,8 @@ def count_devices(ask: SweepConfig) -> int:
         return 1
     import jax
 
+    if ask.devices == "auto":
+        return _cores_as_devices(ask)
     if ask.devices != "all":
         _split_cpu(ask.devices)
     there = len(jax.local_devices())
@@ -35,12 +38,29 @@ def count_devices(ask: SweepConfig) -> int:
     return ask.devices
 
 
+def _cores_as_devices(ask: SweepConfig) -> int:
+    """The devices among which the width of waves is looked for: a CPU's cores, since one program
+    keeps one core busy, where it is not too late to say so; of anything else one."""
+    import jax
+
+    apart = ask.launcher != "local" or jax.distributed.is_initialized()
+    if apart or ask.wave != "auto" or ask.shard != RUNS:
+        return 1
+    _split_cpu(usable_cores())
+    return len(jax.local_devices()) if jax.default_backend() == "cpu" else 1
+
+
 def _split_cpu(devices: int) -> None:
     """Lets JAX show the CPU as several devices, where it is not too late."""
     import jax
 
     with contextlib.suppress(RuntimeError, ValueError):  # it has been used, or told already
         jax.config.update("jax_num_cpu_devices", devices)
+
+
+def sharing(number: int, devices: int) -> int:
+    """How many of so many devices share out a number of runs or environments evenly."""
+    return max(d for d in range(1, devices + 1) if number % d == 0)
 
 
 def use_no_device() -> None:
@@ -54,7 +74,7 @@ def use_no_device() -> None:
 def advice(ask: SweepConfig, runs: int) -> str:
     """What to say where a CPU would stand idle: one run side by side with others fills one core,
     and widening a wave on one device changes nothing. "" where there is nothing to say."""
-    if ask.devices != 1 or ask.launcher != "local" or ask.wave == 1 or runs == 1:
+    if ask.devices not in (1, "auto") or ask.launcher != "local" or ask.wave == 1 or runs == 1:
         return ""
     import jax
 

@@ -10,6 +10,7 @@ from lica_jax.config import TrainConfig
 from lica_jax.engines.games import is_host_task
 from lica_jax.runs import directory
 from lica_jax.runs.plan import Plan, Run, make_plan
+from lica_jax.sweeps.devices import sharing
 from lica_jax.sweeps.folder import Member
 from lica_jax.sweeps.settings import Setting, program_key
 from lica_jax.training.loop import RUNS
@@ -28,12 +29,11 @@ class Plans:
         key = (program_key(config), width)
         if key not in self._bases:
             seeds = dataclasses.replace(config, seeds=tuple(range(width)))
-            # As many devices as share them out evenly.
             shared = width if self._shard == RUNS else config.collect.envs
-            devices = max(d for d in range(1, self.devices + 1) if shared % d == 0)
             self._bases[key] = make_plan(
-                seeds, devices=devices, shard=self._shard, elsewhere=self.elsewhere
-            )
+                seeds, devices=sharing(shared, self.devices), shard=self._shard,
+                elsewhere=self.elsewhere,
+            )  # fmt: skip
         return self._bases[key]
 
     def plan(

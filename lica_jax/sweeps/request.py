@@ -43,7 +43,8 @@ class SweepConfig:
         rate, or the greedy return where nothing is won.
       halving: the best 1/halving of the settings go on at every rung; None for all to the end.
       wave: runs side by side, or "auto" for the fastest that fits.
-      devices: over how many devices a wave is spread, or "all".
+      devices: over how many devices a wave is spread, or "all"; "auto" spreads it over the cores
+        of a CPU where ``wave`` is "auto" as well and that is measured to be faster, else takes one.
       shard: what the devices share out: "runs" of a wave, or "envs" of every run.
       launcher: where waves run: "local", "ray", "ray:ADDRESS" or "slurm".
       skip_invalid: go on without settings that are refused.
@@ -64,7 +65,7 @@ class SweepConfig:
     objective: str | None = None
     halving: int | None = None
     wave: int | Literal["auto"] = "auto"
-    devices: int | Literal["all"] = 1
+    devices: int | Literal["all", "auto"] = "auto"
     shard: Literal["runs", "envs"] = "runs"
     launcher: str = "local"
     skip_invalid: bool = False
@@ -182,10 +183,11 @@ def _check(ask: SweepConfig) -> None:
         raise unknown("launcher", ask.launcher, LAUNCHERS, "")
     if ask.sampler not in SAMPLERS:
         raise unknown("sampler", ask.sampler, SAMPLERS, "")
-    for name in ("wave", "devices"):
-        value, word = getattr(ask, name), {"wave": "auto", "devices": "all"}[name]
-        if value != word and value < 1:
-            raise UserError(f"{name} must be at least 1 or {word!r}, got {value}")
+    for name, words in (("wave", ("auto",)), ("devices", ("all", "auto"))):
+        value = getattr(ask, name)
+        if value not in words and value < 1:
+            named = " or ".join(repr(word) for word in words)
+            raise UserError(f"{name} must be at least 1 or {named}, got {value}")
     if ask.halving is not None and ask.halving < 2:
         raise UserError(f"halving must be at least 2, got {ask.halving}")
     _check_fields(ask)

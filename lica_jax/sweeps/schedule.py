@@ -57,8 +57,9 @@ class Schedule:
             config = group.settings[0].config
             share = -(-runs // self.processes)  # of one of several processes
             widths[group.key] = fastest(
-                lambda n: work.plans.base(config, n), share, min(share, most), work.say
-            )
+                lambda n: work.plans.base(config, n), share, min(share, most), work.say,
+                work.plans.devices,
+            )  # fmt: skip
         return min(widths[group.key], most)
 
     def split(self, wave: Wave) -> None:

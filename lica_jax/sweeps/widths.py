@@ -13,6 +13,7 @@ from lica_jax.engines.games import is_host_task
 from lica_jax.errors import TooLarge, UserError, first_line, is_out_of_memory
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
+from lica_jax.sweeps.devices import sharing
 from lica_jax.training.memory import USABLE, free_on
 
 FACTOR = 4  # between two widths that are tried
@@ -84,17 +85,23 @@ class Timing(NamedTuple):
 
 
 def fastest(
-    base: Callable[[int], Plan], runs: int, widest: int, tell: Callable[[str], None]
+    base: Callable[[int], Plan],
+    runs: int,
+    widest: int,
+    tell: Callable[[str], None],
+    devices: int = 1,
 ) -> int:
     """The width whose first compiled calls were the fastest per run.
 
-    Tries 1, 4, 16 ... while it gains and costs little beside the runs themselves.
+    Tries 1, 4, 16 ... (a run, then 1, 4, 16 ... on every one of several devices) while it gains
+    and costs little beside the runs themselves.
 
     Args:
       base: a plan of so many runs, compiled when it is first used.
       runs: how many there are.
       widest: how many fit.
       tell: what takes a line about each width.
+      devices: that share a wave out.
 
     Raises:
       TooLarge: not even one run fits.
@@ -103,7 +110,7 @@ def fastest(
         return 1
     timings: list[Timing] = []
     began = time.monotonic()
-    for width in _candidates(min(runs, widest)):
+    for width in _candidates(min(runs, widest), devices):
         try:
             timing = measure(base(width))
         except Exception as error:
@@ -114,8 +121,10 @@ def fastest(
             tell(f"  {width} side by side do not fit")
             break
         timings.append(timing)
+        shared = sharing(width, devices)
+        where = f" on {shared} devices" if shared > 1 else ""
         tell(
-            f"  {width} side by side: {timing.steps_per_second:,.0f} env steps/s, "
+            f"  {width} side by side{where}: {timing.steps_per_second:,.0f} env steps/s, "
             f"{timing.seconds_per_run:.1f} s a run"
         )
         best = min(t.seconds_per_run for t in timings)
@@ -128,12 +137,13 @@ def fastest(
     return chosen.width
 
 
-def _candidates(most: int) -> Iterator[int]:
-    """1, 4, 16, ..., and the widest where it is another."""
+def _candidates(most: int, devices: int) -> Iterator[int]:
+    """1, 4, 16, ..., or one run and such numbers on every device, and the widest where it is
+    another."""
     width = 1
     while width < most:
         yield width
-        width *= FACTOR
+        width = devices if width == 1 < devices else FACTOR * width
     yield most
 
 

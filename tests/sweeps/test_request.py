@@ -145,16 +145,19 @@ def test_the_same_budget_again(words, tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "fits, seconds, runs, chosen, looked",
+    "fits, seconds, runs, devices, chosen, looked",
     [
-        (99, {1: 100, 4: 90, 16: 95, 64: 1}, 64, 4, [1, 4, 16]),
-        (99, {1: 100, 4: 99}, 4, 1, [1, 4]),  # gains less than can be told from noise
-        (99, {1: 100, 4: 90, 9: 80}, 9, 9, [1, 4, 9]),
-        (4, {1: 100, 4: 90}, 64, 4, [1, 4, 16]),  # what does not fit ends the search
+        (99, {1: 100, 4: 90, 16: 95, 64: 1}, 64, 1, 4, [1, 4, 16]),
+        (99, {1: 100, 4: 99}, 4, 1, 1, [1, 4]),  # gains less than can be told from noise
+        (99, {1: 100, 4: 90, 9: 80}, 9, 1, 9, [1, 4, 9]),
+        (4, {1: 100, 4: 90}, 64, 1, 4, [1, 4, 16]),  # what does not fit ends the search
+        (99, {1: 100, 2: 60, 8: 65}, 64, 2, 2, [1, 2, 8]),  # both cores, and no wider
+        (99, {1: 100, 2: 110}, 64, 2, 1, [1, 2]),
+        (99, {1: 100, 3: 60}, 3, 8, 3, [1, 3]),
     ],
 )
-def test_the_fastest_width(fits, seconds, runs, chosen, looked, monkeypatch):
-    """Wider as long as it gains."""
+def test_the_fastest_width(fits, seconds, runs, devices, chosen, looked, monkeypatch):
+    """Wider, and over more devices, as long as it gains."""
     asked = []
 
     def base(width):
@@ -167,8 +170,29 @@ def test_the_fastest_width(fits, seconds, runs, chosen, looked, monkeypatch):
     monkeypatch.setattr(
         widths, "measure", lambda plan: widths.Timing(plan.width, 1.0, seconds[plan.width])
     )
-    assert widths.fastest(base, runs, runs, lambda text: None) == chosen
+    told = []
+    assert widths.fastest(base, runs, runs, told.append, devices) == chosen
     assert list(dict.fromkeys(asked)) == looked
+    assert ("on 2 devices" in told[-1]) == (devices == 2)
+
+
+@pytest.mark.parametrize(
+    "more, several",
+    [
+        ({}, True),
+        ({"wave": 4}, False),
+        ({"shard": "envs"}, False),
+        ({"launcher": "ray"}, False),
+        ({"devices": 1}, False),
+    ],
+)
+def test_the_cores_of_a_cpu(words, monkeypatch, more, several):
+    """Are its devices where the width is measured, unless JAX has been used already."""
+    asked = []
+    monkeypatch.setattr(devices, "_split_cpu", asked.append)
+    monkeypatch.setattr(devices, "usable_cores", lambda: 7)
+    found = devices.count_devices(request(words | more))
+    assert asked == [7] * several and found == (len(jax.local_devices()) if several else 1)
 
 
 def test_measuring_asks_for_memory_first(words, plans):
