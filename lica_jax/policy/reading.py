@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -33,6 +34,7 @@ MOST = 1_000_000  # numbers of one kind that one environment shows at one moment
 DTYPES = {
     "F32": "<f4", "F64": "<f8", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "?",
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
 }  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def read_params(path: Path, tensors: dict[str, Tensor], like: PyTree) -> PyTree:
                 f"its tensors do not fit its own configuration: {name!r} is {stored}, by the "
                 f"configuration it is {made}"
             )
-        if here.dtype.kind != np.dtype(there.dtype).kind:
+        if _kind(here.dtype) != _kind(np.dtype(there.dtype)):
             raise UserError(f"its tensor {name!r} is {here.dtype.name}, not {there.dtype.name}")
     need = 2 * sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors.values())
     free = available_memory()
@@ -223,6 +225,11 @@ def read_params(path: Path, tensors: dict[str, Tensor], like: PyTree) -> PyTree:
         )
     leaves = [_read(path, name, tensors[name], x.dtype) for name, x in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _kind(dtype: np.dtype) -> str:
+    """numpy's letter for a type, which takes numbers of 8 bits for bytes without a meaning."""
+    return "f" if dtype == ml_dtypes.float8_e4m3fn else dtype.kind
 
 
 def _read(path: Path, name: str, tensor: Tensor, dtype: Any) -> Array:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 from jaxtyping import PyTree
 
@@ -47,7 +48,7 @@ def add(
 
     Raises:
       UserError: no such run, one that goes on, a name that is taken, or a policy that is too large
-        even with numbers of 16 bits.
+        even with weights of 8 bits.
     """
     check_name(name)
     path = folder / f"{name}.safetensors"
@@ -84,20 +85,33 @@ def add(
 
 def store(path: Path, policy: Policy) -> str:
     """Writes a policy that is small enough for the zoo; returns how its numbers are stored."""
-    for kind in ("float32", "float16"):
+    for kind in ("float32", "float16", "float8_e4m3fn"):
         write_arrays(path, _as(policy.params, kind), policy.about)
         if path.stat().st_size <= MOST_BYTES:
             return kind
     raise UserError(
-        f"the policy takes {path.stat().st_size:,} bytes with numbers of 16 bits, and an entry of "
+        f"the policy takes {path.stat().st_size:,} bytes with weights of 8 bits, and an entry of "
         f"the zoo may have {MOST_BYTES:,}"
     )
 
 
 def _as(params: PyTree, kind: str) -> PyTree:
-    """Floating-point leaves in another precision; raises ``UserError`` where one is too large."""
-    out = jax.tree.map(lambda x: np.asarray(x).astype(kind) if x.dtype.kind == "f" else x, params)
-    if odd := [name for name, x in named_leaves(out).items() if not np.isfinite(x).all()]:
+    """Floating-point leaves in another precision; raises ``UserError`` where one is too large.
+
+    Biases stay at 16 bits at least: they are few, and nothing averages their rounding out.
+    """
+
+    def stored(x):
+        if x.dtype.kind != "f":
+            return x
+        narrow = kind == "float8_e4m3fn" and x.ndim < 2
+        return np.asarray(x).astype(
+            np.dtype("float16" if narrow else getattr(ml_dtypes, kind, kind))
+        )
+
+    out = jax.tree.map(stored, params)
+    finite = {n: np.isfinite(x.astype("f4")) for n, x in named_leaves(out).items()}
+    if odd := [name for name, there in finite.items() if not there.all()]:
         raise UserError(f"{odd[0]} has numbers that {kind} cannot hold")
     return out
 

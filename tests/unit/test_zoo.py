@@ -12,7 +12,7 @@ import pytest
 from lica_jax import UserError, load_policy
 from lica_jax.cli.main import main
 from lica_jax.envs import make_task
-from lica_jax.policy import chosen_policies
+from lica_jax.policy import Policy, chosen_policies
 from lica_jax.zoo import adding, cards, catalog, find_card, zoo_file
 
 ARCHIVE = Path(__file__).parent.parent / "fixtures" / "run_of_version_0.1.0.tar.xz"
@@ -108,21 +108,36 @@ def test_an_entry_is_made_from_a_run(run, tmp_path):
         find_card(card.name, folder)
 
 
-def test_what_is_large_is_stored_in_16_bits(run, tmp_path, monkeypatch):
+def test_what_is_large_is_stored_in_fewer_bits(run, tmp_path, monkeypatch):
+    """Weights of 8 bits are within a sixteenth, down to what is next to nothing; biases of 16."""
     (policy,) = chosen_policies(run)
-    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
-    assert adding.store(whole, policy) == "float32"
-    monkeypatch.setattr(adding, "MOST_BYTES", whole.stat().st_size - 1)
-    assert adding.store(half, policy) == "float16"
-    for a, b in zip(
-        jax.tree.leaves(load_policy(whole).params), jax.tree.leaves(load_policy(half).params),
-        strict=True,
+
+    def other(change):
+        return Policy(jax.tree.map(change, policy.params), policy.about)
+
+    # Biases begin at zero.
+    wide = other(lambda x: x + 0.3 * np.sin(np.arange(x.size, dtype="f4")).reshape(x.shape))
+    sizes = []
+    for kind, weights, biases in (
+        ("float32", 0, 0), ("float16", 1e-3, 1e-3), ("float8_e4m3fn", 2**-4, 1e-3)
     ):  # fmt: skip
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+        path = tmp_path / f"{kind}.safetensors"
+        if sizes:
+            monkeypatch.setattr(adding, "MOST_BYTES", sizes[-1] - 1)
+        assert adding.store(path, wide) == kind
+        sizes.append(path.stat().st_size)
+        read = load_policy(path).params
+        for a, b in zip(jax.tree.leaves(wide.params), jax.tree.leaves(read), strict=True):
+            assert b.dtype == np.float32
+            close = weights if a.ndim > 1 else biases
+            np.testing.assert_allclose(a, b, rtol=close, atol=2**-10 * (close > 0))
     monkeypatch.setattr(adding, "MOST_BYTES", 100)
     with pytest.raises(UserError, match="may have 100"):
-        adding.store(half, policy)
+        adding.store(path, policy)
+    large = other(lambda x: np.full_like(x, 1000))
+    monkeypatch.setattr(adding, "MOST_BYTES", sizes[-1])
+    with pytest.raises(UserError, match="numbers that float8_e4m3fn cannot hold"):
+        adding.store(path, large)
 
 
 def test_names_of_the_zoo_are_paths_for_every_command(capsys, tmp_path):
