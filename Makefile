@@ -20,10 +20,11 @@ train: $(READY)
 	@echo "  $(BIN)/lica-jax train mappo smax/2s3z --total-steps 500000"
 
 # These tests compile far more than they compute: code generation need not try hard. (XLA_FLAGS= for
-# the programs that users run; the slow tests compute, and have them anyway.)
+# the programs that users run; the slow tests compute, and have them anyway.) One worker more than
+# two cores have: some tests wait for processes.
 test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)

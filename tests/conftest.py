@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 
 jax.devices()  # one: a sweep, were it the first to use JAX, would take every core for a device
 
-MOST_MEMORY = 4 * 2**30  # of a process of tests
+MOST_MEMORY = 3 * 2**30  # of a process of tests
 
 # A small run that compiles in seconds; used wherever the task does not matter.
 TINY = {
@@ -60,7 +60,7 @@ def own_programs(request):
     yield
     if replaces:
         forget_programs()
-    if resident_memory() > MOST_MEMORY:  # two workers of 2,000 tests would fill the machine
+    if resident_memory() > MOST_MEMORY:  # three workers of 2,000 tests would fill the machine
         forget_programs()
         jax.clear_caches()
         gc.collect()

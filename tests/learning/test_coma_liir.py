@@ -105,7 +105,7 @@ def test_every_variant_learns_to_match(algorithm, overrides):
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 
-@pytest.mark.parametrize("algorithm", ["coma", pytest.param("liir", marks=SLOW)])
+@pytest.mark.parametrize("algorithm", [pytest.param(n, marks=SLOW) for n in ("coma", "liir")])
 def test_the_junction_needs_different_actions(algorithm):
     summary = played(algorithm, "game/traffic_junction", 30_000)
     assert min(returns(summary)) == 1.0, returns(summary)

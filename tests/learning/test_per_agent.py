@@ -21,7 +21,7 @@ def returns(summary, mode="greedy"):
     return [f[mode]["return_mean"] for f in summary["final"]]
 
 
-@pytest.mark.parametrize("algorithm", quick("iddpg", "maddpg"))
+@pytest.mark.parametrize("algorithm", quick("maddpg"))
 def test_both_agents_must_match(algorithm):
     summary = trained(algorithm, "probe/match")
     assert min(returns(summary)) >= 0.98, returns(summary)
@@ -67,7 +67,8 @@ def test_values_of_two_steps(algorithm):
     assert result.metrics[-1]["q_taken_mean"] == pytest.approx(0.75, abs=0.05)
 
 
-@pytest.mark.parametrize("algorithm", [pytest.param("iddpg", marks=pytest.mark.slow), "coma_fc"])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["iddpg", "coma_fc"])
 def test_one_of_two_best_joint_actions(algorithm):
     """Either of two joint actions pays 10; mixing them up pays nothing."""
     summary = trained(algorithm, "game/penalty:k=0")

@@ -58,6 +58,7 @@ def test_agents_without_memory_forget():
     assert max(returns(summary)) < 0.6, returns(summary)
 
 
+@pytest.mark.slow
 def test_private_bits():
     """Each agent plays the bit that only it sees; the state holds both."""
     summary = trained("mappo", "probe/private", 30_000)

@@ -125,6 +125,7 @@ def test_agents_without_memory_forget():
     assert max(returns(session)) < 0.6, returns(session)
 
 
+@pytest.mark.slow
 def test_private_bits_are_credited_by_the_state():
     """Each agent plays the bit that only it sees."""
     session = trained("probe/private", 30_000)

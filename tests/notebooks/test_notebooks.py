@@ -15,7 +15,7 @@ build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build)
 
 SOURCES = build.sources()
-LONG = ("02", "03", "04", "05", "06", "08")  # they compile the most
+LONG = ("02", "03", "04", "05", "06", "07", "08")  # they compile the most
 each = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 

@@ -22,6 +22,7 @@ def command(folder, *words, code=0):
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_pages_commands(package):
     """All of them, with smaller budgets."""
     blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)

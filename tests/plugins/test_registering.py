@@ -63,9 +63,10 @@ def test_a_plugin_is_used_like_everything_else(loaded, tmp_path):
     assert evaluate(policy, episodes=8)["greedy"]["distance_mean"] >= 0
 
 
-def test_the_conformance_suites_are_content(loaded):
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_conformance_suites_are_content(loaded, trained):
     check_task("grid/switches")
-    check_algorithm("my_pg", "grid/switches")
+    check_algorithm("my_pg", "grid/switches", trained=trained)
 
 
 def test_a_new_number_is_one_line(loaded, capsys):

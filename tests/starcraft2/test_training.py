@@ -220,7 +220,10 @@ def test_games_that_do_not_start_any_more_end_a_run_that_can_go_on(sc2, tmp_path
     assert main(["train", *more, "--task", "smac/3m:start_timeout=300,call_timeout=90"]) == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
+)
 def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, private_temp, tmp_path, number, code):
     run_dir = tmp_path / "run"
     sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]

@@ -86,7 +86,9 @@ def kill_after(patch, count):
     return left
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k == "halving" else ()) for k in KINDS]
+)
 def test_killed_anywhere(run_sweep, undisturbed, tmp_path, kind):
     """Resumed, every ended run's files are unchanged and the table is the undisturbed one."""
     table, operations = undisturbed(kind)

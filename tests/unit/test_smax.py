@@ -361,12 +361,12 @@ def random_battles(name, envs, steps, **options):
     return task, *run(KEY)
 
 
-LONG = ("smax/MMM2", "smax/2c_vs_64zg", "smax/smacv2_5_units")
-OTHERS = [f"smax/{n}" for n in SCENARIOS if f"smax/{n}" not in LONG]
+QUICK = ("smax/MMM2", "smax/smacv2_5_units")
+OTHERS = [f"smax/{n}" for n in SCENARIOS if f"smax/{n}" not in QUICK]
 
 
 @pytest.mark.parametrize(
-    "name", [*LONG, *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
 )
 def test_invariants_under_random_play(name):
     """2000 steps: health in [0, max], energy in [0, 200], the dead neither move nor come back, all
