@@ -123,11 +123,15 @@ def train_theirs(checkout: Path, algorithm: str, changes: dict[str, Any]) -> Non
         jax.block_until_ready(jax.jit(module.make_train(config))(keys[0]))
 
 
-def their_rows(command: list[str]) -> Iterator[dict[str, Any]]:
+def their_rows(command: list[str], seconds: float) -> Iterator[dict[str, Any]]:
+    """The rows of a script of theirs, until it has taken so many seconds by its own clock."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("{"):
-                yield json.loads(line)
+                yield (row := json.loads(line))
+                if row["seconds"] > seconds:
+                    process.kill()
+                    return
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with code {process.returncode}")
 
@@ -197,6 +201,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--map", default="2s3z")
     parser.add_argument("--total-steps", type=int, default=700_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="most of one of theirs")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="of theirs")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -230,7 +235,7 @@ def main() -> None:
     about = {"map": args.map, "seed": args.seed}
     for name in args.algorithms:
         command = [sys.executable, __file__, *given, "--child", name]
-        rows = list(their_rows(command))
+        rows = list(their_rows(command, args.seconds))
         print(json.dumps({"side": f"JaxMARL {name}"} | about | summary(rows)), flush=True)
     for name in args.ours:
         rows, final = our_rows(name.partition(":")[0], preset_of(name), args)

@@ -21,6 +21,15 @@ def masked_mean(x: Float[Array, "..."], mask: Float[Array, "..."]) -> Float[Arra
     return jnp.sum(jnp.where(mask > 0, x, 0) * mask) / jnp.maximum(jnp.sum(mask), 1)
 
 
+def explained(
+    error: Float[Array, "..."], target: Float[Array, "..."], mask: Float[Array, "..."]
+) -> Float[Array, ""]:
+    """Share of the targets' variance that values knew which are off by ``error``: 1 all of it, 0 as
+    much as a constant, below 0 less."""
+    spread = masked_mean(jnp.square(target - masked_mean(target, mask)), mask)
+    return 1 - masked_mean(jnp.square(error), mask) / jnp.maximum(spread, 1e-6)
+
+
 def mask_logits(
     logits: Float[Array, "... A"], avail: Bool[Array, "... A"]
 ) -> Float[Array, "... A"]:

@@ -23,6 +23,8 @@ from lica_jax.networks.layers import MLP, Linear
 # Largest W1(s) in one piece, in numbers; the rows are cut into chunks above it.
 MAX_HYPER_WEIGHTS = 2**26
 
+ON_CPU = "cpu"  # where a pass is grouped, by the platform that a program is compiled for
+
 
 def joint_one_hot(action: Int[Array, "*B N"], n_actions: int, dtype) -> Float[Array, "*B M"]:
     """Concatenated one-hot actions of all agents, agent-major; -1 gives zeros."""
@@ -105,7 +107,8 @@ class MixingCritic(JointCritic):
       hyper_hidden: width of W1's hypernetwork; ``"full"`` is M * E as in the official code.
       grouped_actions: in ``at_actions`` compute only the rows of W1(s) that are used
         (`core/grouped.py`) instead of all of them.
-      grouped_policies: the same in ``at_policies``.
+      grouped_policies: the same in ``at_policies``. `ON_CPU` groups a pass where the program is
+        compiled for a CPU, whatever the default backend.
       zero_actions: W1's hypernetwork ends in zeros at first, so that no action has an effect
         before anything has been learned of it.
       layer_norm: normalise what goes into every ReLU; grouped passes do not know of it.
@@ -114,8 +117,8 @@ class MixingCritic(JointCritic):
     embed: int = 64
     layers: int = 2
     hyper_hidden: int | str = 64
-    grouped_actions: bool = False
-    grouped_policies: bool = False
+    grouped_actions: bool | str = False
+    grouped_policies: bool | str = False
     zero_actions: bool = False
     layer_norm: bool = False
 
@@ -137,6 +140,8 @@ class MixingCritic(JointCritic):
         return _mix(mixed, *self._other_weights(state), self.mix_norm)
 
     def at_actions(self, state, action, needed):
+        if self.grouped_actions == ON_CPU:
+            return self._by_platform("at_actions", "grouped_actions", state, action, needed)
         if not self.grouped_actions:
             return super().at_actions(state, action, needed)
         shape, n_agents = needed.shape, action.shape[-1]
@@ -157,6 +162,8 @@ class MixingCritic(JointCritic):
         return jnp.zeros_like(q).at[order].set(q).reshape(shape)
 
     def at_policies(self, state, probs, avail, needed):
+        if self.grouped_policies == ON_CPU:
+            return self._by_platform("at_policies", "grouped_policies", state, probs, avail, needed)
         if not self.grouped_policies:
             return super().at_policies(state, probs, avail, needed)
         rows = needed.size
@@ -168,6 +175,17 @@ class MixingCritic(JointCritic):
         # W1(s) of a chunk is gone once the next one begins, so each hands on its gradient, in a
         # term whose value is 0.
         return (q + jnp.sum(slope * (u - constants[0]), axis=(-2, -1))).reshape(needed.shape)
+
+    def _by_platform(self, method, choice, *args):
+        """A pass, grouped on a CPU and dense elsewhere. Only one of them comes into a program."""
+
+        def asking(grouped):
+            critic = self.clone(parent=None, **{choice: grouped})
+            return partial(critic.apply, method=method)
+
+        return jax.lax.platform_dependent(
+            self.variables, *args, cpu=asking(True), default=asking(False)
+        )
 
     def at_several(self, state, u):
         w1 = self.hyper_w_1(state)  # once for all K
@@ -217,7 +235,10 @@ class MixingCritic(JointCritic):
 
     def scratch_numbers(self, rows):
         full, hidden = self.n_inputs * self.embed, self._hidden
-        pieces = min(rows * full, MAX_HYPER_WEIGHTS) if self.grouped_policies else rows * full
+        grouped = self.grouped_policies
+        if grouped == ON_CPU:  # on what is there to be allocated on
+            grouped = jax.default_backend() == "cpu"
+        pieces = min(rows * full, MAX_HYPER_WEIGHTS) if grouped else rows * full
         return {
             "the critic's hyper-weights W1(s)": pieces,
             "the hidden layer of W1's hypernetwork": rows * hidden,

@@ -54,7 +54,9 @@ def kept_critics(
     return {name: jax.device_get(jax.tree.map(lambda x, i=i: x[i], critics)) for name, i in wanted}
 
 
-def save_critic(path: Path, critic: PyTree, algorithm: str, seed: int, env_steps: int) -> None:
+def save_critic(
+    path: Path, critic: PyTree, algorithm: str, seed: int, env_steps: int | None
+) -> None:
     """Writes a critic; nothing where it has no parameters (a sum)."""
     if jax.tree.leaves(critic):
         facts = {"format": FORMAT, "algorithm": algorithm, "seed": seed, "env_steps": env_steps}

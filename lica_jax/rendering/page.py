@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from lica_jax.core.schedules import annealed
 from lica_jax.errors import UserError
 from lica_jax.files import plain
+from lica_jax.policy import Policy
 from lica_jax.rendering.packing import Packer, chosen, pack_episode, thinned, thoughts
 from lica_jax.rendering.recording import Recording
 
@@ -67,7 +69,19 @@ def facts(recording: Recording) -> dict[str, Any]:
         "value": insight.value if known else "", "credit": insight.credit if insight else "",
         "has_critic": known, "reward_scale": spec.reward_scale if scale is None else scale,
         "has_win": spec.has_win, "scene": asdict(recording.scene),
+        "entropy_target": entropy_target(policy),
     }  # fmt: skip
+
+
+def entropy_target(policy: Policy) -> float | None:
+    """The share of the largest entropy that LICA's bonus aimed at when the policy was made; None
+    where it has no target."""
+    if policy.about["config"].get("entropy_mode") != "target":
+        return None
+    hp, steps = policy.hp, policy.about.get("env_steps") or 0
+    return float(
+        annealed(hp.entropy_target, hp.entropy_target_final, hp.entropy_target_steps, steps)
+    )
 
 
 def numbers(recording: Recording) -> dict[str, Any]:

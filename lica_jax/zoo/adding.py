@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from lica_jax import api
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder, read_json, write_json
 from lica_jax.policy import Policy, chosen_policies
+from lica_jax.policy.critics import critic_file, save_critic
 from lica_jax.policy.writing import named_leaves, write_arrays
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
@@ -25,6 +27,7 @@ from lica_jax.training.evaluation import MODES, Tell, silent
 from lica_jax.zoo.catalog import FORMAT, MOST_BYTES, POLICIES, Card, check_name, digest, find_card
 
 EPISODES, SEED = 512, 0  # of the figures on a card
+KINDS = ("float32", "float16", "float8_e4m3fn")  # of numbers; the first that is small enough
 PACKAGES = ("lica_jax", "jax", "jaxlib", "flax", "jaxmarl")  # that a card tells the versions of
 # Flags of a command that are about its machine, with their values.
 _LOCAL = ("--run-dir", "--sweep-dir", "--progress")
@@ -35,6 +38,8 @@ def add(
     folder: Path = POLICIES, episodes: int = EPISODES, tell: Tell = silent,
 ) -> Card:  # fmt: skip
     """Makes an entry from a run that has come to its end: its policy, evaluated as it is stored.
+
+    Its critic comes along where it is small enough.
 
     Args:
       run_dir: of `train`, or of a run of a sweep.
@@ -65,7 +70,7 @@ def add(
     result = read_json(run_dir / directory.RESULT)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "policy.safetensors"
-        kind = store(made, policy)
+        kind, critic = store(made, policy), store_critic(critic_file(made), policy)
         evaluation = figures(made, episodes, tell)
         i = config.seeds.index(policy.about["seed"])
         facts = {
@@ -76,16 +81,20 @@ def add(
             "commands": commands(run_dir), **_made_with(run_dir), "stored": kind,
             "bytes": made.stat().st_size, "sha256": digest(made), "evaluation": evaluation,
             "curve": curve(run_dir, policy.about["seed"]), "notes": [note] if note else [],
+            **({"critic_stored": critic} if critic else {}),
         }  # fmt: skip
         make_folder(path.parent, str(path.parent))
         shutil.copyfile(made, path)
+        critic_file(path).unlink(missing_ok=True)  # of the entry that is replaced
+        if critic:
+            shutil.copyfile(critic_file(made), critic_file(path))
     write_json(path.with_suffix(".json"), facts)
     return find_card(name, folder)
 
 
 def store(path: Path, policy: Policy) -> str:
     """Writes a policy that is small enough for the zoo; returns how its numbers are stored."""
-    for kind in ("float32", "float16", "float8_e4m3fn"):
+    for kind in KINDS:
         write_arrays(path, _as(policy.params, kind), policy.about)
         if path.stat().st_size <= MOST_BYTES:
             return kind
@@ -93,6 +102,25 @@ def store(path: Path, policy: Policy) -> str:
         f"the policy takes {path.stat().st_size:,} bytes with weights of 8 bits, and an entry of "
         f"the zoo may have {MOST_BYTES:,}"
     )
+
+
+def store_critic(path: Path, policy: Policy) -> str:
+    """Writes a policy's critic where it is small enough for the zoo, for replays; returns how its
+    numbers are stored, "" where there is none or it is too large."""
+    critic = None
+    with contextlib.suppress(UserError):  # an older version's, of another layout
+        critic = policy.critic
+    for kind in KINDS if critic is not None and jax.tree.leaves(critic.params) else ():
+        try:
+            params = _as(critic.params, kind)
+        except UserError:  # it has numbers beyond that precision's
+            break
+        about = policy.about
+        save_critic(path, params, about["algorithm"], about["seed"], critic.env_steps)
+        if path.stat().st_size <= MOST_BYTES:
+            return kind
+    path.unlink(missing_ok=True)
+    return ""
 
 
 def _as(params: PyTree, kind: str) -> PyTree:

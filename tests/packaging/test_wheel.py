@@ -44,9 +44,9 @@ def test_everything_is_in_it(built):
         names = set(archive.namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lica_jax").rglob("*.py")}
     policies = {
-        f"lica_jax/zoo/policies/{name}.{kind}"
-        for name in catalog.names() for kind in ("json", "safetensors")
-    }  # fmt: skip
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "lica_jax/zoo/policies").rglob("*.*")
+    }
+    assert {f"lica_jax/zoo/policies/{name}.json" for name in catalog.names()} <= policies
     configs = {
         f"lica_jax/{path.relative_to(ROOT).as_posix()}"
         for path in (ROOT / "configs").rglob("*.yaml")

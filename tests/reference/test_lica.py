@@ -180,6 +180,8 @@ def one_update(nets, learner, traj, hp, g, s):
     close(metrics["td_error_abs"], g[s + "critic.stat.td_error_abs"])
     close(metrics["q_taken_mean"], g[s + "critic.stat.q_t_mean"])
     close(metrics["target_mean"], g[s + "critic.stat.target_mean"])
+    known, wanted = (theirs(f"critic.{name}")[valid] for name in ("q_t", "targets"))
+    close(metrics["explained"], 1 - np.mean((known - wanted) ** 2) / np.var(wanted))
     close(metrics["actor_grad_norm"], g[s + "actor.grad_norm_preclip"])
     close(new.critic, mixing_critic(g.under(s + "after_critic.critic.")), RTOL_STEP)
     close(new.actor, recurrent_agent(g.under(s + "after_actor.agent.")), RTOL_STEP)

@@ -36,7 +36,7 @@ def unpacked(page: str) -> dict:
     return facts
 
 
-def opened(path, where: str = "", script: str = "") -> str:
+def opened(path, where: str = "", script: str = "", size: str = "1280,900") -> str:
     """The elements of a page as a browser has them after a while, with a script of a test's own.
 
     Fails on anything that the page writes to the console.
@@ -47,7 +47,7 @@ def opened(path, where: str = "", script: str = "") -> str:
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
         "--disable-background-networking --disable-component-update --enable-logging=stderr "
-        "--virtual-time-budget=5000 --dump-dom"
+        f"--window-size={size} --virtual-time-budget=5000 --dump-dom"
     )
     done = subprocess.run(
         [BROWSER, *flags.split(), f"--user-data-dir={path.parent / 'profile'}",

@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -316,6 +317,28 @@ def test_the_page_in_a_browser(battle, hunt, tmp_path):
     hunt.save(tmp_path / "h.html")
     dom = opened(tmp_path / "h.html")
     assert "moves Q most" in dom and "a0 predator" in dom
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    "task", ["game/two_step", pytest.param("smax/2c_vs_64zg", marks=pytest.mark.slow)]
+)
+def test_pages_on_a_phone(task, tmp_path):
+    """A game without places, and 66 units: no complaint, nothing beyond the edge, small; and the
+    mark of an entropy that has a target."""
+    policy = untrained("lica", task, **SMALL, entropy_mode="target")
+    page = tmp_path / "p.html"
+    policy.render(episodes=1, sampled=True).save(page)
+    assert page.stat().st_size < 2_000_000
+    script = """
+    document.body.dataset.beyond = document.documentElement.scrollWidth - innerWidth;
+    """
+    dom = opened(page, script=script, size="500,900")  # the narrowest that it can be asked for
+    assert int(dom.split('data-beyond="')[1].split('"')[0]) <= 0
+    target = 100 * policy.hp.entropy_target
+    assert f"is {target:.0f} % of the largest possible" in dom
+    mark = re.search("<i [^>]*>", dom)[0]
+    assert f"left: {target:g}%" in mark and "target" in mark
 
 
 # --- the command line, files, bad input ----------------------------------------------------------

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import dump_request, request
 from lica_jax.sweeps.settings import grid_values, make_settings
@@ -91,6 +92,10 @@ def test_two_devices(on_two, run_sweep, tmp_path):
         assert a["env_steps"] == int(b["env_steps"])
         got, want = (float(row["final/return_mean"]) for row in (a, b))
         assert got == pytest.approx(want, abs=0.3)
+    for run in ("runs/0000", "runs/0001"):  # before learning has amplified what is rounded
+        a, b = (read_rows(folder / run / "metrics.jsonl")[0] for folder in (tmp_path / "one", path))
+        for name in ("critic_loss", "actor_loss", "entropy", "actor_grad_norm"):
+            assert a[name] == pytest.approx(b[name], rel=1e-3), (run, name)
 
 
 def test_environments_on_two_devices(on_two):
@@ -139,5 +144,7 @@ def test_slurm_jobs(run_sweep, tmp_path):
     pytest.importorskip("submitit")
     words = two_runs(1) | {"grid": {"hp.entropy_coef": [0.03]}}
     result = run_sweep(tmp_path / "s", **words, launcher="slurm:local")
-    assert [row["status"] for row in result.table] == ["finished"]
+    here = run_sweep(tmp_path / "here", **words)
+    assert untimed(_table(tmp_path / "s")) == untimed(_table(tmp_path / "here"))
+    assert result.table[0]["status"] == here.table[0]["status"] == "finished"
     assert not list((tmp_path / "s/waves").iterdir())

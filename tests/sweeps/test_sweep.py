@@ -65,6 +65,9 @@ def test_static_and_traced_fields(run_sweep, words, tmp_path):
     assert own.summary["status"] == "finished" and own.policy().about["task"] == "probe/match"
     assert lica_jax.evaluate(tmp_path / "s/runs/0003", episodes=8)["greedy"]["episodes"] == 8
     assert "<table>" in result._repr_html_()
+    assert list(result.frame()["algo.mixing_embed"]) == [8, 8, 4, 4, 8, 8, 4, 4]
+    result.plot(tmp_path / "again.png")
+    assert (tmp_path / "again.png").stat().st_size > 10_000
 
 
 def test_several_tasks_and_algorithms(run_sweep, words, tmp_path):

@@ -9,7 +9,7 @@ from lica_jax.core import bits
 from lica_jax.core.entropy import ENTROPY_MODES, categorical_entropy, entropy_bonus
 from lica_jax.core.intervals import student_t_of, wilson
 from lica_jax.core.losses import critic_loss, policy_value_loss
-from lica_jax.core.masking import masked_mean, masked_softmax
+from lica_jax.core.masking import explained, masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, clip_by_global_norm, periodic_copy
 
 LOG2, LOG3 = np.log(2.0), np.log(3.0)
@@ -19,6 +19,15 @@ def test_masked_mean_weighs_selected_entries_only():
     x = jnp.array([[1.0, 2.0], [jnp.nan, 4.0]])
     assert masked_mean(x, jnp.array([[1, 1], [0, 1]])) == pytest.approx(7 / 3)
     assert masked_mean(x, jnp.zeros((2, 2))) == 0
+
+
+def test_explained_by_hand():
+    """Targets 1, 3 (variance 1), values off by 1 and by 0: half; what is masked does not count."""
+    target, mask = jnp.array([1.0, 3.0, 99.0]), jnp.array([1, 1, 0])
+    assert explained(jnp.array([1.0, 0.0, 9.0]), target, mask) == pytest.approx(0.5)
+    assert explained(target - 2, target, mask) == pytest.approx(0)  # a constant: their mean
+    assert explained(jnp.array([2.0, 2.0, 0.0]), target, mask) == pytest.approx(-3)
+    assert np.isfinite(explained(jnp.ones(3), jnp.ones(3), mask))  # they do not differ
 
 
 def test_masked_mean_broadcasts_the_mask_over_agents():

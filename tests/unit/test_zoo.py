@@ -12,7 +12,8 @@ import pytest
 from lica_jax import UserError, load_policy
 from lica_jax.cli.main import main
 from lica_jax.envs import make_task
-from lica_jax.policy import Policy, chosen_policies
+from lica_jax.policy import Policy, chosen_policies, save_critic
+from lica_jax.policy.critics import critic_file
 from lica_jax.zoo import adding, cards, catalog, find_card, zoo_file
 
 ARCHIVE = Path(__file__).parent.parent / "fixtures" / "run_of_version_0.1.0.tar.xz"
@@ -23,7 +24,8 @@ def test_there_is_something_in_it():
     assert NAMES and [card.name for card in cards()] == NAMES
     files = {path for path in catalog.POLICIES.rglob("*") if path.is_file()}
     wanted = {catalog.POLICIES / f"{n}.{kind}" for n in NAMES for kind in ("json", "safetensors")}
-    assert files == wanted
+    critics = {critic_file(card.path) for card in cards() if "critic_stored" in card.facts}
+    assert critics and files == wanted | critics
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,6 +40,9 @@ def test_an_entry_is_whole(name):
     for key in ("algorithm", "task", "seed", "env_steps"):
         assert policy.about[key] == facts[key], key
     assert make_task(facts["task"]).spec.source == facts["task_source"]
+    if "critic_stored" in facts:  # of the same seed, which is checked when it is read
+        assert critic_file(card.path).stat().st_size <= catalog.MOST_BYTES
+        assert policy.critic is not None
     played = facts["evaluation"]
     for mode in ("greedy", "sampled"):
         assert played[mode]["episodes"] >= played["episodes"] >= 512
@@ -88,6 +93,7 @@ def test_an_entry_is_made_from_a_run(run, tmp_path):
     assert card.facts["trained_env_steps"] >= 256 and card.facts["notes"] == ["a word"]
     assert "return" in card.line and "* a word" in card.markdown
     assert card.facts["curve"]["greedy return_mean"] and catalog.names(folder) == [card.name]
+    assert ("critic_stored" in card.facts) == (load_policy(card.path).critic is not None)
     # The figures are those of the file, and belong to its seed.
     again = adding.figures(card.path, 8)
     assert not adding.differences(card, again)
@@ -138,6 +144,33 @@ def test_what_is_large_is_stored_in_fewer_bits(run, tmp_path, monkeypatch):
     monkeypatch.setattr(adding, "MOST_BYTES", sizes[-1])
     with pytest.raises(UserError, match="numbers that float8_e4m3fn cannot hold"):
         adding.store(path, large)
+
+
+def test_a_critic_comes_along_where_it_is_small(run, tmp_path, monkeypatch):
+    """In as many bits as fit; not at all where none do, nor that of an entry that is replaced."""
+    (policy,) = chosen_policies(run)
+    key = jax.random.key(0)
+    judged = jax.device_get(policy.algo.insight.critic(policy.algo.init(key)))
+    save_critic(critic_file(run / "policy.safetensors"), judged, "lica", policy.about["seed"], 9)
+    (policy,) = chosen_policies(run)
+    path = tmp_path / "x.critic.safetensors"
+    sizes = []
+    for kind in adding.KINDS:
+        assert adding.store_critic(path, policy) == kind
+        sizes.append(path.stat().st_size)
+        monkeypatch.setattr(adding, "MOST_BYTES", sizes[-1] - 1)
+    assert adding.store_critic(path, policy) == "" and not path.exists()
+    assert sizes == sorted(sizes, reverse=True)
+    policies = max(path.stat().st_size for path in run.glob("policy*.safetensors"))
+    folder, name = tmp_path / "zoo", "lica/probe/match"
+    monkeypatch.setattr(adding, "MOST_BYTES", max(policies, *sizes))
+    card = adding.add(run, name, folder=folder, episodes=8)
+    read = load_policy(card.path).critic
+    assert card.facts["critic_stored"] == "float32" and read.env_steps == 9
+    jax.tree.map(np.testing.assert_array_equal, read.params, judged)
+    critic_file(run / "policy.safetensors").unlink()
+    card = adding.add(run, name, folder=folder, episodes=8, overwrite=True)
+    assert "critic_stored" not in card.facts and load_policy(card.path).critic is None
 
 
 def test_names_of_the_zoo_are_paths_for_every_command(capsys, tmp_path):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from lica_jax.algorithms.lica.settings import Config, MixingSettings
 from lica_jax.networks.critics import (
+    ON_CPU,
     DuelingCritic,
     JointCritic,
     MixingCritic,
@@ -55,13 +56,12 @@ def mixing_critic(
     )  # fmt: skip
 
 
-def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool, bool]:
-    """Whether to group the critic's pass at actions, and its pass at policies.
+def grouped_passes(critic_pass: str, hyper_weights: int) -> tuple[bool | str, bool | str]:
+    """Whether, or on which platform, to group the critic's passes at actions and at policies.
 
     Measured on CPU: at actions it is the faster one at every width, at policies only where the
     hypernetwork is wide. Accelerators get one large product.
     """
     if critic_pass != "auto":
         return critic_pass == "grouped", critic_pass == "grouped"
-    on_cpu = jax.default_backend() == "cpu"
-    return on_cpu, on_cpu and hyper_weights >= WIDE
+    return ON_CPU, ON_CPU if hyper_weights >= WIDE else False

@@ -42,7 +42,7 @@ from lica_jax.core.entropy import (
 )
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.losses import critic_loss, policy_value_loss, watched
-from lica_jax.core.masking import masked_mean, masked_softmax
+from lica_jax.core.masking import explained, masked_mean, masked_softmax
 from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
@@ -327,6 +327,7 @@ def update_critic(
             "critic_loss": loss,
             "critic_grad_norm": norm,
             "td_error_abs": masked_mean(jnp.abs(q - target), batch.mask),
+            "explained": explained(q - target, target, batch.mask),
             "q_taken_mean": masked_mean(q, batch.mask),
         }
 

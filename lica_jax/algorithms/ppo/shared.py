@@ -27,7 +27,7 @@ from lica_jax.algorithms.actors import (
 from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
-from lica_jax.core.masking import mask_logits, masked_mean, masked_softmax, take_action
+from lica_jax.core.masking import explained, mask_logits, masked_mean, masked_softmax, take_action
 from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import gae, standardised
@@ -273,13 +273,10 @@ def value_metrics(
     advantage: Float[Array, "T B N"], target: Float[Array, "T B N"], valid: Float[Array, "T B N"]
 ) -> dict[str, Array]:
     """How much the values knew before the update: ``explained`` of the targets' variance."""
-    mean = masked_mean(target, valid)
-    spread = masked_mean(jnp.square(target - mean), valid)
-    error = masked_mean(jnp.square(advantage), valid)
     return {
         "td_error_abs": masked_mean(jnp.abs(advantage), valid),
-        "target_mean": mean,
-        "explained": 1 - error / jnp.maximum(spread, 1e-6),
+        "target_mean": masked_mean(target, valid),
+        "explained": explained(advantage, target, valid),
     }
 
 
