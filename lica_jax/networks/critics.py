@@ -141,7 +141,7 @@ class MixingCritic(JointCritic):
 
     def at_actions(self, state, action, needed):
         if self.grouped_actions == ON_CPU:
-            return self._by_platform("at_actions", "grouped_actions", state, action, needed)
+            return self._by_platform("at_actions", state, action, needed)
         if not self.grouped_actions:
             return super().at_actions(state, action, needed)
         shape, n_agents = needed.shape, action.shape[-1]
@@ -163,7 +163,7 @@ class MixingCritic(JointCritic):
 
     def at_policies(self, state, probs, avail, needed):
         if self.grouped_policies == ON_CPU:
-            return self._by_platform("at_policies", "grouped_policies", state, probs, avail, needed)
+            return self._by_platform("at_policies", state, probs, avail, needed)
         if not self.grouped_policies:
             return super().at_policies(state, probs, avail, needed)
         rows = needed.size
@@ -176,16 +176,11 @@ class MixingCritic(JointCritic):
         # term whose value is 0.
         return (q + jnp.sum(slope * (u - constants[0]), axis=(-2, -1))).reshape(needed.shape)
 
-    def _by_platform(self, method, choice, *args):
-        """A pass, grouped on a CPU and dense elsewhere. Only one of them comes into a program."""
+    def _by_platform(self, method, *args):
+        def asked(critic, variables, *args):
+            return critic.apply(variables, *args, method=method)
 
-        def asking(grouped):
-            critic = self.clone(parent=None, **{choice: grouped})
-            return partial(critic.apply, method=method)
-
-        return jax.lax.platform_dependent(
-            self.variables, *args, cpu=asking(True), default=asking(False)
-        )
+        return by_platform(self.clone(parent=None), asked)(self.variables, *args)
 
     def at_several(self, state, u):
         w1 = self.hyper_w_1(state)  # once for all K
@@ -252,6 +247,25 @@ class MixingCritic(JointCritic):
 
     def _other_weights(self, state):
         return self.hyper_w_final(state), self.hyper_b_1(state), self.hyper_b_2(state)[..., 0]
+
+
+def by_platform(
+    critic: JointCritic | DuelingCritic, function: Callable[..., PyTree]
+) -> Callable[..., PyTree]:
+    """``function(critic, *arrays)`` of the arrays, with a critic whose passes are grouped on a CPU
+    and dense elsewhere where it says `ON_CPU`. Only one of the two comes into a program.
+
+    Gradients are best taken inside of ``function``: one taken of what it returns keeps room for
+    what both passes would have saved for it.
+    """
+    passes = ("grouped_actions", "grouped_policies")
+    open_ones = [name for name in passes if getattr(critic, name, False) == ON_CPU]
+    if not open_ones:
+        return partial(function, critic)
+    cpu, others = (critic.clone(**dict.fromkeys(open_ones, yes)) for yes in (True, False))
+    return partial(
+        jax.lax.platform_dependent, cpu=partial(function, cpu), default=partial(function, others)
+    )
 
 
 def _mix(mixed, w2, b1, b2, norm=None):

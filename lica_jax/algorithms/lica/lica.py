@@ -51,7 +51,12 @@ from lica_jax.core.returns import (
     pymarl_lambda_returns,
 )
 from lica_jax.core.schedules import annealed
-from lica_jax.networks.critics import DuelingCritic, JointCritic, with_one_replaced
+from lica_jax.networks.critics import (
+    DuelingCritic,
+    JointCritic,
+    by_platform,
+    with_one_replaced,
+)
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 __all__ = ["Config", "HParams", "make"]
@@ -315,13 +320,18 @@ def update_critic(
     has_target = nets.config.keeps_target
     bootstrap = learner.target_critic if has_target else learner.critic
     target = critic_targets(nets, bootstrap, batch, traj, hp)
-    gradient = jax.value_and_grad(critic_objective, has_aux=True)
+
+    def gradient(critic, params, batch, target):
+        own = nets._replace(critic=critic)
+        return jax.value_and_grad(critic_objective, has_aux=True)(params, own, batch, target)
+
+    gradient = by_platform(nets.critic, gradient)
     rows = batch, target
 
     def step(carry, streams):
         params, opt = carry
         batch, target = rows if streams is None else take_streams(rows, streams)
-        (loss, q), grads = gradient(params, nets, batch, target)
+        (loss, q), grads = gradient(params, batch, target)
         params, opt, norm = adam_step(params, grads, opt, hp.critic_lr, hp.grad_norm_clip)
         return (params, opt), {
             "critic_loss": loss,

@@ -38,7 +38,7 @@ from lica_jax.core.optim import ADAM, adam_step
 from lica_jax.core.returns import truncated_gae, truncated_ratios
 from lica_jax.core.schedules import annealed
 from lica_jax.core.value_norm import denormalise, normalise, statistics, update_value_norm
-from lica_jax.networks.critics import MixingCritic, in_chunks
+from lica_jax.networks.critics import MixingCritic, by_platform, in_chunks
 from lica_jax.networks.layers import MLP
 from lica_jax.types import Algorithm, TaskSpec, Trajectory
 
@@ -271,12 +271,17 @@ def fit_mixing(
     config = nets.config
     rows = batch.view[0], batch.action, target, batch.valid[..., 0]
 
-    def loss_of(params, state, action, target, valid):
-        value = nets.mixing.apply(params, state, action, valid > 0, method="at_actions")
-        return critic_loss(value, target, valid)
+    def gradient(mixing, params, state, action, target, valid):
+        def loss_of(params):
+            value = mixing.apply(params, state, action, valid > 0, method="at_actions")
+            return critic_loss(value, target, valid)
+
+        return jax.value_and_grad(loss_of)(params)
+
+    gradient = by_platform(nets.mixing, gradient)
 
     def step(carry, streams):
-        loss, grads = jax.value_and_grad(loss_of)(carry[0], *take_streams(rows, streams))
+        loss, grads = gradient(carry[0], *take_streams(rows, streams))
         *carry, norm = adam_step(carry[0], grads, carry[1], hp.mixing_lr, hp.grad_norm_clip)
         return tuple(carry), (loss, norm)
 
