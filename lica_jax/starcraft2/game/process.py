@@ -40,7 +40,7 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 if os.getppid() != parent:
     os._exit(1)
-for name in ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTERM", "SIGHUP"):
+for name in ("SIGPIPE", "SIGXFSZ", "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
     signal.signal(getattr(signal, name), signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, [])
 paths = [p for p in (os.environ.get("LD_LIBRARY_PATH"), libraries) if p]
