@@ -1,6 +1,7 @@
 """The paper's ablations: settings, presets, and what each of them changes in an update."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.returns import lambda_returns, monte_carlo_returns, pymarl_lambda_returns
 from lica_jax.core.schedules import linear
 from lica_jax.errors import UserError
-from lica_jax.networks.critics import MixingCritic, MLPCritic
+from lica_jax.networks.critics import ON_CPU, MixingCritic, MLPCritic, by_platform
 from lica_jax.types import Collect, Progress, TaskSpec, TimeStep, Trajectory
 from tests.glossary import check_figures
 
@@ -292,18 +293,44 @@ def test_the_grouped_pass_updates_alike(plain):
         assert float(metrics[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
 
 
-def test_the_grouped_pass_is_chosen_by_size(monkeypatch):
+def test_the_grouped_pass_is_chosen_by_size():
     wide, narrow = (
         lica.make_networks(lica.Config(hypernet_hidden=w), SPEC).critic for w in ("full", 8)
     )
-    on_cpu = jax.default_backend() == "cpu"
-    assert (wide.grouped_actions, wide.grouped_policies) == (on_cpu, on_cpu)
-    assert (narrow.grouped_actions, narrow.grouped_policies) == (on_cpu, False)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    on_gpu = lica.make_networks(lica.Config(), SPEC).critic
-    assert not (on_gpu.grouped_actions or on_gpu.grouped_policies)
+    assert (wide.grouped_actions, wide.grouped_policies) == (ON_CPU, ON_CPU)
+    assert (narrow.grouped_actions, narrow.grouped_policies) == (ON_CPU, False)
     chosen = lica.make_networks(lica.Config(critic_pass="grouped"), SPEC).critic
-    assert chosen.grouped_actions and chosen.grouped_policies
+    assert chosen.grouped_actions is True and chosen.grouped_policies is True
+
+
+def test_the_grouped_pass_is_chosen_by_platform():
+    """By the one that a program is compiled for: the same values and gradients, and for a GPU no
+    loop over groups of rows, whatever compiles it."""
+    nets = lica.make_networks(lica.Config(hypernet_hidden=8), SPEC)
+    n, a = SPEC.n_agents, SPEC.n_actions
+    state = jax.random.normal(jax.random.key(0), (6, nets.state_size))
+    action = jax.random.randint(jax.random.key(1), (6, n), 0, a)
+    needed = jnp.arange(6) != 2
+    params = nets.critic.init(jax.random.key(2), state[0], jnp.zeros(n * a))
+
+    def gradient(critic, params, state, action, needed):
+        def total(params):
+            q = critic.apply(params, state, action, needed, method="at_actions")
+            return jnp.sum(jnp.where(needed, q, 0) ** 2)
+
+        return jax.value_and_grad(total)(params)
+
+    args = params, state, action, needed
+    inside = jax.jit(by_platform(nets.critic, gradient))
+    outside = jax.jit(partial(gradient, nets.critic))
+    dense = partial(gradient, nets.critic.clone(grouped_actions=False))
+    for function in (inside, outside):
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), function(*args), dense(*args)
+        )
+        for platform, loops in (("cpu", True), ("cuda", False), ("tpu", False)):
+            program = jax.export.export(function, platforms=[platform])(*args).mlir_module()
+            assert ("stablehlo.while" in program) == loops, platform
 
 
 def test_collection_is_known_to_the_checks():
