@@ -324,6 +324,7 @@ def test_the_grouped_pass_is_chosen_by_platform():
     inside = jax.jit(by_platform(nets.critic, gradient))
     outside = jax.jit(partial(gradient, nets.critic))
     dense = partial(gradient, nets.critic.clone(grouped_actions=False))
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     for function in (inside, outside):
         jax.tree.map(
             partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), function(*args), dense(*args)
