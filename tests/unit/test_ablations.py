@@ -326,9 +326,7 @@ def test_the_grouped_pass_is_chosen_by_platform():
     dense = partial(gradient, nets.critic.clone(grouped_actions=False))
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     for function in (inside, outside):
-        jax.tree.map(
-            partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), function(*args), dense(*args)
-        )
+        jax.tree.map(close, function(*args), dense(*args))
         for platform, loops in (("cpu", True), ("cuda", False), ("tpu", False)):
             program = jax.export.export(function, platforms=[platform])(*args).mlir_module()
             assert ("stablehlo.while" in program) == loops, platform
