@@ -21,7 +21,8 @@ def wilson(rate: float, n: int) -> tuple[float, float] | None:
     z = float(ndtri((1 + LEVEL) / 2))
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # It holds the rate itself, which rounding may leave outside at 0 and 1.
+    return max(min(centre - half, rate), 0.0), min(max(centre + half, rate), 1.0)
 
 
 def student_t(mean: float, std: float, n: int) -> tuple[float, float] | None:

@@ -164,6 +164,8 @@ def test_intervals_against_published_values():
     assert wilson(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
     assert wilson(0.0, 20) == pytest.approx((0, 0.1611252), abs=1e-6)
     assert wilson(1.0, 20)[1] == 1.0 and wilson(0.5, 0) is None
+    for n in range(1, 600):
+        assert wilson(0.0, n)[0] == 0 and wilson(1.0, n)[1] == 1
     low, high = student_t_of([1.0, 2.0, 3.0])
     assert (low + high) / 2 == pytest.approx(2)
     assert high - 2 == pytest.approx(4.302653 / 3**0.5)
