@@ -7,6 +7,8 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from tests.plugins.conftest import PAGE
 
 SMALL = ["--total-steps", "3000", "--eval.episodes", "8", "--eval.final-episodes", "16"]
