@@ -64,7 +64,7 @@ def _parser() -> Parser:
     add("--tasks", nargs="+", help="of the figure's, those to run; default all")
     add("--seeds", nargs="+", help="other seeds than the scale's: 0 1 2, or a range 0:8")
     add("--wave", metavar="auto|N", help="runs side by side, as of `lica-jax sweep`")
-    add("--devices", metavar="N|all", help="devices to spread them over, as of `lica-jax sweep`")
+    add("--devices", metavar="auto|N|all", help="over which devices, as of `lica-jax sweep`")
     add("--progress", choices=STYLES, default="auto", help="the live line")
     add("--overwrite", action="store_true", help="fig2a, fig5: replace an earlier run's files")
     add("--inits", type=count, help="fig5: random starts (20000; 200 at scale smoke)")

@@ -19,6 +19,19 @@ def test_the_reference_is_what_the_code_says():
     assert done.returncode == 0, f"{done.stdout}{done.stderr}run `python docs/build.py`"
 
 
+def test_battles_of_the_pages_are_shown_by_the_viewer_of_now():
+    """What is around the recorded numbers: `lica-jax render` again where it has changed."""
+    viewer = (ROOT / "lica_jax" / "rendering" / "viewer.html").read_text()
+    battles = list((ROOT / "docs" / "images").glob("battle_*.html"))
+    assert battles
+    for battle in battles:
+        page, at = battle.read_text(), 0
+        for part in re.split("__(?:TITLE|FACTS|BLOCK)__", viewer):
+            found = page.find(part, at)
+            assert found >= 0, f"{battle.name}: {part[:60]!r}"
+            at = found + len(part)
+
+
 def test_every_setting_is_listed():
     """Of every algorithm, with what it means."""
     from lica_jax.algorithms import algorithm_names, find_algorithm

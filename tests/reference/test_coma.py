@@ -18,9 +18,7 @@ def critic_of(g, prefix):
     return counterfactual_critic(g.under(prefix), "fc3")
 
 
-@pytest.mark.parametrize(
-    "name", ["coma_update", pytest.param("coma_update_masklogits", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["coma_update", "coma_update_masklogits"])
 def test_two_updates(golden, name):
     g = golden(name)
     nets = coma.make_networks(coma.Config(**config_of(g)), spec_of(g))

@@ -81,6 +81,30 @@ def on_two(tmp_path_factory):
     return path, json.loads(output.splitlines()[-1])
 
 
+# In a process that has not used JAX yet, on a machine of three cores.
+CORES = """
+import json, sys
+from lica_jax.sweeps import devices
+from lica_jax.sweeps.plans import Plans
+from lica_jax.sweeps.request import request
+
+devices.usable_cores = lambda: 3
+words = json.loads(sys.argv[1])
+found = devices.count_devices(request(words))
+from tests.sweeps.test_devices import first_of  # uses JAX
+engine = Plans(found).base(first_of(words).config, 3).engine
+print(found, len(engine._place.device_set))
+"""
+
+
+def test_the_cores_of_a_cpu_are_devices():
+    words = two_runs("auto")
+    command = [sys.executable, "-c", CORES, json.dumps(words)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.stdout.split() == ["3", "3"]
+
+
 def test_two_devices(on_two, run_sweep, tmp_path):
     """The numbers of one device; the compiled program has no collective."""
     path, facts = on_two
