@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,25 @@ def test_bad_input(peers, monkeypatch, capsys, words, said):
     with pytest.raises(SystemExit) as stopped:
         peers.main()
     assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_side_is_ended_by_its_own_clock(peers):
+    """Its rows up to then are kept, and its process is gone at once; others may fail aloud."""
+    code = (
+        "import time\n"
+        "for i in (1, 2, 3):\n"
+        "    print('{\"seconds\": %d}' % i, flush=True)\n"
+        "print('not a row', flush=True)\n"
+        "time.sleep(TIME)\n"
+        "raise SystemExit(CODE)\n"
+    )
+
+    def rows(seconds, sleep, ends):
+        text = code.replace("TIME", str(sleep)).replace("CODE", str(ends))
+        return [r["seconds"] for r in peers.their_rows([sys.executable, "-c", text], seconds)]
+
+    began = time.monotonic()
+    assert rows(1.5, 600, 0) == [1, 2] and time.monotonic() - began < 60
+    assert rows(float("inf"), 0, 0) == [1, 2, 3]
+    with pytest.raises(SystemExit, match="ended with code 3"):
+        rows(float("inf"), 0, 3)
