@@ -2,6 +2,7 @@
 
     python benchmarks/sweep.py widths --task smax/3m   one timing for every width
     python benchmarks/sweep.py devices --task smax/3m  16 runs on one and on two CPU devices
+    python benchmarks/sweep.py shard --task smax/2s3z  one run, its environments on one and on two
 
 Timings of widths and of devices alternate within one process, and are given as ratios too: the
 machine's speed changes from minute to minute. Prints JSON lines.
@@ -16,13 +17,13 @@ import time
 ROUNDS = 3
 
 
-def base_plan(algorithm: str, task: str, width: int, settings: dict, devices: int = 1):
-    """A plan of ``width`` runs."""
+def base_plan(algorithm: str, task: str, width: int, settings: dict, **devices):
+    """A plan of ``width`` runs; on how many ``devices``, and what these ``shard``."""
     from lica_jax.config import load_config
     from lica_jax.runs.plan import make_plan
 
     config = load_config(algorithm, task, seeds=tuple(range(width)), **settings)
-    return make_plan(config, devices=devices)
+    return make_plan(config, **devices)
 
 
 def compile_all(plans) -> None:
@@ -83,25 +84,34 @@ def compare(plans: dict[str, object], steps: int) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["widths", "devices"])
+    parser.add_argument("what", choices=["widths", "devices", "shard"])
     parser.add_argument("--algorithm", default="lica")
     parser.add_argument("--task", default="smax/3m")
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--envs", type=int, nargs="+", default=[64, 512], help="shard: of a run")
     parser.add_argument("--steps", type=int, default=200_000, help="env steps of one timing")
     args = parser.parse_args()
-    if args.what == "devices":
+    if args.what != "widths":
         import jax
 
         jax.config.update("jax_num_cpu_devices", 2)
+
+    def plan(runs: int, settings: dict | None = None, **devices):
+        return base_plan(args.algorithm, args.task, runs, settings or {}, **devices)
+
+    if args.what == "widths":
+        plans = {f"width {n}": plan(n) for n in args.widths}
+    elif args.what == "devices":
+        plans = {f"{args.runs} runs, {n} device(s)": plan(args.runs, devices=n) for n in (1, 2)}
+    else:
         plans = {
-            f"{args.runs} runs, {n} device(s)": base_plan(
-                args.algorithm, args.task, args.runs, {}, devices=n
+            f"one run of {envs} environments, {n} device(s)": plan(
+                1, {"collect": {"envs": envs}}, devices=n, shard="envs"
             )
+            for envs in args.envs
             for n in (1, 2)
         }
-    else:
-        plans = {f"width {n}": base_plan(args.algorithm, args.task, n, {}) for n in args.widths}
     for row in compare(plans, args.steps):
         total = plans[row["what"]].config.total_steps
         row |= {
