@@ -1,7 +1,7 @@
-"""JaxMARL's own MAPPO, IPPO and PQN-VDN beside this package, on one SMAX map: steps and seconds.
+"""JaxMARL's MAPPO, IPPO, PQN-VDN and QMIX beside this package, on one SMAX map: steps and seconds.
 
     git clone https://github.com/FLAIROx/JaxMARL ../JaxMARL
-    pip install six    # which its wrappers import
+    pip install six flashbax    # which its wrappers, and its QMIX, import
     python benchmarks/peers/jaxmarl_baselines.py ../JaxMARL --algorithms mappo pqn_vdn \
         --ours mappo lica_adv lica --map 2s3z --total-steps 700000
 
@@ -9,8 +9,8 @@ Theirs are the scripts of the checkout with the settings of its YAML files, of w
 the budget and the seed are changed (and what ``--set NUM_ENVS=64`` says); ours are `lica-jax train`
 with a preset. Each runs in a process of its own, one after another. Of every side one JSON line:
 
-* ``sampled``: training win rate, mean of the rows of the last 50,000 env steps (with PQN's epsilon
-  in it), and ``greedy`` where the side evaluates greedily on the way (PQN does);
+* ``sampled``: training win rate, mean of the rows of the last 50,000 env steps (with the
+  epsilon of PQN and QMIX in it), and ``greedy`` where a side plays greedily on the way (those do);
 * ``reached``: env steps and seconds at which that mean first was .5, .8 and .95;
 * ``first_update``: seconds from the start to the first row, compilation with it.
 
@@ -39,13 +39,15 @@ from lica_jax.config import load_config
 from lica_jax.envs.jaxmarl_import import jaxmarl  # noqa: F401  without its lines
 from lica_jax.errors import UserError
 
-SOURCES = {  # script, settings; the latter of PQN are two files
+Q_SETTINGS = "QLearning/config/config.yaml"
+SOURCES = {  # script, files of settings
     "mappo": ("MAPPO/mappo_rnn_smax.py", ["MAPPO/config/mappo_homogenous_rnn_smax.yaml"]),
     "ippo": ("IPPO/ippo_rnn_smax.py", ["IPPO/config/ippo_rnn_smax.yaml"]),
     "pqn_vdn": (
         "QLearning/pqn_vdn_rnn.py",
-        ["QLearning/config/config.yaml", "QLearning/config/alg/pqn_vdn_rnn_smax.yaml"],
+        [Q_SETTINGS, "QLearning/config/alg/pqn_vdn_rnn_smax.yaml"],
     ),
+    "qmix": ("QLearning/qmix_rnn.py", [Q_SETTINGS, "QLearning/config/alg/ql_rnn_smax.yaml"]),
 }
 LEVELS, WINDOW = (0.5, 0.8, 0.95), 50_000
 
@@ -109,13 +111,13 @@ def train_theirs(checkout: Path, algorithm: str, changes: dict[str, Any]) -> Non
     config: dict[str, Any] = {}
     for file in files:
         config |= yaml.safe_load((folder / file).read_text())
-    # "disabled" is where PQN does not log at all.
+    # "disabled" is where the Q-learners do not log at all.
     config |= {"WANDB_MODE": "here", "NUM_SEEDS": 1, "SAVE_PATH": None} | changes
     spec = importlib.util.spec_from_file_location(algorithm, folder / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     keys = jax.random.split(jax.random.PRNGKey(config["SEED"]), 1)
-    if algorithm == "pqn_vdn":
+    if Q_SETTINGS in files:
         env, _ = module.env_from_config(config)
         train = jax.vmap(module.make_train(config, env))
         jax.block_until_ready(jax.jit(train)(keys))
