@@ -89,16 +89,16 @@ def _spelled_out(word: str) -> str:
 def _add(parser: argparse._ActionsContainer, setting: Setting, text: str | None = None) -> None:
     """The flag of one setting; its value stays text."""
     options: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS, "help": text}
+    flag = flag_of(setting.name)
+    flags = [flag, *(short for short, long in SHORT.items() if long == flag)]
     if setting.hint is bool:  # alone it means True
-        parser.add_argument(flag_of(setting.name), nargs="?", const=True, metavar="BOOL", **options)
+        parser.add_argument(*flags, nargs="?", const=True, metavar="BOOL", **options)
         options["help"] = argparse.SUPPRESS
         parser.add_argument(negated(setting.name), action="store_const", const=False, **options)
     else:
         several = get_origin(setting.hint) is tuple
-        parser.add_argument(
-            flag_of(setting.name), nargs="*" if several else None, metavar=kind_of(setting.hint),
-            **options,
-        )  # fmt: skip
+        kind = kind_of(setting.hint)
+        parser.add_argument(*flags, nargs="*" if several else None, metavar=kind, **options)
 
 
 def kind_of(hint: Any) -> str:
