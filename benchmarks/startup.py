@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,7 @@ def main() -> int:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one start (600)")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: no run is left
     try:
         for task in args.tasks:
             for algorithm in args.algorithms:

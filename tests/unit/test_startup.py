@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -58,3 +59,18 @@ def test_a_limit(startup, monkeypatch, capsys):
     words = ["--algorithms", "ippo", "--tasks", "probe/match", "--limit", "0.1"]
     assert run(startup, monkeypatch, *words) == 2
     assert "no row within 0.1 s" in capsys.readouterr().err
+
+
+def test_no_run_outlives_it():
+    """Ended by SIGTERM as by Ctrl-C."""
+    words = ["--algorithms", "ippo", "--tasks", "probe/match", "--limit", "600"]
+    with subprocess.Popen(
+        [sys.executable, str(FILE), *words], stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()  # the versions: the first run begins
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (child := children.read_text().split()):
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(60) == 143
+        assert not Path(f"/proc/{child[0]}").exists()
