@@ -86,7 +86,6 @@ def main() -> int:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one start (600)")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: no run is left
     try:
         for task in args.tasks:
             for algorithm in args.algorithms:
@@ -102,4 +101,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through `finally`: no run is left
     sys.exit(main())

@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py widths --task smax/3m   one timing for every width
     python benchmarks/sweep.py devices --task smax/3m  16 runs on one and on two CPU devices
-    python benchmarks/sweep.py shard --task smax/2s3z  one run, its environments on one and on two
+    python benchmarks/sweep.py shard --task smax/2s3z  one run, its environments on both
 
 Timings of widths and of devices alternate within one process, and are given as ratios too: the
 machine's speed changes from minute to minute. Prints JSON lines.
@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+
+from lica_jax.errors import UserError
 
 ROUNDS = 3
 
@@ -100,25 +102,33 @@ def main() -> None:
     def plan(runs: int, settings: dict | None = None, **devices):
         return base_plan(args.algorithm, args.task, runs, settings or {}, **devices)
 
-    if args.what == "widths":
-        plans = {f"width {n}": plan(n) for n in args.widths}
-    elif args.what == "devices":
-        plans = {f"{args.runs} runs, {n} device(s)": plan(args.runs, devices=n) for n in (1, 2)}
-    else:
-        plans = {
-            f"one run of {envs} environments, {n} device(s)": plan(
-                1, {"collect": {"envs": envs}}, devices=n, shard="envs"
-            )
-            for envs in args.envs
-            for n in (1, 2)
-        }
-    for row in compare(plans, args.steps):
-        total = plans[row["what"]].config.total_steps
-        row |= {
-            "task": args.task,
-            "runs_per_hour": round(3600 * row["env_steps_per_second"] / total, 1),
-        }
-        print(json.dumps(row), flush=True)
+    try:
+        if args.what == "widths":
+            sides = [{f"width {n}": plan(n) for n in args.widths}]
+        elif args.what == "devices":
+            sides = [
+                {f"{args.runs} runs, {n} device(s)": plan(args.runs, devices=n) for n in (1, 2)}
+            ]
+        else:
+            sides = [
+                {
+                    f"one run of {envs} environments, {n} device(s)": plan(
+                        1, {"collect": {"envs": envs}}, devices=n, shard="envs"
+                    )
+                    for n in (1, 2)
+                }
+                for envs in args.envs
+            ]
+    except (UserError, ValueError) as error:  # the latter where two devices cannot share it out
+        parser.error(str(error))
+    for plans in sides:
+        for row in compare(plans, args.steps):
+            total = plans[row["what"]].config.total_steps
+            row |= {
+                "task": args.task,
+                "runs_per_hour": round(3600 * row["env_steps_per_second"] / total, 1),
+            }
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

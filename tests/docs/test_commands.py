@@ -51,13 +51,13 @@ def test_options_of_the_commands_exist(capsys):
             assert main([*words, "--help"]) == 0
         return capsys.readouterr().out
 
-    training, shown = helped("train", "lica", "smax/3m"), {}
+    settings, shown = helped("train", "lica", "smax/3m"), {}
     for words in all_commands():
         command = words[:2] if words[0] == "sc2" else words[:1]
         if command not in shown:
-            shown[command] = (training if command[0] in ("train", "sweep") else "") + helped(
-                *command
-            )
+            shown[command] = helped(*command)
+            if command[0] in ("train", "sweep"):
+                shown[command] += settings
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         options -= {o for o in options if o.startswith(("--algo.", "--hp."))}  # of any algorithm
         assert not [o for o in options if not re.search(rf"{o}\b", shown[command])], words
@@ -65,10 +65,9 @@ def test_options_of_the_commands_exist(capsys):
 
 def is_planned(words: tuple[str, ...]) -> bool:
     """Whether the command trains as it stands, in any directory and without StarCraft II."""
-    known = words[0] in ("train", "sweep") and not {"--resume", "--help", "--dump-config"} & {
-        *words
-    }
-    return known and not any(PLACEHOLDER.search(word) for word in words)
+    elsewhere = {"--resume", "--help", "--dump-config"}.intersection(words)
+    trains = words[0] in ("train", "sweep") and not elsewhere
+    return trains and not any(PLACEHOLDER.search(word) for word in words)
 
 
 @pytest.mark.slow  # a second or two for each of ninety

@@ -70,7 +70,9 @@ def test_no_run_outlives_it():
         process.stdout.readline()  # the versions: the first run begins
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while not (child := children.read_text().split()):
+            assert process.poll() is None
             time.sleep(0.01)
+        time.sleep(0.5)  # until it is another program, for which its parent waits
         process.terminate()
         assert process.wait(60) == 143
         assert not Path(f"/proc/{child[0]}").exists()
