@@ -6,6 +6,8 @@ state, JaxMARL's its world state). Calls of the sides alternate, so that a busy 
 medians count. A row per map and number of environments; the ratio is of the medians of that row.
 
 ``--smac-layout`` adds a side: the same map with ``layout=smac``, and its share of the plain rate.
+``--rng fast`` adds one with cheap random numbers, ``--devices 2`` every side of ours once more with
+its environments shared out over that many devices of the CPU (JAX_NUM_CPU_DEVICES=2).
 ``--split`` adds where our step's time goes, in microseconds per batched step, each part compiled
 alone.
 
@@ -29,6 +31,7 @@ from lica_jax.envs.smax.observe import critic_state, observe
 from lica_jax.envs.smax.scenarios import SCENARIOS
 from lica_jax.errors import UserError
 from lica_jax.runs.versions import versions
+from lica_jax.training.loop import over_runs
 
 MAPS = ("2s3z", "5m_vs_6m", "3s5z_vs_3s6z")
 
@@ -45,7 +48,12 @@ def used(tree):
     return sum(jnp.sum(x, dtype=jnp.float32) for x in jax.tree.leaves(tree))
 
 
-def our_loop(task, envs, length, choose=random_actions):
+def our_loop(task, envs, length, choose=random_actions, devices=1):
+    """``(run, start)`` of a batch; each of several devices has its part of it."""
+    if envs % devices:
+        raise UserError(f"{envs} environments cannot be shared out evenly over {devices} devices")
+    envs //= devices
+
     def step(carry, key):
         state, ts = carry
         act_key, step_key, reset_key = jax.random.split(key, 3)
@@ -59,8 +67,15 @@ def our_loop(task, envs, length, choose=random_actions):
         carry, (numbers, count) = jax.lax.scan(step, carry, jax.random.split(key, length))
         return carry, (jnp.sum(numbers), jnp.sum(count))
 
-    start = jax.jit(task.reset_batch)(jax.random.split(jax.random.key(0), envs))
-    return jax.jit(run), start
+    def begin(key):
+        return task.reset_batch(jax.random.split(key, envs))
+
+    def all_parts(carry, key):
+        carry, counts = over_runs(run, devices, devices)(carry, jax.random.split(key, devices))
+        return carry, jax.tree.map(jnp.sum, counts)
+
+    start = jax.jit(over_runs(begin, devices, devices))
+    return jax.jit(all_parts), start(jax.random.split(jax.random.key(0), devices))
 
 
 def split(task, envs):
@@ -92,12 +107,19 @@ def split(task, envs):
 
 def measure(name, envs, args):
     task = make_task(f"smax/{name}")
-    loops = {"ours": our_loop(task, envs, args.length)}
+    mine = {"ours": task}
+    if args.rng == "fast":
+        mine["fast_rng"] = make_task(f"smax/{name}", rng="fast")
+    if args.smac_layout:
+        mine["smac_layout"] = make_task(f"smax/{name}", layout="smac")
+    loops = {side: our_loop(task, envs, args.length) for side, task in mine.items()}
     if SCENARIOS[name].on_jaxmarl:
         theirs = make_task(f"smax/{name}", backend="jaxmarl")
         loops["jaxmarl"] = throughput.jaxmarl_loop(theirs, envs, args.length, random_actions)
-    if args.smac_layout:
-        loops["smac_layout"] = our_loop(make_task(f"smax/{name}", layout="smac"), envs, args.length)
+    if args.devices > 1:
+        for side, task in mine.items():
+            shared = our_loop(task, envs, args.length, devices=args.devices)
+            loops[f"{side}_on_{args.devices}_devices"] = shared
     median, sides = throughput.side_by_side(loops, args.seconds)
     row = {
         "map": name, "envs": envs,
@@ -122,10 +144,16 @@ def main():
     parser.add_argument(
         "--smac-layout", action="store_true", help="layout=smac beside the default (SMAC's maps)"
     )
+    parser.add_argument(
+        "--rng", choices=("jaxmarl", "fast"), default="jaxmarl", help="fast: rng=fast beside it"
+    )
+    parser.add_argument("--devices", type=int, default=1, help="devices of the CPU to share over")
     parser.add_argument("--split", action="store_true", help="where the time goes")
     args = parser.parse_args()
-    if min(*args.envs, args.length, 10**9) < 1 or args.seconds <= 0:
-        parser.error("--envs, --length and --seconds must be positive")
+    if min(*args.envs, args.length, args.devices) < 1 or args.seconds <= 0:
+        parser.error("--envs, --length, --devices and --seconds must be positive")
+    if args.devices > len(jax.devices()):
+        parser.error(f"--devices {args.devices}: start it with JAX_NUM_CPU_DEVICES={args.devices}")
     print(json.dumps({"machine": versions()}), flush=True)
     try:
         for name in args.maps:

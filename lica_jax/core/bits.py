@@ -6,7 +6,11 @@ element-wise, about four times as fast, and keys of every shape need no `vmap`. 
 ``uniform`` draws what ``jax.random.uniform`` draws, to the bit on [0, 1), and ``randint`` what
 ``jax.random.randint`` does. Of keys of another kind the first two words are used.
 
-Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+``quick_uniform`` draws others of the same distribution, one short hash of a key and a counter
+each, for simulations that owe nobody the bits of `jax.random`.
+
+Sources: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; the hash is
+C. Wellons' "lowbias32" (2018).
 """
 
 from __future__ import annotations
@@ -50,8 +54,20 @@ def uniform(
     key: Key, i, low: float, high: float, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "..."]:
     """Entry ``i`` (C order) of ``jax.random.uniform(key, shape, dtype, low, high)``."""
+    return _between(_words(key, i, jnp.finfo(dtype).bits), low, high, dtype)
+
+
+def quick_uniform(key: Key, i, low: float, high: float) -> Float[Array, "..."]:
+    """Number ``i`` of a key's own sequence on [low, high), float32; i broadcasts against the key.
+
+    Keys must themselves be random, as those of `split` are: related ones give related numbers.
+    """
+    counter = jnp.asarray(i, jnp.uint32) * np.uint32(0x9E3779B9)
+    return _between(_hash(_hash(counter ^ key.high) ^ key.low), low, high, jnp.float32)
+
+
+def _between(bits, low, high, dtype):
     info = jnp.finfo(dtype)
-    bits = _words(key, i, info.bits)
     one = np.array(1, dtype).view(bits.dtype)
     one_to_two = (bits >> bits.dtype.type(info.bits - info.nmant)) | one
     low, high = (np.array(end, dtype) for end in (low, high))
@@ -71,6 +87,13 @@ def _words(key: Key, i, size: int) -> Integer[Array, "..."]:
     """Entry ``i`` of 32 or 64 random bits."""
     a, b = _threefry(key, np.uint32(0), jnp.asarray(i, jnp.uint32))
     return a ^ b if size == 32 else (a.astype(jnp.uint64) << np.uint64(32)) | b.astype(jnp.uint64)
+
+
+def _hash(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """lowbias32: every bit of the result depends on every bit of ``x``."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
 
 
 def _threefry(key: Key, x0, x1):

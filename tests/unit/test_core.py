@@ -205,3 +205,40 @@ def test_bits_are_jax_randoms(wide):
             mine = bits.randint(ours, at, end, whole)
             assert mine.dtype == drawn.dtype
             np.testing.assert_array_equal(mine, drawn.T)
+
+
+def test_quick_numbers_are_uniform_and_unrelated():
+    """Over keys, over counters, and between neighbours of each; thresholds of five sigma."""
+    keys = bits.as_key(jax.random.split(jax.random.key(3), 512))
+    drawn = np.asarray(bits.quick_uniform(keys, np.arange(256)[:, None], -1.0, 3.0), float)
+    assert drawn.min() >= -1 and drawn.max() < 3
+    x = (drawn + 1) / 4
+    flat = np.sort(x.ravel())
+    gap = np.abs(flat - np.arange(1, flat.size + 1) / flat.size).max()
+    assert gap * np.sqrt(flat.size) < 2.2  # Kolmogorov-Smirnov, exceeded once in 8,000 times
+    for axis in (0, 1):  # every key's mean and every counter's
+        means = x.mean(axis=axis)
+        assert np.abs(means - 0.5).max() < 5 * np.sqrt(1 / 12 / x.shape[axis])
+    z = (x - 0.5) * np.sqrt(12)
+    for shift in ((1, 0), (0, 1), (2, 0), (8, 0), (1, 1)):
+        assert abs(np.mean(z * np.roll(z, shift, (0, 1)))) < 5 / np.sqrt(z.size), shift
+    words = (x * 2**23).astype(np.uint32)
+    for bit in range(23):  # and every bit of the mantissa is even
+        share = np.mean((words >> bit) & 1)
+        assert abs(share - 0.5) < 5 * 0.5 / np.sqrt(x.size), bit
+    assert np.unique(words).size > 0.99 * words.size * (1 - words.size / 2**24)
+
+
+def test_quick_numbers_depend_on_every_bit_of_the_key():
+    key = bits.Key(jnp.uint32(0x12345678), jnp.uint32(0x9ABCDEF0))
+    at = np.arange(64)
+
+    def words(key):
+        unit = bits.quick_uniform(key, at, 0.0, 1.0)
+        return np.asarray(unit * 2**23).astype(np.uint32)
+
+    before = words(key)
+    flips = np.array([[(before ^ words(key._replace(**{word: old ^ np.uint32(1 << bit)}))) for bit
+                       in range(32)] for word, old in key._asdict().items()])  # fmt: skip
+    changed = np.unpackbits(flips.astype(">u4").view(np.uint8)).reshape(*flips.shape, 32)[..., 9:]
+    assert np.abs(changed.mean(axis=(2, 3)) - 0.5).max() < 0.07  # 1,472 bits: 5 sigma

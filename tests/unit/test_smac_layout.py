@@ -268,7 +268,7 @@ SMALL = Scenario((MEDIVAC, MARINE, MARAUDER, MARINE), (MARINE,) * 3 + (MEDIVAC,)
 @pytest.fixture(scope="module")
 def small():
     """A task of 4 against 4, its compiled reset and step, and the start of 8 battles."""
-    task = SmaxAsSmac("smax/small", SMALL, "jaxmarl", "smac", FACTS)
+    task = SmaxAsSmac("smax/small", SMALL, FACTS, reward="smac")
     reset, step = jax.jit(task.reset_batch), jax.jit(task.step_batch)
     keys = jax.random.split(KEY, 8)
     return task, step, keys, *reset(keys)

@@ -607,6 +607,8 @@ def test_a_map_of_your_own():
         ("smax/2s3z:jaxmarl", "written as"),
         ("smax/MMM2:backend=jaxmarl", "JaxMARL cannot play"),
         ("smax/2s3z:backend=jaxmarl,stats=sc2", "own stats, reward"),
+        ("smax/2s3z:backend=jaxmarl,rng=fast", "layout and rng only"),
+        ("smax/2s3z:rng=quick", "unknown value of option rng"),
         ("smax/smacv2_5_units:stats=sc2", "fixed units"),
         ("smax/2s3z:stats=4.10", "unknown value of option stats"),
     ],
@@ -620,6 +622,50 @@ def test_options_are_in_the_name():
     assert make_task("smax/3m:backend=native").spec.name == "smax/3m"
     assert make_task("smax/3m", reward="smac").spec.name == "smax/3m:reward=smac"
     assert make_task("smax/3m:backend=jaxmarl").spec.name == "smax/3m:backend=jaxmarl"
+
+
+def battles(name, keys):
+    """Of battles of a fixed policy: who won, return, length; ``[B]`` each."""
+    task, count = make_task(name), keys.shape[0]
+
+    def step(carry, key):
+        state, avail, over, won, total, length = carry
+        shots = avail[..., STOP + 1 :]
+        target = jnp.argmax(shots, axis=-1) + STOP + 1
+        action = jnp.where(jnp.any(shots, axis=-1), target, 1)  # attack, or go east
+        state, ts = task.step_batch(jax.random.split(key, count), state, action)
+        total, length = total + jnp.where(over, 0, ts.reward), length + ~over
+        won = won | (ts.info["won"] & ~over)
+        return (state, ts.avail, over | ts.terminated | ts.truncated, won, total, length), None
+
+    @jax.jit
+    def play():
+        state, ts = task.reset_batch(keys)
+        no = jnp.zeros(count, bool)
+        start = (state, ts.avail, no, no, jnp.zeros(count), jnp.zeros(count, int))
+        last, _ = jax.lax.scan(step, start, jax.random.split(KEY, task.spec.episode_limit))
+        return last[3:]
+
+    return [np.asarray(x, float) for x in play()]
+
+
+def test_fast_random_numbers_make_the_same_game():
+    """rng=fast: same starts, other jitter and other enemies' choices, the same chances."""
+    keys = jax.random.split(jax.random.key(5), 4096)
+    theirs, ours = battles("smax/3m", keys), battles("smax/3m:rng=fast", keys)
+    assert 0.05 < theirs[0].mean() < 0.95  # chance has its say
+    for a, b in zip(theirs, ours, strict=True):
+        assert np.any(a != b)
+        assert abs(a.mean() - b.mean()) < 4 * np.sqrt((a.var() + b.var()) / len(a))
+
+
+@pytest.mark.parametrize("layout", ["smax", "smac"])
+def test_fast_random_numbers_leave_the_start_alone(layout):
+    plain, fast = (make_task("smax/3m", layout=layout, rng=rng) for rng in ("jaxmarl", "fast"))
+    assert fast.spec.name.endswith("rng=fast") and "rng" not in plain.spec.name
+    (a, _), (b, _) = plain.reset(KEY), fast.reset(KEY)
+    np.testing.assert_array_equal(a.x, b.x)
+    assert fast.battle.quick_draws and not plain.battle.quick_draws
 
 
 # --- frames --------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Options: ``backend`` "native" (default: our batched simulation) or "jaxmarl" (JaxMARL's own, on its
 maps); ``stats`` "jaxmarl" (default) or "sc2"; ``reward`` "smax" (default, at most 2 per episode
 where nobody heals) or "smac" (at most 20); ``layout`` of actions, observations and states "smax"
-(default) or "smac" (the real map's, for policies that play both).
+(default) or "smac" (the real map's, for policies that play both); ``rng`` "jaxmarl" (default: its
+random bits) or "fast" (others of the same distribution).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ OPTIONS = {
     "stats": ("jaxmarl", "sc2"),
     "reward": ("smax", "smac"),
     "layout": ("smax", "smac"),
+    "rng": ("jaxmarl", "fast"),
 }
 
 
@@ -38,10 +40,10 @@ def _team(ids: tuple[int, ...]) -> str:
 def make(name: str, **options: str):
     full, scenario = name_with(f"smax/{name}", OPTIONS, options), SCENARIOS[name]
     check_scenario(name, scenario)
-    stats, reward, layout = (options.get(k, OPTIONS[k][0]) for k in ("stats", "reward", "layout"))
+    backend, stats, reward, layout, rng = (options.get(k, v[0]) for k, v in OPTIONS.items())
     if scenario.random and stats != "jaxmarl":
         raise UserError(f"smax/{name}: stats={stats} needs a map with fixed units")
-    if options.get("backend") == "jaxmarl":
+    if backend == "jaxmarl":
         if not scenario.on_jaxmarl:
             raise UserError(f"smax/{name}: JaxMARL cannot play this map; leave out backend=jaxmarl")
         if scenario.random and len(scenario.enemies) > len(scenario.allies):
@@ -49,9 +51,9 @@ def make(name: str, **options: str):
                 f"smax/{name}: JaxMARL's generator makes all random enemies beyond the number of "
                 "allies Marines; leave out backend=jaxmarl"
             )
-        if (stats, reward, layout) != ("jaxmarl", "smax", "smax"):
+        if (stats, reward, layout, rng) != ("jaxmarl", "smax", "smax", "jaxmarl"):
             raise UserError(
-                f"smax/{name}: backend=jaxmarl has its own stats, reward and layout only"
+                f"smax/{name}: backend=jaxmarl has its own stats, reward, layout and rng only"
             )
         import jax
 
@@ -66,10 +68,10 @@ def make(name: str, **options: str):
     if layout == "smac":
         from lica_jax.envs.smax.smac_layout import SmaxAsSmac, facts_of
 
-        return SmaxAsSmac(full, scenario, stats, reward, facts_of(name, scenario))
+        return SmaxAsSmac(full, scenario, facts_of(name, scenario), stats, reward, rng == "fast")
     from lica_jax.envs.smax.native import Smax
 
-    return Smax(full, scenario, stats, reward)
+    return Smax(full, scenario, stats, reward, rng == "fast")
 
 
 FAMILY = Family(

@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from lica_jax.core import bits
 from lica_jax.envs.smax.scenarios import Scenario, fewest_actions
 from lica_jax.envs.smax.units import N_JAXMARL, STATS, UnitType, can_target, damage
 
@@ -75,12 +76,14 @@ class Units(NamedTuple):
 class Battle:
     """A scenario with the numbers of a ``stats`` table; hashable, everything in it is static.
 
-    With ``chase`` the agents walk towards targets that they do not reach, instead of standing.
+    With ``chase`` the agents walk towards targets that they do not reach, instead of standing. With
+    ``quick_draws`` chance has JaxMARL's distribution, but not its bits.
     """
 
     scenario: Scenario
     stats: str = "jaxmarl"
     chase: bool = False
+    quick_draws: bool = False
 
     @property
     def n(self) -> int:
@@ -100,6 +103,19 @@ class Battle:
     def index(self, team: int, i: int) -> int:
         """Index among all units of unit i of a team."""
         return i if team == ALLIES else self.n + i
+
+    def draw(
+        self, key: bits.Key, count: int, low: float, high: float, *, halved: bool = False
+    ) -> Float[Array, "count B"]:
+        """A uniform number per unit from a key per battle, [B].
+
+        JaxMARL gives every unit a key of its own, and its scripted players only the first half.
+        """
+        unit = np.arange(count)[:, None]
+        if self.quick_draws:
+            return bits.quick_uniform(key, unit, low, high)
+        keys = bits.split(key, unit)
+        return bits.uniform(bits.split(keys, 0) if halved else keys, 0, low, high)
 
     @cached_property
     def kinds(self) -> tuple[UnitType, ...]:

@@ -73,9 +73,8 @@ def heuristic(
     first = (memory.last_target == -1) & (memory.goal_x == 0) & (memory.goal_y == 0)
     goal_x = jnp.where(first, SIZE - x, memory.goal_x)
     goal_y = jnp.where(first, SIZE - y, memory.goal_y)
-    # The entries of `jax.random.split(key, N)`; each is split again, its first half is used here.
-    keys = bits.split(key, np.arange(x.shape[0])[:, None])
-    sees, to_x, to_y = _random_in_sight(others, bits.uniform(bits.split(keys, 0), 0, 0.0, 1.0))
+    chance = battle.draw(key, x.shape[0], 0.0, 1.0, halved=True)
+    sees, to_x, to_y = _random_in_sight(others, chance)
     to_x = jnp.where(sees, to_x + x, goal_x)
     to_y = jnp.where(sees, to_y + y, goal_y)
     if battle.scenario.obstacles:

@@ -46,9 +46,11 @@ class Smax(Task):
         scenario: Scenario,
         stats: str = "jaxmarl",
         reward: str = "smax",
+        quick_draws: bool = False,
+        *,
         chase: bool = False,
     ):
-        self.battle = battle = Battle(scenario, stats, chase)
+        self.battle = battle = Battle(scenario, stats, chase, quick_draws)
         self._reward = reward
         smac = reward == "smac"
         sources = {"jaxmarl": "SMAX", "extended": "SMAX-extended", "own": "SMAX, own map"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lica_jax.core import bits
@@ -42,8 +41,7 @@ def orders(battle: Battle, units: Units, state: State, key: bits.Key, action: In
 
 def tick(battle: Battle, units: Units, aim: Aims, now: State, key: bits.Key) -> State:
     """One sixteenth of a second (JaxMARL's ``_world_step`` and what follows it)."""
-    keys = bits.split(key, np.arange(battle.u)[:, None])
-    jitter = bits.uniform(keys, 0, -DT, 2 * DT)
+    jitter = battle.draw(key, battle.u, -DT, 2 * DT)
     health, cooldown = fight(battle, units, aim, now, jitter)
     move_x, move_y = now.move_x, now.move_y
     if battle.chase:

@@ -239,8 +239,17 @@ def _rows(features, seen, bits) -> Float[Array, "B N F"]:
 class SmaxAsSmac(Smax):
     """One map with SMAC's layout."""
 
-    def __init__(self, name: str, scenario: Scenario, stats: str, reward: str, facts: MapFacts):
-        super().__init__(name, as_in_smac(scenario, facts), stats, reward, chase=True)
+    def __init__(
+        self,
+        name: str,
+        scenario: Scenario,
+        facts: MapFacts,
+        stats: str = "jaxmarl",
+        reward: str = "smax",
+        quick_draws: bool = False,
+    ):
+        scenario = as_in_smac(scenario, facts)
+        super().__init__(name, scenario, stats, reward, quick_draws, chase=True)
         self._layout = seen = SmacLayout(self.battle, facts)
         self.spec = dataclasses.replace(
             self.spec,
