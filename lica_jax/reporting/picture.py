@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
     colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)
 }
 PANEL = (4.7, 3.1)  # inches
+CHARACTERS = 12  # of a title, per inch
 _RC = {
     "font.size": 9, "font.family": "sans-serif", "axes.titlesize": 9.5, "axes.labelsize": 9,
     "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK,
@@ -57,6 +59,12 @@ class Panel:
     height: float = PANEL[1]
 
 
+def _wrapped(title: str, inches: float) -> str:
+    """The lines of a title, broken where they would be wider than the sheet."""
+    most = int(inches * CHARACTERS)
+    return "\n".join(textwrap.fill(line, most) for line in title.split("\n"))
+
+
 @dataclass(frozen=True)
 class Picture:
     """Panels that belong together.
@@ -86,7 +94,7 @@ class Picture:
         with _style():
             figure = _new_figure((PANEL[0] * columns, tall * rows + legend + 0.3))
             figure.set(facecolor="white", dpi=150, layout_engine="constrained")
-            figure.suptitle(self.title, fontsize=11)
+            figure.suptitle(_wrapped(self.title, PANEL[0] * columns), fontsize=11)
             axes = figure.subplots(rows, columns, squeeze=False).flat
             for i, place in enumerate(axes):
                 if i < len(self.panels):

@@ -15,6 +15,7 @@ from lica_jax import reporting
 from lica_jax.cli.main import main
 from lica_jax.errors import UserError
 from lica_jax.reporting import figures, html
+from lica_jax.reporting.picture import Panel, Picture
 from lica_jax.reporting.table import Column, Table, seconds_text, steps_text
 from lica_jax.statistics import Estimate
 from tests.report.synthetic import rise, write_run
@@ -310,3 +311,15 @@ def test_reporting_needs_no_jax(folder):
 def test_bad_paths_are_one_message(tmp_path):
     with pytest.raises(UserError, match="is not there; name folders"):
         reporting.report(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_a_title_is_no_wider_than_its_sheet(panels):
+    title = "Figure 6.\nInterquartile mean over 3 seeds with its 95 % bootstrap interval; thin: all"
+    drawn = [Panel(str(i), lambda axes: axes.plot([0, 1])) for i in range(panels)]
+    picture = Picture("any", title, "", drawn)
+    picture.file("png")
+    figure = picture.figure
+    width = figure._suptitle.get_window_extent().width
+    assert 0.3 < width / figure.bbox.width <= 1
+    assert figure._suptitle.get_text().replace("\n", " ") == title.replace("\n", " ")
