@@ -20,13 +20,13 @@ def test_continuous_simple_spread():
 
 @pytest.mark.slow
 def test_cooperative_navigation():
-    """Three seeds from a random policy's -2,500 to above -1,700 (seen: -1,480), sampled."""
+    """Three seeds from a random policy's -2,500 to above -1,450 (seen: -1,250), sampled."""
     result = train(
         "lica", "mpe/cooperative_navigation", seeds=(0, 1, 2), total_steps=300_000,
         eval={"interval": 150_000, "final_episodes": 128}, display="none",
     )  # fmt: skip
     sampled = [f["sampled"]["return_mean"] for f in result.summary["final"]]
-    assert min(sampled) > -1_700, sampled
+    assert min(sampled) > -1_450, sampled
     assert result.summary["random"]["return_mean"] < -2_300
 
 
