@@ -31,8 +31,9 @@ def _silent_stdout():
         os.close(nowhere)
 
 
-# JaxMARL makes arrays while it is imported; inside a traced function they would be tracers.
-with _silent_stdout(), jax.ensure_compile_time_eval():
+# JaxMARL makes arrays while it is imported: inside a traced function they would be tracers, and in
+# 64-bit mode of another type than its simulation's, for as long as the process lives.
+with _silent_stdout(), jax.ensure_compile_time_eval(), jax.enable_x64(False):
     import jaxmarl  # noqa: F401
     from jaxmarl.environments.smax import HeuristicEnemySMAX  # noqa: F401
     from jaxmarl.environments.smax.distributions import (  # noqa: F401

@@ -264,3 +264,17 @@ def test_public_names_resolve():
     for name in lica_jax.__all__:
         assert getattr(lica_jax, name) is not None
     assert callable(lica_jax.train) and callable(lica_jax.evaluate)
+
+
+def test_jaxmarl_first_needed_in_64_bit_mode():
+    """Arrays that JaxMARL makes while it is imported stay what its simulation takes."""
+    code = """
+import jax
+with jax.enable_x64(True):
+    import lica_jax.envs.jaxmarl_import
+from lica_jax.envs import make_task
+state, _ = jax.eval_shape(make_task("smax/3m:backend=jaxmarl").reset, jax.random.key(0))
+print({str(x.dtype) for x in jax.tree.leaves(state)})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "float64" not in done.stdout and "float32" in done.stdout

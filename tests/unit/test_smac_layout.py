@@ -381,7 +381,7 @@ def test_the_option_is_in_the_name_and_off_by_default():
     [
         ("smax/smacv2_5_units:layout=smac", "random units"),
         ("smax/4m_vs_3m:layout=smac", "SMAC has no map of that name"),
-        ("smax/2s3z:layout=smac,backend=jaxmarl", "own stats, reward and layout"),
+        ("smax/2s3z:layout=smac,backend=jaxmarl", "own stats, reward, layout"),
         ("smax/2s3z:layout=smacv2", "did you mean smac"),
     ],
 )
