@@ -624,6 +624,17 @@ def test_options_are_in_the_name():
     assert make_task("smax/3m:backend=jaxmarl").spec.name == "smax/3m:backend=jaxmarl"
 
 
+@pytest.mark.parametrize("rng", ["jaxmarl", "fast"])
+def test_every_unit_draws_its_own_number(rng):
+    battle, keys = make_task("smax/3m", rng=rng).battle, jax.random.split(KEY, 20_000)
+    drawn = np.asarray(battle.draw(bits.as_key(keys), battle.u, -DT, 2 * DT), float)
+    assert drawn.shape == (6, 20_000)
+    assert -DT <= drawn.min() < -0.99 * DT and 1.99 * DT < drawn.max() < 2 * DT
+    np.testing.assert_allclose(drawn.mean(axis=1), DT / 2, atol=5 * 3 * DT / np.sqrt(12 * 20_000))
+    between = np.corrcoef(drawn) - np.eye(6)
+    assert np.abs(between).max() < 5 / np.sqrt(20_000)
+
+
 def battles(name, keys):
     """Of battles of a fixed policy: who won, return, length; ``[B]`` each."""
     task, count = make_task(name), keys.shape[0]
