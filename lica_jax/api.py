@@ -100,7 +100,7 @@ def train(
     # Also a signal that came after the budget was spent: the run is whole, the loop around it ends.
     if (stop := session.stop.number) is not None and on_signal == "raise":
         raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
-    if over := messages.overrun(session.plan, session.counters):
+    if over := messages.overrun(session.plan, session.counters, session.done_before):
         warnings.warn(over, BudgetOverrun, stacklevel=2)
     return session.result
 

@@ -169,11 +169,8 @@ def load_policy(path: str | Path) -> Policy:
     """
     path = zoo_file(as_path(path, "policy"))
     if path.is_dir():
-        if (path / "config.json").is_file() and not (path / "policy.safetensors").is_file():
-            raise UserError(
-                f"the run in {path} has not exported its policy yet; finish it with: "
-                f"lica-jax train --resume --run-dir {as_word(path)}"
-            )
+        if not (path / "policy.safetensors").is_file():
+            _tell_of_no_policy(path)
         path = path / "policy.safetensors"
     if not path.is_file():
         raise UserError(f"no policy at {path}")
@@ -185,6 +182,26 @@ def load_policy(path: str | Path) -> Policy:
     except UserError as error:
         raise UserError(visible(f"{path} cannot be loaded: {error}")) from None
     return policy
+
+
+def _tell_of_no_policy(path: Path) -> None:
+    """Raises ``UserError`` for a directory whose policies are elsewhere, or not there yet."""
+    sweep = path.parent if path.name in ("runs", "waves") else path
+    if path.parent.name == "waves":  # a wave's folder looks like a run's
+        sweep = path.parent.parent
+    if (sweep / "sweep.yaml").is_file():
+        if runs := sorted((sweep / "runs").glob("[0-9]*")):
+            raise UserError(f"{path} is of a sweep: name one of its runs, such as {runs[0]}")
+        raise UserError(
+            f"no run of the sweep in {sweep} has come to its end yet; finish it with: lica-jax "
+            f"sweep --resume --sweep-dir {as_word(sweep)} (with --total-steps N to end it sooner)"
+        )
+    if (path / "config.json").is_file():
+        raise UserError(
+            f"the run in {path} has not exported its policy yet; finish it with: "
+            f"lica-jax train --resume --run-dir {as_word(path)} (with --total-steps N to end it "
+            "sooner)"
+        )
 
 
 def _without_params(about: dict[str, Any]) -> tuple[Policy, PyTree]:

@@ -165,10 +165,13 @@ def all_failed(plan: Plan, counters: Counters) -> str:
     return f"the loss of every {kind} became non-finite ({where}){kept}"
 
 
-def overrun(plan: Plan, counters: Counters) -> str:
-    """How far runs went beyond their budget, and why; nothing where that is little, or where a
-    shorter chunk would not have helped."""
+def overrun(plan: Plan, counters: Counters, begun: int) -> str:
+    """How far runs went beyond their budget, and why; nothing where that is little, where a
+    shorter chunk would not have helped, or where the session began (at ``begun`` env steps) behind
+    it: a stopped run that is ended where it is."""
     total = plan.config.total_steps
+    if begun >= total:
+        return ""
     steps = int(counters.env_steps.max()) - total
     if steps <= max(plan.chunk_steps // plan.iterations, LARGE_OVERRUN * total):
         return ""

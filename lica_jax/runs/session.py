@@ -303,7 +303,7 @@ class Session:
             self.summary |= final_figures(plan, spec, self.best, last, best)
             self.display.close()
             text = messages.final(plan, spec, self.counters.slowest, last, best, random)
-            over = messages.overrun(plan, self.counters)
+            over = messages.overrun(plan, self.counters, self.done_before)
             early = stopped and messages.stopped_by(stopped, plan)
             self.display.say("\n  ".join(filter(None, (text, over, early))))
         else:

@@ -99,6 +99,10 @@ class Folder:
         """Whether a run has come to its end, whatever that was: its folder appears whole."""
         return self.run(number).is_dir()
 
+    def ended(self, progress: Progress) -> list[int]:
+        """The runs that have come to their ends."""
+        return [i for i in range(len(progress.runs)) if self.has(i)]
+
     def check_new(self) -> None:
         """Refuses a folder that holds anything; writes nothing."""
         if self.path.exists() and not self.path.is_dir():
@@ -160,11 +164,18 @@ class Folder:
             raise UserError(f"{path} is damaged: {error}") from None
 
 
-def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
+def extended(old: SweepConfig, new: SweepConfig, name: Path, ended: bool) -> SweepConfig:
     """The request that a sweep goes on with: ``new``, which is ``old`` but for what may change.
 
+    Args:
+      old: what the sweep was begun with.
+      new: what is asked for now.
+      name: of its folder, for messages.
+      ended: whether a run has come to its end. Until then the budget may be any.
+
     Raises:
-      UserError: something else differs, or there are fewer seeds or trials.
+      UserError: something else differs, there are fewer seeds or trials, or a budget that runs
+        which have ended cannot take.
     """
     changed = [
         f"{f.name}: {a} -> {b}"
@@ -182,8 +193,11 @@ def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
             + "\n".join(f"  - {line}" for line in changed)
             + f"\nonly total_steps and {', '.join(RESUMABLE)} may change on --resume"
         )
-    if longer < budget:
-        raise UserError(f"{name} is of {budget:,} env steps: --resume takes more, not fewer")
+    if ended and longer < budget:
+        raise UserError(
+            f"{name} has runs that came to their end, {budget:,} env steps: --resume takes more, "
+            "not fewer"
+        )
     if missing := [s for s in old.seeds if s not in new.seeds]:
         raise UserError(f"{name} has seed {missing[0]} too: --resume takes more seeds, not fewer")
     if old.halving and (new.seeds, new.trials) != (old.seeds, old.trials):
@@ -193,7 +207,7 @@ def extended(old: SweepConfig, new: SweepConfig, name: Path) -> SweepConfig:
         )
     if new.trials < old.trials:
         raise UserError(f"{name} has {old.trials} trials: --resume takes more, not fewer")
-    if budget != longer and not old.keep_checkpoints:
+    if ended and budget != longer and not old.keep_checkpoints:
         raise UserError(
             f"{name} keeps no checkpoints of finished runs, so total_steps stays as it is; a sweep "
             "with --keep-checkpoints can be made longer"

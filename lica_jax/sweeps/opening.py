@@ -54,9 +54,10 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
     folder, progress = Folder(sweep_dir), Progress()
     if resume:
         old, progress = folder.read()
-        ask = extended(old, request(merged(to_words(old), words)), sweep_dir)
+        ended = bool(folder.ended(progress))
+        ask = extended(old, request(merged(to_words(old), words)), sweep_dir, ended)
         if base_config(old).total_steps != base_config(ask).total_steps:
-            _grow(ask, folder, progress)
+            _change_budget(ask, folder, progress)
     else:
         ask = request(words)
         folder.check_new()
@@ -89,12 +90,11 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _grow(ask: SweepConfig, folder: Folder, progress: Progress) -> None:
-    """The budget has grown: what has ended goes on from its waves' checkpoints."""
+def _change_budget(ask: SweepConfig, folder: Folder, progress: Progress) -> None:
+    """The budget is another one: what has ended goes on from its waves' checkpoints."""
     if ask.halving or ask.search:
-        raise UserError("a search and a sweep with halving cannot be made longer: begin another")
-    ended = [i for i in range(len(progress.runs)) if folder.has(i)]
-    progress.again = sorted({*progress.again, *ended})
+        raise UserError("a search and a sweep with halving keep their total_steps: begin another")
+    progress.again = sorted({*progress.again, *folder.ended(progress)})
 
 
 def _first_settings(ask: SweepConfig, progress: Progress) -> tuple[list[Setting], str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lica_jax import load_policy
 from lica_jax.cli.main import main
+from lica_jax.errors import UserError
 from lica_jax.runs import directory, session
 from lica_jax.sweeps.request import dump_request, request
 from tests.sweeps.conftest import WORDS, files_of_runs, untimed
@@ -155,6 +159,19 @@ def killed_after(file, path, seconds):
         return time.monotonic() - began
 
 
+def stops(function, calls, number):
+    """The function, which sends this process a signal when it is called for the third time."""
+
+    def call(*args, **options):
+        calls.append(args)
+        if len(calls) == 3:
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)  # until the handler has run
+        return function(*args, **options)
+
+    return call
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("where", ["training", "between waves"])
 def test_stopped_by_a_signal(sharing, run_sweep, undisturbed, tmp_path, capfd, number, where):
@@ -164,17 +181,7 @@ def test_stopped_by_a_signal(sharing, run_sweep, undisturbed, tmp_path, capfd, n
     path, file = tmp_path / "s", tmp_path / "sweep.yaml"
     file.write_text(dump_request(request(asked("grid"))))
     calls = []
-
-    def stopping(function):
-        def call(*args, **options):
-            calls.append(args)
-            if len(calls) == 3:
-                os.kill(os.getpid(), number)
-                time.sleep(0.01)  # until the handler has run
-            return function(*args, **options)
-
-        return call
-
+    stopping = partial(stops, calls=calls, number=number)
     owner, name = {
         "training": (session.Logs, "chunk"),
         "between waves": (sys.modules["lica_jax.sweeps.driver"].Schedule, "plan_waves"),
@@ -194,6 +201,33 @@ def test_stopped_by_a_signal(sharing, run_sweep, undisturbed, tmp_path, capfd, n
     with sharing():
         assert main(["sweep", "--resume", "--sweep-dir", str(path)]) == 0
     assert untimed(run_sweep(path, resume=True).table) == table
+
+
+def test_a_stopped_sweep_is_ended_where_it_is(sharing, tmp_path, capfd):
+    """With fewer env steps than it has done; until then there is no policy to be had."""
+    path, file = tmp_path / "s", tmp_path / "sweep.yaml"
+    words = asked("grid") | {"grid": {"hp.entropy_coef": [0.03, 0.1]}}
+    file.write_text(dump_request(request(words)))
+    with sharing() as patch:
+        patch.setattr(session.Logs, "chunk", stops(session.Logs.chunk, [], signal.SIGTERM))
+        assert main(["sweep", str(file), "--sweep-dir", str(path)]) == 128 + signal.SIGTERM
+    for name in (path, path / "waves", path / "waves/000"):
+        with pytest.raises(UserError, match=r"--sweep-dir \S+ \(with --total-steps N to end it"):
+            load_policy(name)
+    capfd.readouterr()
+    again = ["sweep", "--resume", "--sweep-dir", str(path), "--total-steps"]
+    with sharing():
+        assert main([*again, "32"]) == 0
+    assert "more than" not in capfd.readouterr().err
+    with (path / "results.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["status"] for row in table] == ["finished"] * 2
+    assert {32 < int(row["env_steps"]) < words["total_steps"] for row in table} == {True}
+    with pytest.raises(UserError, match=f"name one of its runs, such as {path}/runs/0000"):
+        load_policy(path)
+    assert load_policy(path / "runs/0001").about["task"] == words["task"]
+    assert main([*again, "16"]) == 2
+    assert "more, not fewer" in capfd.readouterr().err
 
 
 def test_killed_before_the_first_checkpoint(run_sweep, words, tmp_path):

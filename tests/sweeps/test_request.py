@@ -135,13 +135,15 @@ def test_a_sweep_that_was_killed_before_it_began(tmp_path, words):
 
 @pytest.mark.parametrize("text", [False, True])
 def test_the_same_budget_again(words, tmp_path, text):
-    """From a flag it is text; that changes nothing. A shorter one is refused."""
+    """From a flag it is text; that changes nothing. Once a run has ended, less is refused."""
     old = request(words)
     same = words | {"total_steps": str(words["total_steps"]) if text else words["total_steps"]}
-    assert extended(old, request(same), tmp_path)
+    assert extended(old, request(same), tmp_path, ended=True)
     for less in (800, "8e2"):
+        shorter = request(words | {"total_steps": less})
+        assert extended(old, shorter, tmp_path, ended=False) == shorter
         with pytest.raises(UserError, match="more, not fewer"):
-            extended(old, request(words | {"total_steps": less}), tmp_path)
+            extended(old, shorter, tmp_path, ended=True)
 
 
 @pytest.mark.parametrize(
