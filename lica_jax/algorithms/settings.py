@@ -99,7 +99,7 @@ class ReplaySettings(Settings):
             unit, self.replay_capacity, self.replay_batch, draws, self.updates_per_collect
         )
 
-    def replay_problems(self, unit: str, collect: Collect) -> list[str]:
+    def replay_problems(self, unit: str, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with the replay of items of a ``unit``; nothing where there is none."""
         if self.replay_capacity < 1:
             return []
@@ -109,13 +109,27 @@ class ReplaySettings(Settings):
                 f"algo.replay_capacity {self.replay_capacity} is smaller than one batch "
                 f"(algo.replay_batch {self.replay_batch}): a batch is drawn without replacement"
             )
-        fresh = collect.envs * (collect.length if unit == "transition" else 1)
+        length, what = collect.length, f"collect.length {collect.length}"
+        if collect.mode == "episode":
+            length, what = spec.episode_limit, f"episodes of up to {spec.episode_limit} steps"
+        fresh = collect.envs * (length if unit == "transition" else 1)
         if self.replay_capacity < fresh:
             out.append(
                 f"algo.replay_capacity {self.replay_capacity} is smaller than one collection of "
-                f"{fresh} {unit}s (collect.envs {collect.envs}, collect.length {collect.length})"
+                f"{fresh} {unit}s (collect.envs {collect.envs}, {what})"
             )
         return out
+
+
+def idle_with_adam(optimiser: str) -> dict[str, tuple[str, ...]]:
+    """`Settings.idle` of an algorithm that has RMSprop's numbers."""
+    return {'algo.optimiser "adam"': ("hp.rms_decay", "hp.rms_eps")} if optimiser == "adam" else {}
+
+
+def idle_in_one_layer(hypernet_layers: int) -> dict[str, tuple[str, ...]]:
+    """`Settings.idle` of an algorithm with a hypernetwork."""
+    names = ("algo.hypernet_hidden",)
+    return {"algo.hypernet_layers 1": names} if hypernet_layers == 1 else {}
 
 
 def for_task(config: Any, spec: TaskSpec) -> Any:

@@ -54,11 +54,15 @@ def start(plan: Plan, spec: TaskSpec, done: int) -> str:
     return "\n".join(lines + ([f"  files in {plan.run_dir}"] if plan.run_dir else []))
 
 
+def idle(config: TrainConfig) -> dict[str, tuple[str, ...]]:
+    """`Settings.idle` of a run's settings; nothing where an algorithm of one's own has none."""
+    return config.algo.idle() if hasattr(config.algo, "idle") else {}
+
+
 def without_effect(config: TrainConfig) -> list[str]:
     """Settings that are not at their defaults and change nothing beside the others, in words."""
-    idle = config.algo.idle() if hasattr(config.algo, "idle") else {}
     out = []
-    for reason, names in idle.items():
+    for reason, names in idle(config).items():
         said = [
             f"{name} {value}" for name in names if (value := _changed(config, name)) is not None
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from lica_jax.envs.registry import make_task
 from lica_jax.errors import UserError
 from lica_jax.machine import gib
+from lica_jax.runs.messages import idle
 from lica_jax.sweeps import halving
 from lica_jax.sweeps.devices import advice
 from lica_jax.sweeps.plans import Plans
@@ -83,6 +85,7 @@ def describe_plan(
     )
     width = max(len(group.name) for group in groups)
     lines += [f"  {group.name:{width}}  {_waves(ask, group)}" for group in groups]
+    lines += _without_effect(ask, [s for group in groups for s in group.settings])
     if len(budgets) > 1:
         lines.append(_rungs(ask, settings, budgets))
     if found := advice(ask, runs):
@@ -90,6 +93,22 @@ def describe_plan(
     if sweep_dir is not None:
         lines.append(f"files in {sweep_dir}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _without_effect(ask: SweepConfig, settings: Sequence[Setting]) -> list[str]:
+    """Swept fields that change nothing, all settings being as they are, or in some of them."""
+    found = Counter(
+        (field, reason)
+        for setting in settings
+        for reason, names in idle(setting.config).items()
+        for field in ask.swept
+        if field in names
+    )
+    return [
+        f"{field} has no effect with {reason}"
+        + ("" if times == len(settings) else f", in {times} of {len(settings)} settings")
+        for (field, reason), times in found.items()
+    ]
 
 
 def _waves(ask: SweepConfig, group: Group) -> str:

@@ -51,12 +51,14 @@ def empty(replay: Replay, traj: PyTree) -> Buffer:
 
 
 def add(buffer: Buffer, replay: Replay, traj: Trajectory) -> Buffer:
-    """Stores the items of a trajectory that hold anything; at most ``capacity`` of them."""
+    """Stores the items of a trajectory that hold anything; of more than ``capacity`` the last."""
     items, keep = split_items(traj, replay.unit)
-    at = (buffer.head + jnp.cumsum(keep) - 1) % replay.capacity
-    at = jnp.where(keep, at, replay.capacity)  # out of bounds: dropped
-    stored = jax.tree.map(lambda b, x: b.at[at].set(x, mode="drop"), buffer.items, items)
     count = jnp.sum(keep, dtype=jnp.int32)
+    place = jnp.cumsum(keep) - 1
+    at = (buffer.head + place) % replay.capacity
+    last = keep & (place >= count - replay.capacity)  # no position is written twice
+    at = jnp.where(last, at, replay.capacity)  # out of bounds: dropped
+    stored = jax.tree.map(lambda b, x: b.at[at].set(x, mode="drop"), buffer.items, items)
     return Buffer(
         stored,
         (buffer.head + count) % replay.capacity,

@@ -1,5 +1,6 @@
 """LICA's view of a trajectory: what carries over a seam between segments must not be lost."""
 
+import dataclasses
 from functools import partial
 from itertools import pairwise
 
@@ -11,9 +12,11 @@ import pytest
 from lica_jax.algorithms.actors import actor_step, previous_actions
 from lica_jax.algorithms.heads import NO_ACTION
 from lica_jax.algorithms.lica import lica
+from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_mean
 from lica_jax.envs import make_task
+from lica_jax.errors import UserError
 from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Progress
 
@@ -118,3 +121,12 @@ def test_invalid_transitions_do_not_count(segments):
         _, metrics = lica.update(nets, learner, t, jax.random.key(0), hp=HP, progress=PROGRESS)
         results.append((float(metrics["critic_loss"]), float(metrics["actor_loss"])))
     assert results[0] == results[1]
+
+
+def test_a_task_without_a_state():
+    """What there is to be a function of are then the agents' last actions."""
+    spec = dataclasses.replace(make_task("probe/match").spec, name="blind", state_size=0)
+    config = load_config("lica", "probe/match", algo={"state_last_action": False})
+    with pytest.raises(UserError, match=r"blind has no state, and without algo.state_last_action"):
+        resolve(config, spec)
+    resolve(load_config("lica", "probe/match", algo={"state_last_action": True}), spec)

@@ -12,6 +12,7 @@ from lica_jax.algorithms.q_learning import qmix
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
+from lica_jax.runs.plan import make_plan
 from lica_jax.training import replay as replays
 from lica_jax.training.loop import batch_runs, make_run, stack_hparams
 from lica_jax.training.memory import check_fits, estimate, tree_bytes
@@ -77,6 +78,20 @@ def test_the_oldest_are_overwritten():
     assert int(buffer.size) == 6 and int(buffer.head) == 0
     kept = sorted(np.asarray(buffer.items.steps.reward[:, 0]))
     assert kept == [1200, 1300, 2000, 2100, 2200, 2300]
+
+
+def test_of_more_than_fit_the_last_are_kept():
+    """Eleven transitions into five places, each of which is written once."""
+    replay = Replay("transition", capacity=5, batch=1)
+    valid = np.ones((T, B), bool)
+    valid[2, 0] = False
+    buffer = filled(replay, 5000)  # the head is somewhere else
+    assert int(buffer.head) == 2
+    buffer = replays.add(buffer, replay, trajectory(0, valid))
+    assert int(buffer.size) == 5 and int(buffer.head) == (2 + 11) % 5
+    kept = np.asarray(buffer.items.steps.reward[:, 0])
+    assert sorted(kept) == [102, 201, 202, 301, 302]  # t + 100 b, the last in time
+    np.testing.assert_array_equal(buffer.items.action[:, 0, 0], kept)
 
 
 def test_no_item_twice_in_a_batch_and_all_are_equally_likely():
@@ -188,6 +203,15 @@ def test_settings_that_cannot_work(algo, collect, match):
     config = load_config("vdn", "probe/match", algo=algo, collect=collect)
     with pytest.raises(UserError, match=match):
         resolve(config, spec)
+
+
+def test_whole_episodes_of_transitions_must_fit():
+    """In episode mode a collection is as long as episodes may be, whatever collect.length is."""
+    collect = {"mode": "episode", "envs": 64, "length": 1}
+    with pytest.raises(UserError, match=r"one collection of 12800 transitions.*up to 200 steps"):
+        make_plan(load_config("maddpg", "mpe/predator_prey", collect=collect), None)
+    short = {"mode": "episode", "envs": 1024, "length": 500}
+    make_plan(load_config("maddpg", "game/climbing", collect=short), None)
 
 
 def test_a_mixer_needs_a_state():

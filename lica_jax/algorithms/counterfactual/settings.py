@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, idle_with_adam
 from lica_jax.core.optim import RMSProp
 from lica_jax.types import number
 
@@ -33,6 +33,9 @@ class Config(AgentSettings):
     critic_steps: int = number(1, 1, MOST_UPDATES)
     mask_before_softmax: bool = False
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        return super().idle() | idle_with_adam(self.optimiser)
 
 
 @struct.dataclass

@@ -12,6 +12,7 @@ from lica_jax.algorithms.settings import (
     AgentSettings,
     ReplaySettings,
     Settings,
+    idle_in_one_layer,
     minibatch_problems,
 )
 from lica_jax.types import Collect, TaskSpec, number
@@ -41,6 +42,9 @@ class MixingSettings(Settings):
     def asks_policies(self) -> bool:
         """Whether the critic is fitted at the policies that acted, which are then kept."""
         return False
+
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        return super().idle() | idle_in_one_layer(self.hypernet_layers)
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,14 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
             else (collect.envs,)
         )
         sizes = minibatch_problems("critic_minibatches", self.critic_minibatches, *streams)
-        sizes += self.replay_problems("segment", collect)
+        sizes += self.replay_problems("segment", spec, collect)
         return super().problems(spec, collect) + sizes + self._contradictions(spec, collect)
 
     def idle(self) -> dict[str, tuple[str, ...]]:
         """Settings without effect beside the others."""
         numbers = ("temperature", "temperature_final", "temperature_steps")
         targets = ("target", "target_final", "target_steps", "rate")
+        mixing = ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
         return super().idle() | {
             reason: tuple(names)
             for reason, names, idle in (
@@ -111,8 +116,13 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                 (f'algo.entropy_mode "{self.entropy_mode}"', [f"hp.entropy_{x}" for x in targets],
                  self.entropy_mode != "target"),
                 ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
-                ('algo.targets "monte_carlo"', ["hp.td_lambda"], self.targets == "monte_carlo"),
+                ('algo.targets "monte_carlo"', ["hp.td_lambda", "hp.target_interval"],
+                 self.targets == "monte_carlo"),
                 ('algo.critic "mixing"', ["algo.mlp_hidden"], self.critic == "mixing"),
+                ('algo.critic "mlp"', mixing,
+                 self.critic == "mlp" and self.mlp_hidden != "matched"),
+                ("algo.target_critic False", ["hp.target_interval"],
+                 not self.target_critic and self.targets != "monte_carlo"),
             )
             if idle
         }  # fmt: skip
@@ -128,6 +138,11 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
 
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
+        if spec.state_size == 0 and not self.state_last_action:
+            out.append(
+                f"{spec.name} has no state, and without algo.state_last_action the critic has "
+                "nothing to be a function of beside the actions"
+            )
         if spec.continuous and self.policy_input != "probs":
             out.append(
                 f"algo.policy_input {self.policy_input!r} relaxes a choice among actions; "

@@ -45,13 +45,17 @@ class Config(shared.Config, ReplaySettings):
     replay_batch: int = 128
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        out = super().problems(spec, collect) + self.replay_problems("transition", collect)
+        out = super().problems(spec, collect) + self.replay_problems("transition", spec, collect)
         if self.behaviour == "soft" and not spec.weighs_actions:
             out.append(
                 f'algo.behaviour "soft" plays weights of actions, and {spec.name} takes one action '
                 'per agent: use "hard" or "auto"'
             )
         return out
+
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        hard = self.behaviour == "hard"
+        return super().idle() | ({'algo.behaviour "hard"': ("hp.temperature",)} if hard else {})
 
     def is_soft(self, spec: TaskSpec) -> bool:
         return spec.weighs_actions if self.behaviour == "auto" else self.behaviour == "soft"

@@ -56,6 +56,10 @@ class Config(EpochSettings, AgentSettings):
     value_norm: bool = True
     normalise_advantage: bool = True
 
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        names = ("hp.value_norm_decay",)
+        return super().idle() | ({} if self.value_norm else {"algo.value_norm False": names})
+
 
 @struct.dataclass
 class HParams:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lica_jax.algorithms.q_learning import settings, shared
 from lica_jax.algorithms.q_learning.settings import HParams
-from lica_jax.algorithms.settings import state_problems
+from lica_jax.algorithms.settings import idle_in_one_layer, state_problems
 from lica_jax.networks.mixers import MonotonicMixer
 from lica_jax.types import Algorithm, Collect, TaskSpec
 
@@ -27,6 +27,9 @@ class Config(settings.Config):
     mixing_embed: int = 32
     hypernet_layers: Literal[1, 2] = 2
     hypernet_hidden: int = 64
+
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        return super().idle() | idle_in_one_layer(self.hypernet_layers)
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         return super().problems(spec, collect) + state_problems(spec)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import AgentSettings, ReplaySettings
+from lica_jax.algorithms.settings import AgentSettings, ReplaySettings, idle_with_adam
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -32,8 +32,11 @@ class Config(AgentSettings, ReplaySettings):
     def network(self) -> str:
         return self.agent
 
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        return super().idle() | idle_with_adam(self.optimiser)
+
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        return super().problems(spec, collect) + self.replay_problems("segment", collect)
+        return super().problems(spec, collect) + self.replay_problems("segment", spec, collect)
 
 
 @struct.dataclass

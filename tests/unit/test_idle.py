@@ -1,0 +1,65 @@
+"""Settings without effect beside the others are named, in runs and in sweeps."""
+
+import jax
+import numpy as np
+import pytest
+
+from lica_jax import train
+from lica_jax.config import load_config, resolve
+from lica_jax.envs import make_task
+from lica_jax.runs.messages import without_effect
+from lica_jax.sweeps.driver import Driver
+
+CASES = [
+    ("lica", {"critic": "mlp", "mixing_embed": 8}, {}, "algo.mixing_embed 8", 'algo.critic "mlp"'),
+    ("lica", {"target_critic": False}, {"target_interval": 7}, "hp.target_interval 7",
+     "algo.target_critic False"),
+    ("lica", {"hypernet_layers": 1, "hypernet_hidden": 9}, {}, "algo.hypernet_hidden 9",
+     "algo.hypernet_layers 1"),
+    ("qmix", {"hypernet_layers": 1, "hypernet_hidden": 9}, {}, "algo.hypernet_hidden 9",
+     "algo.hypernet_layers 1"),
+    ("qmix", {"optimiser": "adam"}, {"rms_eps": 1e-3}, "hp.rms_eps 0.001", 'optimiser "adam"'),
+    ("liir", {"optimiser": "adam"}, {"rms_decay": 0.5}, "hp.rms_decay 0.5", 'optimiser "adam"'),
+    ("mappo", {"value_norm": False}, {"value_norm_decay": 0.5}, "hp.value_norm_decay 0.5",
+     "algo.value_norm False"),
+    ("maddpg", {"behaviour": "hard"}, {"temperature": 0.7}, "hp.temperature 0.7",
+     'algo.behaviour "hard"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("algorithm", "algo", "hp", "what", "why"), CASES)
+def test_a_run_says_what_changes_nothing(algorithm, algo, hp, what, why):
+    spec = make_task("probe/match").spec
+    config = resolve(load_config(algorithm, "probe/match", algo=algo, hp=hp), spec)
+    (said,) = [line for line in without_effect(config) if what in line]
+    assert said.endswith(f"no effect with {why}") or said.endswith(why)
+    name, _ = what.split()
+    group, field = name.split(".")
+    value = {"algo": algo, "hp": hp}[group][field]
+    rest = {"algo": {"optimiser": "rmsprop"}} if "optimiser" in algo else {}  # presets have Adam
+    without = load_config(algorithm, "probe/match", **rest, **{group: {field: value}})
+    assert not any(name in line for line in without_effect(resolve(without, spec)))
+
+
+def test_an_interval_without_a_target_changes_nothing(tiny):
+    """The claim itself, of one: both runs end with the same parameters."""
+    tiny |= {"total_steps": 64, "algo": tiny["algo"] | {"target_critic": False}}
+    tiny["eval"] |= {"interval": 64}
+    runs = [
+        train("lica", "probe/match", display="none", hp={"target_interval": n}, **tiny)
+        for n in (1, 50)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *(run.policy().params for run in runs))
+
+
+def test_a_sweep_says_what_changes_nothing(tmp_path):
+    def told(**grid):
+        words = {"algorithm": "lica", "task": "probe/match", "wave": 1, "devices": 1}
+        return Driver(words | {"grid": grid}, tmp_path / "s", style="none").text.splitlines()
+
+    said = told(**{"hp.temperature": [0.5, 1.0]})
+    assert 'hp.temperature has no effect with algo.policy_input "probs"' in said
+    said = told(**{"algo.critic": ["mlp", "mixing"], "algo.mixing_embed": [16, 32]})
+    assert 'algo.mixing_embed has no effect with algo.critic "mlp", in 2 of 4 settings' in said
+    assert "no effect" not in "".join(told(**{"hp.entropy_coef": [0.1, 0.2]}))
+    assert not (tmp_path / "s").exists()
