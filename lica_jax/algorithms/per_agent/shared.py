@@ -181,22 +181,34 @@ def update(
     that is fresh is used whole in all of them.
     """
     del progress
-    steps, method = nets.config.critic_steps, nets.method
+    steps, method, target = nets.config.critic_steps, nets.method, learner.target
     rows = rows_of(traj, nets.spec.n_actions)
-    if method.replay is None:
-        rows = jax.tree.map(lambda x: jnp.tile(x, (steps + 1,) + (1,) * (x.ndim - 1)), rows)
-    size = rows.mask.size // (steps + 1)
-    first, last = (jax.tree.map(lambda x, p=p: x[p], rows) for p in _cut(steps * size))
+    fresh = method.replay is None
+    size = rows.mask.size if fresh else rows.mask.size // (steps + 1)
     next_key, target_key, value_key, policy_key = jax.random.split(key, 4)
-    next_action = next_actions(nets, learner.target.actor, first.next_obs, next_key)
-    # Targets stand still within an update: those of all steps at once.
-    noise = method.draw(target_key, steps * size)
-    y = td_targets(nets, learner.target.critic, first, next_action, noise, hp)
-    batches = first, y, method.draw(value_key, steps * size)
-    batches = jax.tree.map(lambda x: x.reshape(steps, size, *x.shape[1:]), batches)
+    noise = method.draw(target_key, steps * size), method.draw(value_key, steps * size)
+
+    def by_step(tree):
+        return jax.tree.map(lambda x: x.reshape(steps, size, *x.shape[1:]), tree)
+
+    # Targets stand still within an update: those of all steps come before the first.
+    if fresh:  # one step's at a time, since the critics read `steps` times as much as was collected
+        first, last = None, rows
+        logits = nets.actor.apply(target.actor, rows.next_obs)
+        next_action = method.next_action(jnp.tile(logits, (steps, 1, 1)), next_key)
+        y = jax.lax.map(
+            lambda xs: td_targets(nets, target.critic, rows, *xs, hp),
+            by_step((next_action, noise[0])),
+        )
+    else:
+        first, last = (jax.tree.map(lambda x, p=p: x[p], rows) for p in _cut(steps * size))
+        next_action = next_actions(nets, target.actor, first.next_obs, next_key)
+        y = by_step(td_targets(nets, target.critic, first, next_action, noise[0], hp))
+        first = by_step(first)
     learner, metrics = jax.lax.scan(
-        lambda learner, batch: critic_step(nets, learner, *batch, hp), learner, batches
-    )
+        lambda learner, xs: critic_step(nets, learner, rows if fresh else xs[0], *xs[1:], hp),
+        learner, (first, y, by_step(noise[1])),
+    )  # fmt: skip
     metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
     learner, shown = actor_step(nets, learner, last, method.draw(policy_key, size), hp)
     metrics |= shown
@@ -378,6 +390,11 @@ def copy_if_due(nets: Networks, learner: Learner, hp: HParams) -> Learner:
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
-    """The critics' activations over all targets of an update: float32, two layers with ReLUs."""
+    """The critics' activations, float32, two layers with ReLUs; and where a whole batch is learned
+    from at once, not minibatches, what they read: in parts, joined and at the first product."""
     numbers = 2 * rows * nets.spec.n_agents * nets.config.hidden
-    return {f"the critics' activations over {rows} rows": 4 * numbers}
+    out = {f"the critics' activations over {rows} rows": 4 * numbers}
+    if nets.method.replay is None:
+        numbers = 3 * rows * nets.spec.n_agents * nets.method.n_inputs
+        out[f"what the critics read of {rows} rows"] = 4 * numbers
+    return out
