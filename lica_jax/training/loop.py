@@ -137,17 +137,18 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         # A run whose loss is not finite stops for good at its last sound parameters; the other
         # runs of the batch go on. An update before the replay is ready does not count.
         sound = jnp.isfinite(metrics["loss"]) & all_finite(learner)
-        alive = (state.failed_at < 0) & (sound | ~ready)
+        going_on = state.failed_at < 0
+        alive = going_on & (sound | ~ready)
         learner = jax.tree.map(
             lambda new, old: jnp.where(alive & ready, new, old), learner, state.learner
         )
-        played = jnp.where(state.failed_at < 0, jnp.sum(trajectory.valid), 0)
-        failed_at = jnp.where(alive | (state.failed_at >= 0), state.failed_at, state.updates)
+        played = jnp.where(going_on, jnp.sum(trajectory.valid), 0)
+        failed_at = jnp.where(alive | ~going_on, state.failed_at, state.updates)
         state = state.replace(
             learner=learner,
             replay=buffer,
             env_steps=state.env_steps + played.astype(jnp.uint32),
-            episodes=state.episodes + episodes.episodes,
+            episodes=state.episodes + jnp.where(going_on, episodes.episodes, 0),
             updates=state.updates + alive,
             failed_at=failed_at,
         )

@@ -108,7 +108,7 @@ def test_a_seed_that_fails_stops_alone_at_its_last_sound_parameters(tiny):
     assert state.failed_at[0] == -1 and state.updates[0] == 5
     failed_at = int(state.failed_at[1])
     assert 0 <= failed_at < 5 and state.updates[1] == failed_at
-    assert state.env_steps[1] < state.env_steps[0]
+    assert state.env_steps[1] < state.env_steps[0] and state.episodes[1] < state.episodes[0]
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state.learner))
     first = jax.tree.map(lambda x: x[0], (state.learner, healthy.learner))
     equal(*first)  # the other seed does not notice
