@@ -57,7 +57,7 @@ def split(task, envs):
         "a start": (task.start, keys),
         "motion": (lambda *args: physics.move(*args, task.world), *moving),
         "observations": (lambda state: task.observe(state), state),
-        "rewards": (task.judge, state),
+        "rewards": (task.score_step, state),
         "whole step": (task.step_or_reset_batch, keys, keys, over, state, action),
     }
     return throughput.microseconds(parts, 60)

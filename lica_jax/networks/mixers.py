@@ -8,9 +8,6 @@ from jaxtyping import Array, Float
 
 from lica_jax.networks.layers import MLP
 
-Q = Float[Array, "*B N"]
-State = Float[Array, "*B S"]
-
 
 class NoMixer(nn.Module):
     """Independent learning: every agent's value is a value of its own, K = N."""

@@ -113,7 +113,7 @@ def make(config: Config, spec: TaskSpec, view: View) -> Algorithm:
         hparams=HParams(),
         metrics=("entropy", "clip_fraction"),
         acting=nets.actor.acting.under("actor"),
-        insight=Insight(partial(look, nets), judge, "V"),
+        insight=Insight(partial(look, nets), critic_values, "V"),
     )
 
 
@@ -160,7 +160,7 @@ def act(nets: Networks, params, carry: Carry, ts: TimeStep, key, *, hp, progress
     return Carry(hidden, action, critic), action, {}
 
 
-def judge(learner: Learner) -> dict[str, PyTree]:
+def critic_values(learner: Learner) -> dict[str, PyTree]:
     """`Insight.critic`: what values are computed with."""
     return {"critic": learner.critic, "value_norm": learner.value_norm._asdict()}
 

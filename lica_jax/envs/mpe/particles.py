@@ -170,7 +170,7 @@ class PredatorPrey(ParticleTask):
     def observe(self, state):
         return predator_prey_obs(state.position, state.velocity, state.landmark)
 
-    def judge(self, state):
+    def score_step(self, state):
         distance, radius = prey_distance(state.position), self.world.radius
         caught = functools.reduce(operator.or_, catches(distance, radius))
         return predator_prey_reward(distance, radius), caught
@@ -208,7 +208,7 @@ class CooperativeNavigation(ParticleTask):
     def observe(self, state):
         return cooperative_navigation_obs(state.position, state.velocity, state.landmark)
 
-    def judge(self, state):
+    def score_step(self, state):
         reward = cooperative_navigation_reward(state.position, state.landmark, self.world.radius)
         return reward, jnp.zeros(reward.shape, bool)
 

@@ -106,7 +106,7 @@ class SimpleSpread(SimpleTask):
     def observe(self, state):
         return particles.cooperative_navigation_obs(state.position, state.velocity, state.landmark)
 
-    def judge(self, state):
+    def score_step(self, state):
         """``-N/2 sum_l min_a |x_a - x_l| - #pairs that touch``."""
         position, n = state.position, self.spec.n_agents
         touching = physics.overlaps(position, self.world.radius)
@@ -142,7 +142,7 @@ class SimpleReference(SimpleTask):
         heard = one_hot(state.word[::-1], REFERENCE_WORDS, dtype)
         return jnp.concatenate([state.velocity, rocks, colour, heard], axis=1)
 
-    def judge(self, state):
+    def score_step(self, state):
         """Minus the sum of both agents' distances to their goals."""
         reward = -physics.total(physics.length(to_goals(state)))
         return reward, jnp.zeros(reward.shape, bool)
@@ -183,7 +183,7 @@ class SimpleSpeakerListener(SimpleTask):
         padded = jnp.zeros_like(listener[:, LANDMARKS:])
         return jnp.concatenate([jnp.concatenate([colour, padded], axis=1), listener])
 
-    def judge(self, state):
+    def score_step(self, state):
         """Minus the listener's squared distance to the goal, for each of the two."""
         reward = -2 * physics.total(jnp.square(to_goals(state))[0])
         return reward, jnp.zeros(reward.shape, bool)

@@ -83,7 +83,7 @@ class ParticleTask(Task):
     def observe(self, state: ParticleState) -> Float[Array, "A O *B"]:
         raise NotImplementedError
 
-    def judge(self, state: ParticleState) -> tuple[Float[Array, "*B"], Bool[Array, "*B"]]:
+    def score_step(self, state: ParticleState) -> tuple[Float[Array, "*B"], Bool[Array, "*B"]]:
         """Reward and end of the step that led to ``state``."""
         raise NotImplementedError
 
@@ -175,7 +175,7 @@ class ParticleTask(Task):
         state, spec, batch = held(state), self.spec, state.t.shape
         obs = held(self.observe(state))
         obs = jnp.moveaxis(obs, range(-len(batch), 0), range(len(batch)))
-        reward, over = held(self.judge(state))
+        reward, over = held(self.score_step(state))
         first = jnp.broadcast_to(first, batch)
         over = over & ~first
         return TimeStep(
