@@ -30,7 +30,7 @@ EPISODES, SEED = 512, 0  # of the figures on a card
 KINDS = ("float32", "float16", "float8_e4m3fn")  # of numbers; the first that is small enough
 PACKAGES = ("lica_jax", "jax", "jaxlib", "flax", "jaxmarl")  # that a card tells the versions of
 # Flags of a command that are about its machine, with their values.
-_LOCAL = ("--run-dir", "--sweep-dir", "--progress")
+_LOCAL = ("--run-dir", "--sweep-dir", "--progress", "--devices")
 
 
 def add(
