@@ -30,13 +30,20 @@ class FeedForwardAgent(nn.Module):
     """Linear - ReLU - Linear - ReLU - Linear; keeps the recurrent agent's signature.
 
     The hidden state is passed through untouched, so that callers need no second code path.
+
+    Attributes:
+      n_outputs: outputs of the last layer.
+      hidden: width of the two layers before it.
+      layer_norm: normalise what goes into each ReLU; `layers` does not know of it.
     """
 
     n_outputs: int
     hidden: int = 64
+    layer_norm: bool = False
     layers = tuple(Layer("linear", f"mlp/layer_{i}", relu=i < 2) for i in range(3))
 
     @nn.compact
     def __call__(self, x, h, first):
-        mlp = MLP((self.hidden, self.hidden, self.n_outputs), name="mlp")
+        widths = self.hidden, self.hidden, self.n_outputs
+        mlp = MLP(widths, layer_norm=self.layer_norm, name="mlp")
         return h, *mlp(x, features=True)

@@ -383,6 +383,21 @@ def test_a_dead_agent_is_valued_by_its_index_alone():
     )
 
 
+def test_a_normalised_critic_does_not_know_the_scale_of_its_first_layer():
+    view = jax.random.normal(jax.random.key(1), (1, 2, N, SPEC.obs_size + SPEC.state_size + N))
+    for layer_norm in (True, False):
+        nets = networks(critic="mlp", critic_layer_norm=layer_norm)
+        params = ppo.init(nets, jax.random.key(0)).critic
+        larger = jax.tree.map(lambda x: x, params)
+        first = larger["params"]["mlp"]["layer_0"]
+        first |= {name: 10 * x for name, x in first.items()}
+        plain, scaled_up = (nets.critic.apply(p, view, (), None)[1] for p in (params, larger))
+        assert np.allclose(plain, scaled_up, atol=1e-3) == layer_norm
+    algo = {"critic": "gru", "critic_layer_norm": True}
+    with pytest.raises(UserError, match=r'critic_layer_norm is .* use algo.critic "mlp"'):
+        resolve(load_config("ippo", "smax/3m", algo=algo), SPEC)
+
+
 @pytest.mark.parametrize("name", ["ippo", "mappo"])
 @pytest.mark.parametrize("mode", ["steps", "episode"])
 def test_padding_changes_nothing(name, mode):

@@ -41,6 +41,8 @@ class Config(EpochSettings, AgentSettings):
       actor: recurrent or feed-forward policies.
       critic: recurrent or feed-forward values; a network of its own, one for all agents.
       critic_hidden: width of the critic's layers and of its GRU.
+      critic_layer_norm: normalise what goes into every ReLU of a feed-forward critic, somewhat as
+        MAPPO's code does.
       agent_id: append the agent's one-hot index to the inputs of its policy and its value.
       last_action: append the agent's own previous action to its policy's input.
       death_masking: a dead agent's value is one of zeros and its index alone.
@@ -51,10 +53,19 @@ class Config(EpochSettings, AgentSettings):
     actor: Literal["gru", "mlp"] = "gru"
     critic: Literal["gru", "mlp"] = "gru"
     critic_hidden: int = 64
+    critic_layer_norm: bool = False
     last_action: bool = False
     death_masking: bool = True
     value_norm: bool = True
     normalise_advantage: bool = True
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        out = super().problems(spec, collect)
+        if self.critic_layer_norm and self.critic == "gru":
+            out.append(
+                'algo.critic_layer_norm is of the feed-forward critic: use algo.critic "mlp"'
+            )
+        return out
 
     def idle(self) -> dict[str, tuple[str, ...]]:
         names = ("hp.value_norm_decay",)

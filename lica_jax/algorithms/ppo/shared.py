@@ -96,8 +96,12 @@ class Networks(NamedTuple):
 def make_networks(config: Config, spec: TaskSpec, view: View) -> Networks:
     """The networks of PPO whose critic sees ``view(obs, state)``; initialises nothing."""
     actor = make_actor(spec, config)
-    module = RecurrentAgent if config.critic == "gru" else FeedForwardAgent
-    return Networks(actor, module(1, config.critic_hidden), view, config, spec)
+    critic = (
+        RecurrentAgent(1, config.critic_hidden)
+        if config.critic == "gru"
+        else FeedForwardAgent(1, config.critic_hidden, config.critic_layer_norm)
+    )
+    return Networks(actor, critic, view, config, spec)
 
 
 def make(config: Config, spec: TaskSpec, view: View) -> Algorithm:
