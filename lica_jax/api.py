@@ -187,11 +187,18 @@ def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
     if isinstance(seeds, str | bytes | bytearray | Mapping):  # iterated they are other numbers
         raise UserError(f"seeds must be an integer or several, got {seeds!r}")
     with contextlib.suppress(TypeError):
-        return (operator.index(seeds),)
+        return (_integer(seeds),)
     try:
-        return tuple(operator.index(seed) for seed in seeds)
+        return tuple(map(_integer, seeds))
     except TypeError:
         raise UserError(f"seeds must be an integer or several, got {seeds!r}") from None
+
+
+def _integer(seed: Any) -> int:
+    """A seed; raises ``TypeError`` for what is none, as True is, which counts as 1."""
+    if isinstance(seed, bool | np.bool_):
+        raise TypeError("a truth value")
+    return operator.index(seed)
 
 
 def evaluate(

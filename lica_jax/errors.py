@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -56,21 +56,50 @@ def unknown(
     return UserError(f"unknown {kind} {name!r}; {hint}" + (f" ({more})" if more else ""))
 
 
+# What settings of PyMARL, EPyMARL and the official LICA are called here, where that differs; the
+# README has the same table.
+PYMARL = {
+    "t_max": ("total_steps",), "batch_size_run": ("collect.envs",),
+    "test_interval": ("eval.interval",), "test_nepisode": ("eval.episodes",),
+    "save_model_interval": ("checkpoint.every_seconds",), "lr": ("hp.actor_lr", "hp.lr"),
+    "optim_alpha": ("hp.rms_decay",), "optim_eps": ("hp.rms_eps",),
+    "target_update_interval": ("hp.target_interval",), "epsilon_anneal_time": ("hp.epsilon_steps",),
+    "rnn_hidden_dim": ("algo.hidden",), "mixing_embed_dim": ("algo.mixing_embed",),
+    "hypernet_embed": ("algo.hypernet_hidden",), "obs_agent_id": ("algo.agent_id",),
+    "obs_last_action": ("algo.last_action",), "buffer_size": ("algo.replay_capacity",),
+    "batch_size": ("algo.replay_batch",), "map_name": ("task",),
+}  # fmt: skip
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean a or b?``, or nothing where no name is near.
 
-    Names with dots are also known by their last part: ``lr`` is near ``algo.lr``.
+    Names with dots are also known by their last part: ``lr`` is near ``algo.lr``. PyMARL's names
+    are answered with ours.
     """
-    known = list(dict.fromkeys(known))
+    spelled = {k: k.removeprefix("--").replace("-", "_") for k in known}
+    whole = name.removeprefix("--").replace("-", "_")
+    last = _last(whole)
+    same = [k for k, word in spelled.items() if _last(word) == last]
+    ours = [k for k, word in spelled.items() if word in PYMARL.get(last, ())]
+    # Too short to be near what they are a part of.
+    parts = [k for k, word in spelled.items() if last in _last(word).split("_") and len(last) < 4]
+    found = same or ours or parts or _near(whole, spelled)
+    return f"did you mean {' or '.join(found[:3])}?" if found else ""
 
-    def last(word: str) -> str:
-        return word.rpartition(".")[2].removeprefix("--")
 
-    same = [k for k in known if last(k) == last(name)]
-    parts = [k for k in known if last(k).endswith(f"-{last(name)}")]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    found = (same or (parts if len(last(name)) < 4 else []) or near)[:3]
-    return f"did you mean {' or '.join(found)}?" if found else ""
+def _last(word: str) -> str:
+    return word.rpartition(".")[2]
+
+
+def _near(name: str, spelled: Mapping[str, str]) -> list[str]:
+    """The keys that are spelled nearly so, as a whole or in their last part."""
+    whole = difflib.get_close_matches(name, spelled.values(), cutoff=0.6)
+    lasts = dict.fromkeys(map(_last, spelled.values()))
+    parts = difflib.get_close_matches(_last(name), lasts, cutoff=0.6)
+    found = [k for w in whole for k, word in spelled.items() if word == w]
+    found += [k for w in parts for k, word in spelled.items() if _last(word) == w]
+    return list(dict.fromkeys(found))
 
 
 def visible(text: str, most: int = 600) -> str:

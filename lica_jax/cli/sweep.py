@@ -148,8 +148,7 @@ def _parser() -> Parser:
 def _words(parser: Parser, args: Namespace, names: list[str], flags: list[str]) -> dict[str, Any]:
     """The words of a sweep that a command says, on top of those of its file."""
     from lica_jax.config import is_settings_file
-    from lica_jax.config.presets import deep_update
-    from lica_jax.sweeps.request import read_request
+    from lica_jax.sweeps.request import merged, read_request
 
     out: dict[str, Any] = {}
     if args.resume:
@@ -174,8 +173,7 @@ def _words(parser: Parser, args: Namespace, names: list[str], flags: list[str]) 
         given |= {word: found} if found else {}
     if args.plugin:
         given["plugins"] = args.plugin
-    deep_update(out, given | _settings(parser, args, out, flags))
-    return out
+    return merged(out, given | _settings(parser, args, out, flags))
 
 
 def _settings(

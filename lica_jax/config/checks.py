@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from lica_jax.algorithms import algorithm_names, find_algorithm
-from lica_jax.config.schema import TrainConfig, iterations_per_chunk, steps_per_iteration
+from lica_jax.config.schema import TrainConfig, invalid, iterations_per_chunk, steps_per_iteration
 from lica_jax.envs.registry import task_plugin
-from lica_jax.errors import UserError
 from lica_jax.types import MANY, Number, TaskSpec, numbers
 
 
@@ -30,7 +29,7 @@ def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     config = dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout, plugins=tuple(known))
     found = problems(config, spec)
     if found:
-        raise UserError("invalid configuration:\n" + "\n".join(f"  - {line}" for line in found))
+        raise invalid(found)
     return config
 
 
@@ -53,8 +52,8 @@ def problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
     out += [] if out else _budget_problems(config, spec)
     out += _action_problems(config, spec)
     algo = config.algo
-    if hasattr(algo, "problems"):
-        out += algo.problems(spec, config.collect)
+    own = getattr(algo, "problems", None)  # an algorithm of somebody's own may have none
+    out += own(spec, config.collect) if own else range_problems(algo, "algo.")
     return out + hparam_problems(config.hp)
 
 
@@ -138,6 +137,8 @@ def hparam_problems(hp: Any) -> list[str]:
     facts_of, hints = numbers(hp), typing.get_type_hints(type(hp))
     for name, facts in facts_of.items():
         value = getattr(hp, name)
+        if facts.start and value == getattr(hp, facts.start):
+            continue  # said of the start
         if value is not None or type(None) not in typing.get_args(hints[name]):
             out += _out_of_range(f"hp.{name}", value, facts)
     for name, facts in facts_of.items():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from lica_jax.errors import UserError, unknown
-from lica_jax.types import Collect, TaskSpec, number
+from lica_jax.types import Collect, TaskSpec, number, numbers
 
 AlgoConfig = TypeVar("AlgoConfig")
 HParams = TypeVar("HParams")
@@ -142,8 +144,22 @@ def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
     This is the only way of values into a configuration, from the shell, a file or Python.
 
     Raises:
-      UserError: an unknown name, or a value of the wrong kind.
+      UserError: unknown names and values of the wrong kind, all of them told at once.
     """
+    wrong: list[str] = []
+    merged = _merged(config, values, path, wrong)
+    if wrong:
+        raise UserError(wrong[0]) if len(wrong) == 1 else invalid(wrong)
+    return merged
+
+
+def invalid(wrong: Iterable[str]) -> UserError:
+    """The error for a configuration with these things wrong."""
+    return UserError("invalid configuration:\n" + "\n".join(f"  - {line}" for line in wrong))
+
+
+def _merged(config: Any, values: Mapping[str, Any] | Any, path: str, wrong: list[str]) -> Any:
+    """`merge`, which leaves out what is wrong and adds it to the list."""
     if dataclasses.is_dataclass(values) and not isinstance(values, type):
         if type(values) is not type(config):
             wanted, got = (f"{type(x).__module__}.{type(x).__name__}" for x in (config, values))
@@ -156,20 +172,47 @@ def merge(config: Any, values: Mapping[str, Any] | Any, path: str = "") -> Any:
     changes = {}
     for name, value in values.items():
         full = f"{path}.{name}" if path else str(name)
-        if name not in names:
-            raise unknown(
-                "setting", full, (s.name for s in settings(config, path and path + ".")), ""
-            )
-        old = getattr(config, name)
-        if dataclasses.is_dataclass(old):
-            changes[name] = merge(old, value, full)
-        else:
-            changes[name] = coerce(full, value, hints[name])
-    return dataclasses.replace(config, **changes)
+        try:
+            if name not in names:
+                raise _unknown_setting(full, settings(config, path and path + "."))
+            old = getattr(config, name)
+            if dataclasses.is_dataclass(old):
+                changes[name] = _merged(old, value, full, wrong)
+            else:
+                changes[name] = coerce(full, value, hints[name])
+        except UserError as error:
+            wrong.append(str(error))
+    return dataclasses.replace(config, **_ends_that_follow(config, changes), **changes)
+
+
+def _unknown_setting(name: str, there: Iterable[Setting]) -> UserError:
+    """The error for a name that is no field; for one with its group, how the two are written."""
+    known = [setting.name for setting in there]
+    if name not in known:
+        return unknown("setting", name, known, "")
+    group, _, last = name.rpartition(".")
+    return UserError(
+        f'unknown setting {name!r}: write {group}={{"{last}": ...}} in Python, '
+        f"{group}: {{{last}: ...}} in a file"
+    )
+
+
+def _ends_that_follow(config: Any, changes: Mapping[str, Any]) -> dict[str, None]:
+    """Ends of schedules that are no schedules, as a resolved configuration has them: where the
+    start changes and nothing is said of the end, it goes on being what the start is."""
+    return {
+        name: None
+        for name, facts in numbers(config).items()
+        if facts.start in changes
+        and name not in changes
+        and getattr(config, name) == getattr(config, facts.start)
+        and getattr(config, facts.steps) == 0
+    }
 
 
 _RANGE = re.compile(r"(\d{1,18})([:-])(\d{1,18})")
 MAX_RANGE = 100_000
+_NO_NUMBER = object()  # for pydantic, to whom True is 1
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE]\+?\d+")
 
 
@@ -187,16 +230,22 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     except ValidationError as error:
         for meant in _meant(value, hint):
             try:
-                return adapter.validate_python(meant)
+                return adapter.validate_python(_spelled(meant, hint))
             except ValidationError:
                 continue
+        if typing.get_origin(hint) is tuple and not isinstance(value, list | tuple):
+            example = f", such as [{value}]" if type(value) in (int, float) else ""
+            raise UserError(f"{name} must be a list{example}, got {value!r}") from None
         reasons = " or ".join(dict.fromkeys(e["msg"] for e in error.errors()))
         raise UserError(f"{name}: {reasons}, got {value!r}") from None
 
 
 def _spelled(value: Any, hint: Any) -> Any:
     """``2e6`` as the integer it is, alone or in a sequence, unless the field takes text; in a
-    sequence of integers ``0:8`` as Python's range and ``0-7`` with both ends."""
+    sequence of integers ``0:8`` as Python's range and ``0-7`` with both ends. A truth value where a
+    number belongs becomes something that is none."""
+    if isinstance(value, bool | np.bool_) and not _takes_truth(hint):
+        return _NO_NUMBER
     if hint == tuple[int, ...]:
         words = [value] if isinstance(value, str) and _RANGE.fullmatch(value) else value
         if isinstance(words, list | tuple):
@@ -208,6 +257,12 @@ def _spelled(value: Any, hint: Any) -> Any:
         if number.is_integer():
             return int(number)
     return value
+
+
+def _takes_truth(hint: Any) -> bool:
+    """Whether a truth value is one of the field's, or the field is no number either."""
+    kinds = {hint, *typing.get_args(hint)}
+    return bool in kinds or not kinds & {int, float}
 
 
 def _range_of(word: Any) -> list[Any]:

@@ -16,8 +16,7 @@ from lica_jax.reproduce.experiments import EXPERIMENTS
 from lica_jax.reproduce.files import write_numbers, write_pictures
 from lica_jax.sweeps.driver import Driver
 from lica_jax.sweeps.folder import SWEEP, Folder
-from lica_jax.sweeps.opening import merged
-from lica_jax.sweeps.request import PLURALS, SweepConfig, read_request, request
+from lica_jax.sweeps.request import PLURALS, SweepConfig, merged, read_request, request
 from lica_jax.sweeps.result import SweepResult
 from lica_jax.sweeps.settings import Setting, grid_values, make_settings
 

@@ -13,8 +13,7 @@ from lica_jax.errors import UserError
 from lica_jax.files import as_path
 from lica_jax.runs.display import check_style
 from lica_jax.sweeps.driver import Driver
-from lica_jax.sweeps.opening import merged
-from lica_jax.sweeps.request import read_request
+from lica_jax.sweeps.request import merged, read_request
 from lica_jax.sweeps.result import SweepResult
 
 

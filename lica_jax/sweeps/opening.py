@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lica_jax.config.presets import deep_update
 from lica_jax.errors import UserError
 from lica_jax.loggers import check_loggers
 from lica_jax.sweeps.devices import count_devices, use_no_device
@@ -15,7 +14,7 @@ from lica_jax.sweeps.folder import Folder, Progress, extended
 from lica_jax.sweeps.groups import Group, make_groups, objective_for
 from lica_jax.sweeps.launchers import Launcher, find_launcher
 from lica_jax.sweeps.plans import Plans
-from lica_jax.sweeps.request import SweepConfig, request, to_words
+from lica_jax.sweeps.request import SweepConfig, merged, request, to_words
 from lica_jax.sweeps.search import check_installed
 from lica_jax.sweeps.settings import (
     Setting,
@@ -80,14 +79,6 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
         runs = (ask.trials or len(group.settings)) * len(ask.seeds)
         check_width(min(ask.wave, runs), group.memory, group.name or "this sweep")
     return Opened(work, groups, launcher, skipped)
-
-
-def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The words of a sweep with those that are given again on top."""
-    out: dict[str, Any] = {}
-    deep_update(out, old)
-    deep_update(out, new)
-    return out
 
 
 def _change_budget(ask: SweepConfig, folder: Folder, progress: Progress) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lica_jax.config.presets import read_yaml
-from lica_jax.config.schema import DEFAULT_PRESET, coerce
-from lica_jax.errors import UserError, unknown
+from lica_jax.config.presets import deep_update, read_yaml
+from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce
+from lica_jax.errors import UserError, did_you_mean, unknown
 from lica_jax.files import leaves, plain
 from lica_jax.sweeps.search import SAMPLERS, read_distribution
 
@@ -109,6 +109,7 @@ def request(values: Mapping[str, Any]) -> SweepConfig:
             raise UserError(f"a sweep needs {one}: its name, or a list of names")
         words[several] = _names(one, words[several])
     own = {name: words.pop(name) for name in list(words) if name in FIELDS}
+    _check_unknown(words)
     own["grid"] = _fields("grid", own.get("grid", {}), _grid_values)
     own["search"] = _fields("search", own.get("search", {}), _distribution)
     for name in ("plugins", "log"):
@@ -121,6 +122,15 @@ def request(values: Mapping[str, Any]) -> SweepConfig:
     return ask
 
 
+def _check_unknown(settings: Mapping[str, Any]) -> None:
+    """Refuses what is no setting of a run and nearly a word of a sweep; only an algorithm's
+    configuration can judge the rest."""
+    of_a_run = {f.name for f in dataclasses.fields(TrainConfig)}
+    for name in map(str, settings):
+        if name not in of_a_run and (hint := did_you_mean(name, sorted({*FIELDS, *PLURALS}))):
+            raise UserError(f"unknown setting {name!r}; {hint}")
+
+
 def _names(kind: str, value: Any) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not all(isinstance(n, str) and n for n in names):
@@ -130,8 +140,24 @@ def _names(kind: str, value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of a sweep with those that are given again on top."""
+    out: dict[str, Any] = {}
+    for words in (old, new):
+        # One spelling, so that a field that is given again is seen to be the same.
+        swept = {word: _by_field(word, words[word]) for word in ("grid", "search") if word in words}
+        deep_update(out, {**words, **swept})
+    return out
+
+
 def _fields(word: str, value: Any, read: Any) -> dict[str, Any]:
-    """The fields under ``grid`` or ``search`` by their names in Python."""
+    """The fields under ``grid`` or ``search``, and what is read of their values."""
+    found = _by_field(word, value)
+    return {name: read(f"{word} {name}", given) for name, given in found.items()}
+
+
+def _by_field(word: str, value: Any) -> dict[str, Any]:
+    """What stands under ``grid`` or ``search``, by the fields' names in Python."""
     if not isinstance(value, Mapping):
         raise UserError(f"{word} must be a mapping from fields to values, got {value!r}")
     out: dict[str, Any] = {}
@@ -139,7 +165,7 @@ def _fields(word: str, value: Any, read: Any) -> dict[str, Any]:
         known = str(name).replace("-", "_")
         if known in out:
             raise UserError(f"{word} names {known} twice")
-        out[known] = read(f"{word} {known}", given)
+        out[known] = given
     return out
 
 

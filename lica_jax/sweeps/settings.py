@@ -61,6 +61,8 @@ def make_settings(
     Raises:
       UserError: what is wrong with the request itself, whatever the values.
     """
+    if not set(NAMES) & set(ask.swept):
+        base_config(ask)  # what all settings have in common is refused once
     specs: dict[str, TaskSpec] = {}
     out: list[Setting] = []
     refused: list[str] = []

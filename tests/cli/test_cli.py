@@ -314,7 +314,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     import jax
     import numpy as np
 
-    from lica_jax.runs.directory import read_config
+    from lica_jax.api import load_result
+    from lica_jax.reporting.collect import collect
+    from lica_jax.runs.directory import read_config, status
     from tests.conftest import new_session
 
     session = new_session(read_config(tmp_path / "r"), tmp_path / "r", resume=True)
@@ -325,6 +327,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     last = load_policy(tmp_path / "r" / "policy_last.safetensors").params
     jax.tree.map(lambda x, own: np.testing.assert_array_equal(x[0], own), sound, last)
     assert (tmp_path / "r" / "policy.safetensors").is_file()
+    # A report counts it as a failed run, and it can be read and gone on with as before.
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert result["failed_at_update"][0] is not None and result["interrupted"] is False
+    (run,), (told,) = collect([tmp_path / "r"])
+    assert run.failed and told.startswith("Failed, their scores count on as they were: ")
+    assert "non-finite" in repr(load_result(tmp_path / "r"))
+    assert status(tmp_path / "r") == "interrupted"
+    assert main(["train", "--resume", "--run-dir", str(tmp_path / "r")]) == 1
+    assert "seed 0: the loss is not finite at update" in capfd.readouterr().err
+    again = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert again["failed_at_update"] == result["failed_at_update"]
 
 
 @pytest.mark.parametrize("how", ["closed reader", "full disk", "no streams"])

@@ -56,6 +56,9 @@ def test_the_pages_commands(package):
     for line in (["eval", "runs/a"], ["train", "--resume", "--run-dir", "runs/b"]):
         out = command(package, *line, code=2)
         assert out.startswith("error: ") and "add --plugin my_package" in out
+    # What its own `Config` says of a range.
+    bad = ["train", "my_pg", "grid/switches", "--plugin", "my_package", "--algo.hidden", "-4"]
+    assert "algo.hidden must be at least 1, got -4" in command(package, *bad, code=2)
     # The settings as a file, which imports it.
     given = ["--plugin", "my_package", "--hp.lr", "0.02"]
     text = command(package, "train", "my_pg", "grid/switches", *given, "--dump-config")

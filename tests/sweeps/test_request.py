@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -12,8 +14,8 @@ import pytest
 from lica_jax.cli.main import main
 from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.errors import TooLarge, UserError
-from lica_jax.sweeps import devices, widths
-from lica_jax.sweeps.folder import Folder, extended
+from lica_jax.sweeps import devices, sweep, widths
+from lica_jax.sweeps.folder import Folder, Progress, extended
 from lica_jax.sweeps.groups import describe_plan, make_groups
 from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import dump_request, read_request, request
@@ -108,6 +110,43 @@ def test_bad_input(argv, says, tmp_path, monkeypatch, capfd, programs):
     error = capfd.readouterr().err
     assert error.startswith("error: ") and says in error and "Traceback" not in error
     assert not programs and not list(tmp_path.iterdir())
+
+
+FILES = [
+    ("gird: {hp.entropy_coef: [0.1]}", "unknown setting 'gird'; did you mean grid?"),
+    (
+        "hp: {entropy_coeff: 1}",
+        "unknown setting 'hp.entropy_coeff'; did you mean hp.entropy_coef or",
+    ),
+    ("entropy_coef: 1", "unknown setting 'entropy_coef'; did you mean hp.entropy_coef?"),
+    ("grid: {hp.gamma: [0.9]}", "f.yaml says grid twice, in lines 3 and 4"),
+    ("trials: true", "trials: Input should be a valid integer, got True"),
+]
+
+
+@pytest.mark.parametrize("line, says", FILES)
+def test_a_bad_file(line, says, tmp_path, monkeypatch, capfd, programs):
+    """Told once, however many settings there are."""
+    monkeypatch.chdir(tmp_path)
+    text = f"algorithm: lica\ntask: probe/match\ngrid: {{hp.actor_lr: [0.1, 0.2]}}\n{line}\n"
+    Path("f.yaml").write_text(text)
+    assert main(["sweep", "f.yaml", "--sweep-dir", "out"]) == 2
+    assert capfd.readouterr().err.startswith(f"error: {says}")
+    assert not programs and not Path("out").exists()
+
+
+@pytest.mark.parametrize("field", ["hp.entropy-coef", "hp.entropy_coef"])
+def test_another_grid_on_resume(field, tmp_path, capfd, words):
+    """However the field is spelled."""
+    folder = Folder(tmp_path / "s")
+    folder.make()
+    folder.describe(request(words | {"grid": {"hp.entropy_coef": [0.1, 0.2]}}), Progress())
+    says = r"holds another sweep:\n  - grid: .*may change on --resume"
+    with pytest.raises(UserError, match=f"(?s){says}"):
+        sweep(sweep_dir=folder.path, resume=True, grid={field: [0.1, 0.3]})
+    argv = ["sweep", "--resume", "--sweep-dir", str(folder.path), "--grid", f"{field}=0.1,0.3"]
+    assert main(argv) == 2
+    assert re.search(f"(?s){says}", capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.array([0.1, np.nan])])

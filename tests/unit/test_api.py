@@ -25,6 +25,12 @@ BAD = {
         lambda: train("lica", "smax/3m", entropy_coef=0.3),
         "did you mean hp.entropy_coef",
     ),
+    "truth as a seed": (lambda: train("lica", "smax/3m", seeds=True), "seeds must be"),
+    "truth as one of the seeds": (lambda: train("lica", "smax/3m", seeds=[True]), "seeds must be"),
+    "truth as a number": (
+        lambda: train("lica", "smax/3m", hp={"entropy_coef": True}),
+        "hp.entropy_coef: Input should be a valid number, got True",
+    ),
     "a misspelled setting": (
         lambda: train("lica", "smax/3m", hp={"entropy_coeff": 0.3}),
         "unknown setting 'hp.entropy_coeff'; did you mean hp.entropy_coef",

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 
 from lica_jax.algorithms.lica import lica
+from lica_jax.cli.settings import flag_of
 from lica_jax.config import (
     from_dict,
     iterations_per_chunk,
@@ -16,8 +19,10 @@ from lica_jax.config import (
     resolve,
     to_dict,
 )
+from lica_jax.config.presets import read_yaml
+from lica_jax.config.schema import settings
 from lica_jax.envs import make_task, task_names
-from lica_jax.errors import UserError
+from lica_jax.errors import PYMARL, UserError, did_you_mean
 from lica_jax.training.memory import check_fits, tree_bytes
 
 SPEC = make_task("probe/match").spec
@@ -88,6 +93,18 @@ def test_numbers_written_as_yaml_reads_them():
         ({"hp": 3}, "hp must be a mapping"),
         ({"algo": {"hypernet_hidden": "wide"}}, "algo.hypernet_hidden"),
         ({"preset": "papper"}, "did you mean paper"),
+        ({"hp": {"entropy_coef": True}}, "hp.entropy_coef: .*valid number, got True"),
+        ({"hp": {"entropy_coef": np.True_}}, "hp.entropy_coef: .*valid number"),
+        ({"hp": {"entropy_coef": "yes"}}, "hp.entropy_coef: .*valid number.*, got 'yes'"),
+        ({"hp": {"entropy_final": False}}, "hp.entropy_final: .*valid number"),
+        ({"total_steps": True}, "total_steps: .*valid integer, got True"),
+        ({"algo": {"hypernet_hidden": True}}, "algo.hypernet_hidden: .*valid integer"),
+        ({"seeds": [True, 2]}, "seeds: .*valid integer"),
+        ({"seeds": True}, "seeds must be a list, got True"),
+        (
+            {"hp.entropy_coef": 1},
+            r'write hp=\{"entropy_coef": ...\} in Python, hp: \{entropy_coef:',
+        ),
     ],
 )
 def test_what_is_not_a_setting(overrides, match):
@@ -144,7 +161,7 @@ def test_values_out_of_range(overrides, match):
 )
 def test_ranges_of_seeds(given, seeds):
     if seeds is None:
-        with pytest.raises(UserError, match="seeds: "):
+        with pytest.raises(UserError, match=r"seeds must be a list, such as \[3\], got 3"):
             load_config("lica", "probe/match", seeds=given)
     else:
         assert load_config("lica", "probe/match", seeds=given).seeds == seeds
@@ -212,3 +229,105 @@ def test_a_run_says_when_its_calls_are_longer_than_its_budget_or_its_evaluations
     one = config.collect.envs * config.collect.length
     assert f"{100_000 // one * one:,} env steps only" in said[100_000]
     assert "env steps only" not in said[1_000]
+
+
+def test_an_end_that_is_no_schedule_follows_its_start():
+    """A resolved configuration says both; what changes the start of it is not held to the end."""
+    spec = make_task("smax/3m").spec
+    whole = resolve(load_config("lica", "smax/3m"), spec)
+    assert whole.hp.entropy_final == whole.hp.entropy_coef
+    other = resolve(merge(whole, {"hp": {"entropy_coef": 0.5}}), spec)
+    assert other.hp.entropy_final == other.hp.entropy_coef == 0.5
+    schedule = {"entropy_coef": 0.1, "entropy_final": 0.1, "entropy_steps": 9.0}
+    kept = merge(merge(whole, {"hp": schedule}), {"hp": {"entropy_coef": 0.5}})
+    assert kept.hp.entropy_final == 0.1
+    with pytest.raises(UserError, match=r"entropy_coef must be at least 0, got -1.0$"):
+        resolve(merge(whole, {"hp": {"entropy_coef": -1.0}}), spec)
+
+
+def test_everything_that_is_not_a_setting_at_once():
+    with pytest.raises(UserError) as error:
+        load_config(
+            "lica", "probe/match", totalsteps=1, seeds=3, hp={"entropy_coeff": 1, "actor_lr": "x"}
+        )
+    first, *lines = str(error.value).splitlines()
+    assert first == "invalid configuration:" and len(lines) == 4
+    names = ("totalsteps", "seeds", "hp.entropy_coeff", "hp.actor_lr")
+    for line, name in zip(lines, names, strict=True):
+        assert line.startswith("  - ") and name in line
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("task: a\nhp: {gamma: 1}\ntask: b", "task twice, in lines 1 and 3"),
+        ("hp: {gamma: 0.1,\n  gamma: 0.9}", "gamma twice, in lines 1 and 2"),
+        ("grid: {}\n'grid': {}", "grid twice, in lines 1 and 2"),
+        ("a: [{b: 1, b: 2}]", "b twice, in lines 1 and 1"),
+    ],
+)
+def test_a_file_says_nothing_twice(text, says, tmp_path):
+    """YAML's own readers take the last value, which is another experiment."""
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_yaml(path)
+    assert str(error.value) == f"{path} says {says}"
+
+
+def test_a_file_may_say_again_what_it_merges(tmp_path):
+    """Also in a mapping that is itself merged before it is read."""
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "a: &a {x: 1, y: 1}\nb: {inner: &b {<<: *a, x: 2}}\nc: {<<: *b, <<: {z: 4}, y: 3}\n"
+    )
+    values = read_yaml(path)
+    assert values["b"]["inner"] == {"x": 2, "y": 1}
+    assert values["c"] == {"x": 2, "y": 3, "z": 4}
+
+
+def test_our_presets_say_nothing_twice():
+    for path in presets_dir().rglob("*.yaml"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("flags", [False, True])
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("entropy_coeff", "hp.entropy_coef"),
+        ("gama", "hp.gamma"),
+        ("hidden_dim", "algo.hidden"),
+        ("num_envs", "collect.envs"),
+        ("total_timesteps", "total_steps"),
+        ("seed", "seeds"),
+        ("lr", "hp.actor_lr"),
+        ("mlp", "algo.mlp_hidden"),
+        ("algo.gamma", "hp.gamma"),
+        ("t_max", "total_steps"),
+        ("batch_size_run", "collect.envs"),
+        ("env_args.map_name", "task"),
+        ("use_cuda", None),
+        ("runner", None),
+        ("gird", None),
+    ],
+)
+def test_the_nearest_settings(name, found, flags):
+    """As names and as flags; nothing where none is near."""
+    known = [s.name for s in settings(load_config("lica", "probe/match"))]
+    if flags:
+        name, found, known = (flag_of(name), found and flag_of(found), list(map(flag_of, known)))
+    hint = did_you_mean(name, known)
+    assert hint.split(" or ")[0].rstrip("?") == (f"did you mean {found}" if found else "")
+
+
+def test_names_of_pymarl():
+    """They are those of the README's table, and ours exist."""
+    readme = (presets_dir().parent / "README.md").read_text()
+    rows = re.findall(r"(?m)^  \| (`.*`) \| .* \|$", readme)
+    told = {name for row in rows for name in re.findall(r"`(?:env_args\.)?(\w+)", row)}
+    ours = {n for row in PYMARL.values() for n in row}
+    known = {s.name for a in ("lica", "qmix") for s in settings(load_config(a, "probe/match"))}
+    assert set(PYMARL) <= told and ours <= known
+    for name in told - set(PYMARL):
+        assert any(k.rpartition(".")[2] == name for k in known)

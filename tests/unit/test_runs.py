@@ -231,6 +231,9 @@ def test_resuming_takes_what_is_stored(tmp_path):
         ("algorithm: lica\ntask: probe/match\nhp: {gama: 1}", "unknown setting 'hp.gama'; did you"),
         ("algorithm: lica\ntask: probe/match\nhp: {gamma: x}", "hp.gamma: .*valid number"),
         ("algorithm: lica\ntask: probe/match\nplugins: [nowhere]", "plugin 'nowhere' cannot be"),
+        ("algorithm: lica\ntask: smax/3m\ntask: probe/match", "says task twice, in lines 2 and 3"),
+        ("algorithm: lica\ntask: probe/match\nhp: {gamma: yes}", "hp.gamma: .*valid number"),
+        ("algorithm: lica\ntask: probe/match\nseeds: 3", r"must be a list, such as \[3\], got 3"),
         ("algorithm: licca\ntask: probe/match", "unknown algorithm 'licca'; did you mean lica"),
     ],
 )
