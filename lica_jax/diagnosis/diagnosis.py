@@ -27,6 +27,7 @@ from lica_jax.training.evaluation import Tell, silent
 from lica_jax.types import Task
 
 JSON, PNG = "diagnosis.json", "diagnosis.png"
+LOW_CEILING = 0.5  # of the correlation: below it a figure says more of the rollouts
 MOST = {"states": 100_000, "rollouts": 10_000}
 # Lambdas of the returns that a critic of joint actions is fitted to.
 LAMBDAS = ("mixing_lambda", "td_lambda", "gae_lambda")
@@ -160,8 +161,9 @@ def diagnose(
     }  # fmt: skip
     labels = {"value": insight.value, "credit": insight.credit, "lam": lam}
     curves = read_curves(run_dir, policy.about)
-    notes = _notes(about, states, curves)
-    found = Diagnosis(about, figures(tried, held), curves, tried, held, labels, notes)
+    shown = figures(tried, held)
+    notes = _notes(about, states, curves, shown["effect_correlation_ceiling"].value)
+    found = Diagnosis(about, shown, curves, tried, held, labels, notes)
     if out is not None:
         found.save(out)
     return found
@@ -188,6 +190,12 @@ def _subject(run_dir: Path, which: str) -> tuple[TrainConfig, Policy, Task]:
     """Who is asked, and on what; raises ``UserError`` where that cannot be."""
     if which not in ("last", "best"):
         raise UserError(f"which must be last or best, got {which!r}")
+    if str(run_dir).startswith("zoo:"):
+        raise UserError(
+            f"{run_dir} is a policy without its run, which a diagnosis reads: make one with the "
+            "command on its card (python -m lica_jax.zoo card "
+            f"{str(run_dir).removeprefix('zoo:')})"
+        )
     config = directory.read_config(run_dir)
     policy = chosen_policies(run_dir, which)[0]
     check_askable(policy)
@@ -241,8 +249,15 @@ def _about(policy: Policy, which: str) -> dict[str, Any]:
     }
 
 
-def _notes(about: dict[str, Any], wanted: int, curves: dict[str, Any]) -> tuple[str, ...]:
+def _notes(
+    about: dict[str, Any], wanted: int, curves: dict[str, Any], ceiling: float
+) -> tuple[str, ...]:
     notes = []
+    if not ceiling >= LOW_CEILING:
+        notes.append(
+            f"too few rollouts to tell actions apart ({about['rollouts']} of each; the ceiling of "
+            "the correlation is itself an estimate): take more"
+        )
     if about["env_steps"] != about["critic_env_steps"]:
         notes.append("the critic is that of the run's last update, the policy is not")
     if about["states"] < wanted:

@@ -18,6 +18,7 @@ from lica_jax.policy.critics import Critic, load_critic
 from lica_jax.policy.exporting import export
 from lica_jax.policy.reading import checked_facts, read_header, read_params
 from lica_jax.policy.writing import header, origin
+from lica_jax.runs.names import check_no_sweep
 from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
 from lica_jax.zoo.catalog import zoo_file
 
@@ -186,16 +187,7 @@ def load_policy(path: str | Path) -> Policy:
 
 def _tell_of_no_policy(path: Path) -> None:
     """Raises ``UserError`` for a directory whose policies are elsewhere, or not there yet."""
-    sweep = path.parent if path.name in ("runs", "waves") else path
-    if path.parent.name == "waves":  # a wave's folder looks like a run's
-        sweep = path.parent.parent
-    if (sweep / "sweep.yaml").is_file():
-        if runs := sorted((sweep / "runs").glob("[0-9]*")):
-            raise UserError(f"{path} is of a sweep: name one of its runs, such as {runs[0]}")
-        raise UserError(
-            f"no run of the sweep in {sweep} has come to its end yet; finish it with: lica-jax "
-            f"sweep --resume --sweep-dir {as_word(sweep)} (with --total-steps N to end it sooner)"
-        )
+    check_no_sweep(path)
     if (path / "config.json").is_file():
         raise UserError(
             f"the run in {path} has not exported its policy yet; finish it with: "

@@ -32,6 +32,7 @@ from lica_jax.runs.names import (
     RESULT,
     RUNS,
     VERSIONS,
+    check_no_sweep,
 )
 from lica_jax.runs.versions import versions
 
@@ -48,6 +49,7 @@ def read_config(run_dir: Path) -> TrainConfig:
     """The configuration a run directory was made with."""
     path = run_dir / CONFIG
     if not path.is_file():
+        check_no_sweep(run_dir)
         raise UserError(f"{run_dir} is not a run directory: it has no {CONFIG}")
     try:
         return from_dict(read_json(path))
@@ -138,7 +140,8 @@ def check_new(run_dir: Path) -> None:
     if run_dir.is_dir() and any(run_dir.iterdir()) and not abandoned(run_dir):
         if (run_dir / CONFIG).is_file():
             raise UserError(
-                f"{run_dir} already holds a run; go on with --resume or choose another --run-dir"
+                f"{run_dir} already holds a run; go on with --resume (in Python resume=True) or "
+                "choose another --run-dir (run_dir)"
             )
         raise UserError(f"{run_dir} is not empty; choose another --run-dir")
     there = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())

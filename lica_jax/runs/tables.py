@@ -15,6 +15,7 @@ from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
 from lica_jax.files import as_path
 from lica_jax.runs import directory
+from lica_jax.runs.names import runs_of_sweep
 from lica_jax.runs.rows import completed, sound_rows
 
 Rows = list[dict[str, Any]]
@@ -31,7 +32,7 @@ def load_runs(
     hue="algorithm")``.
 
     Args:
-      paths: run directories, finished or not.
+      paths: run directories, finished or not, and sweep directories, for their finished runs.
       metrics: the rows of ``metrics.jsonl`` instead of those of ``eval.jsonl``.
 
     Returns:
@@ -45,7 +46,7 @@ def load_runs(
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         paths = [paths]
     found, problems = [], []
-    for path in (as_path(path, "paths") for path in paths):
+    for path in _expanded(as_path(path, "paths") for path in paths):
         try:
             found.append((path, directory.read_config(path), _read(path, metrics)))
         except UserError as error:
@@ -55,6 +56,15 @@ def load_runs(
     parts = as_rows([(config, rows) for _, config, rows in found])
     labelled = zip(found, parts, strict=True)
     return as_frame([row | {"run_dir": str(path)} for (path, *_), part in labelled for row in part])
+
+
+def _expanded(paths: Iterable[Path]) -> list[Path]:
+    """Sweeps by their runs; everything else as it is."""
+    out = []
+    for path in paths:
+        runs = None if (path / directory.CONFIG).is_file() else runs_of_sweep(path)
+        out += runs or [path]
+    return out
 
 
 def _read(run_dir: Path, metrics: bool) -> Rows:

@@ -13,11 +13,12 @@ from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder, write_json
 from lica_jax.runs import directory
+from lica_jax.runs.names import SWEEP
 from lica_jax.sweeps.request import RESUMABLE, SweepConfig, dump_request, read_request, request
 from lica_jax.sweeps.settings import base_config
 
 FORMAT = "lica_jax sweep 1"
-SWEEP, PLAN, RUNS, WAVES = "sweep.yaml", "plan.json", "runs", "waves"
+PLAN, RUNS, WAVES = "plan.json", "runs", "waves"
 STUDY, TABLE, SUMMARY, FIGURE = "study.log", "results.csv", "summary.json", "sweep.png"
 ORDERS = "orders"  # of process 0 to others
 DONE = "done"  # in a wave's folder: it has come to the end of its rung
@@ -110,8 +111,8 @@ class Folder:
         if self.path.is_dir() and not self._never_began():
             if (self.path / SWEEP).is_file():
                 raise UserError(
-                    f"{self.path} already holds a sweep; go on with --resume or choose another "
-                    "--sweep-dir"
+                    f"{self.path} already holds a sweep; go on with --resume (in Python "
+                    "resume=True) or choose another --sweep-dir (sweep_dir)"
                 )
             raise UserError(f"{self.path} is not empty; choose another --sweep-dir")
 

@@ -227,6 +227,16 @@ def test_bad_numbers_are_refused(run, words, said, capsys):
 def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path)]) == 2
     assert "is not a run directory" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert main(["diagnose", "zoo:lica/smax/3m"]) == 2
+    assert "zoo:lica/smax/3m is a policy without its run" in capsys.readouterr().err
+
+
+def test_too_few_rollouts_are_told():
+    about = {"env_steps": 1, "critic_env_steps": 1, "states": 9, "rollouts": 4}
+    (said,) = diagnosis._notes(about, 9, {"kl": ()}, ceiling=0.14)
+    assert said.startswith("too few rollouts to tell actions apart (4 of each")
+    assert diagnosis._notes(about, 9, {"kl": ()}, ceiling=float("nan")) == (said,)
+    assert not diagnosis._notes(about, 9, {"kl": ()}, ceiling=0.9)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ PACKAGE = Path(lica_jax.__file__).parent
 LAYERS = """
     errors version numpy_policy
     machine files plugins statistics
-    zoo.catalog zoo
+    runs.names zoo.catalog zoo
     types
     core
     networks
