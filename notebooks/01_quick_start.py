@@ -6,6 +6,8 @@
 # Train a team of three marines with LICA, look at its learning curve, evaluate it, play an episode
 # with it, and read the run back from its files. A laptop's CPU is enough: training takes about a
 # minute.
+#
+# Nothing is overwritten: to run this notebook again from the start, delete `runs/first` first.
 
 # %%
 # Where lica_jax is missing, as on Colab.

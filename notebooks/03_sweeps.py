@@ -5,6 +5,8 @@
 #
 # How much should LICA explore? Its entropy coefficient ξ decides, and the right one depends on the
 # task. Here: 5 coefficients x 8 seeds, 40 runs, trained side by side in one compiled program.
+#
+# Nothing is overwritten: to run this notebook again from the start, delete `sweeps/entropy` first.
 
 # %%
 # Where lica_jax is missing, as on Colab.

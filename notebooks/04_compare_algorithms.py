@@ -6,6 +6,9 @@
 # LICA, QMIX and VDN on two small games, five seeds each: thirty runs, one table with intervals, and
 # what may be said from it. The statistics are those of Agarwal et al. (*Deep RL at the Edge of the
 # Statistical Precipice*, NeurIPS 2021) and Gorsane et al. (NeurIPS 2022, for teams).
+#
+# Nothing is overwritten: to run this notebook again from the start, delete `sweeps/compare` and
+# `reports/compare` first.
 
 # %%
 # Where lica_jax is missing, as on Colab.

@@ -6,6 +6,9 @@
 # An algorithm is three names: `Config`, `HParams` and `make`. This notebook writes REINFORCE for a
 # team, lets the library check it, and sweeps it beside LICA. Seeds, checkpoints, resuming,
 # evaluation, sweeps and reports come with it.
+#
+# Nothing is overwritten: to run this notebook again from the start, delete `sweeps/pg` and
+# `sweeps/lica` first.
 
 # %%
 # Where lica_jax is missing, as on Colab.

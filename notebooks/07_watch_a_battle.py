@@ -6,6 +6,8 @@
 # LICA never computes anybody's credit: it climbs the slope of one critic, and that slope *is* the
 # credit. Here it is made visible: a battle with the probabilities, the critic's value and the slope
 # of every action under the picture.
+#
+# Nothing is overwritten: to run this notebook again from the start, delete `runs/watched` first.
 
 # %%
 # Where lica_jax is missing, as on Colab.

@@ -6,6 +6,8 @@
 # SMAX is a simulation; papers report StarCraft II. The same policy file plays both, if it was
 # trained in SMAC's layout. This notebook trains on SMAX in that layout, and plays the policy
 # through the StarCraft II bridge.
+#
+# Nothing is overwritten: to run this notebook again from the start, delete `runs/transfer` first.
 
 # %%
 # Where lica_jax is missing, as on Colab.
