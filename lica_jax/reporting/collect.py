@@ -90,17 +90,23 @@ def run_dirs(path: Path) -> Iterator[Path]:
 
 
 def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """One run for each seed and settings, the one that went farthest; and which were left out."""
+    """One run for each seed and settings, a finished one before all others and of those the one
+    that went farthest; and which were left out."""
     kept: dict[Any, Run] = {}
     left = []
-    for run in sorted(runs, key=lambda run: (-run.steps[-1], run.status != FINISHED)):
+    for run in sorted(runs, key=lambda run: (run.status != FINISHED, -run.steps[-1])):
         key = (run.algorithm, run.task, run.preset, run.seed, run.test_double)
         key = (*key, json.dumps(run.settings, sort_keys=True, default=str))
         if key in kept:
-            other = " made with other versions" if run.origin != kept[key].origin else ""
+            other = " made with other versions" if _differ(run.origin, kept[key].origin) else ""
             left.append(f"{run.path} seed {run.seed}{other} (as {kept[key].path})")
         else:
             kept[key] = run
     order = {id(run): i for i, run in enumerate(runs)}
     told = [f"Left out, since they repeat a seed and settings: {listed(left)}."] if left else []
     return sorted(kept.values(), key=lambda run: order[id(run)]), told
+
+
+def _differ(a: dict[str, str], b: dict[str, str]) -> bool:
+    """Whether two origins contradict each other; a run that has not ended says less of its own."""
+    return any(a[name] != b[name] for name in a.keys() & b.keys())

@@ -17,6 +17,7 @@ from lica_jax.reporting.reading import Run, number
 from lica_jax.statistics import Estimate
 
 FAR = 0.5  # of the longest: what has not come so far is shown, but not compared
+UNEQUAL = 0.05  # of the fewest env steps: from there on it is told that others took more
 SHARES = (0.5, 0.8, 0.95)  # of the range of scores, whose first time is looked for
 METRICS = {"win_rate": "win rate", "return_mean": "return"}
 
@@ -292,6 +293,7 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
             "Shown at its own end and not compared, since before half of the longest method: "
             f"{listed(short)}."
         )
+    told += [line for c in greedy if (line := _unequal(c))]
     for n in range(1, statistics.LEAST_RUNS):
         if few := [name for name, e in everyone if len(e.runs) == n]:
             told.append(
@@ -303,3 +305,17 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     if len(greedy) > 1 and rest:
         told.append(f"Not in what is over all tasks, since not compared on each: {listed(rest)}.")
     return told
+
+
+def _unequal(c: Comparison) -> str:
+    """What to say where last policies of equal budgets have been trained for unequal env steps."""
+    at = {entry.group.label: entry.at for entry in c.compared}
+    if not c.fresh or max(at.values()) <= (1 + UNEQUAL) * min(at.values()):
+        return ""
+    taken = [f"{label} {steps:,.0f}" for label, steps in sorted(at.items(), key=lambda x: -x[1])]
+    (budget,) = {run.total_steps for entry in c.compared for run in entry.runs}
+    return (
+        f"Unequal env steps behind the last policies on {c.task}: {listed(taken)}, of {budget:,} "
+        "asked for each. A run ends between compiled calls; a smaller log_interval or collect.envs "
+        "makes them shorter."
+    )

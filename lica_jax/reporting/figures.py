@@ -86,6 +86,7 @@ def learning_curves(modes: Sequence[Comparison], styles: Styles) -> Picture:
     seeds = sorted({len(e.runs) for e in c.entries})
     caption = (
         f"Seeds per method: {_span(seeds)}; episodes per evaluation and seed: {_span(episodes)}. "
+        "Seconds: set-up and compilation left out. "
     )
     if seeds[-1] < statistics.LEAST_RUNS:
         caption += "Every seed by itself; points are evaluations."

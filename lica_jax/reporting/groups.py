@@ -121,7 +121,7 @@ def mixtures(groups: Sequence[Group]) -> list[str]:
     doubles = [g.label for g in groups if g.method.test_double]
     if doubles:
         told.append(f"Not the real game but a test double: {listed(list(dict.fromkeys(doubles)))}.")
-    return told + _together(groups)
+    return told + _together(groups) + _set_up(groups)
 
 
 def _mixed(what: str, groups: Sequence[Group], value: Any) -> list[str]:
@@ -157,3 +157,21 @@ def _together(groups: Sequence[Group]) -> list[str]:
         "Runs that were trained side by side share their seconds, which are those of all of them "
         f"({'; '.join(parts)})."
     ]
+
+
+def _set_up(groups: Sequence[Group]) -> list[str]:
+    """Which runs' seconds hold more than training and evaluations."""
+
+    def where(runs: Iterable[Run]) -> str:
+        return listed([f"{run.path} seed {run.seed}" for run in runs])
+
+    runs = [run for group in groups for run in group.runs]
+    told = []
+    if unknown := [run for run in runs if run.setup is None]:
+        told.append(
+            "Seconds with set-up and compilation, since there is no evaluation before training "
+            f"that tells how long those took: {where(unknown)}."
+        )
+    if again := [run for run in runs if run.resumed and len(run.steps) > 1]:
+        told.append(f"Seconds with the set-up of a second or later start: {where(again)}.")
+    return told

@@ -15,9 +15,9 @@ from lica_jax.reporting.reading import MODES, Run
 def to_marl_eval(groups: Sequence[Group]) -> dict[str, Any]:
     """``{env: {task: {algorithm: {run_i: {step_k: {...}, absolute_metrics: {...}}}}}}``.
 
-    A step has its ``step_count``, ``elapsed_time`` in seconds and, as lists of one number, the
-    means over its episodes: ``win_rate`` and ``return`` are greedy, ``sampled_...`` sampled. Runs
-    that have not ended have no ``absolute_metrics``.
+    A step has its ``step_count``, ``elapsed_time`` in seconds (behind set-up and compilation) and,
+    as lists of one number, the means over its episodes: ``win_rate`` and ``return`` are greedy,
+    ``sampled_...`` sampled. Runs that have not ended have no ``absolute_metrics``.
     """
     out: dict[str, Any] = {}
     for group in groups:

@@ -29,7 +29,8 @@ class Run:
     Attributes:
       path: its directory, which it may share with others.
       settings: by their names with dots, those that change what is learned.
-      steps, seconds: of every evaluation ``[E]``; env steps of this run alone.
+      steps, seconds: of every evaluation ``[E]``; env steps of this run alone, and seconds behind
+        ``setup``.
       figures: ``[E]`` by mode and name: ``figures["greedy"]["win_rate"]``; NaN where there is none.
       last, best: figures by mode on fresh episodes of the last policy and of the best one; {} where
         the run has not ended.
@@ -38,6 +39,9 @@ class Run:
       ended: it came to its end, of its budget or (``failed``) because its loss was not finite.
       together: how many runs were trained side by side, whose seconds are the same.
       origin: versions and machine by name.
+      setup: seconds until the first evaluation, before training, was there: set-up and compilation,
+        which depend on what a process had compiled before; None where no row tells.
+      resumed: it was started more than once, and its seconds hold the later starts' set-up.
     """
 
     path: Path
@@ -59,6 +63,8 @@ class Run:
     together: int
     test_double: bool
     origin: dict[str, str] = field(default_factory=dict)
+    setup: float | None = None
+    resumed: bool = False
 
     def curve(self, mode: str, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """A figure along ``axis`` ("steps" or "seconds"), without evaluations that lack it."""
@@ -89,10 +95,10 @@ def read_run_dir(run_dir: Path) -> tuple[list[Run], list[str]]:
     own: dict[tuple[Any, int], list[dict[str, Any]]] = {}
     for row in rows:
         own.setdefault((row.get("run"), row["seed"]), []).append(row)
-    made_with = _made_with(run_dir, result)
+    versions = _json(run_dir / names.VERSIONS) or {}
     width = result.get("side_by_side")  # a sweep's runs have a directory each
     together = width if type(width) is int else len(own)
-    return [_run(run_dir, config, mine, result, made_with, together) for mine in own.values()], told
+    return [_run(run_dir, config, mine, result, versions, together) for mine in own.values()], told
 
 
 def _config(run_dir: Path) -> dict[str, Any]:
@@ -158,7 +164,7 @@ def _result(run_dir: Path) -> tuple[dict[str, Any], str]:
 
 def _run(
     run_dir: Path, config: dict[str, Any], rows: list[dict[str, Any]], result: dict[str, Any],
-    made_with: dict[str, str], together: int,
+    versions: dict[str, Any], together: int,
 ) -> Run:  # fmt: skip
     """One run of a directory from its rows."""
     seed, row = rows[0]["seed"], rows[-1]
@@ -171,14 +177,18 @@ def _run(
     }
     total, steps = config["total_steps"], np.array([r["env_steps"] for r in rows], float)
     status, ended, failed = _status(result, place, total)
+    setup = rows[0]["seconds"] if rows[0]["env_steps"] == 0 else None
     return Run(
         path=run_dir, algorithm=config["algorithm"], task=config["task"], preset=config["preset"],
         seed=seed, settings=settings, total_steps=total, steps=steps,
-        seconds=np.array([r["seconds"] for r in rows], float), figures=_figures(rows),
+        seconds=np.array([r["seconds"] for r in rows], float) - (setup or 0.0),
+        figures=_figures(rows),
         last=_entry(result, "final", place), best=_entry(result, "best", place),
         random=result["random"] if isinstance(result.get("random"), dict) else {},
         status=status, ended=ended, failed=failed, together=together,
-        test_double=bool(row.get("test_double")), origin=made_with,
+        test_double=bool(row.get("test_double")),
+        origin=_made_with(versions, result) | _scale(settings, result),
+        setup=setup, resumed=bool(versions.get("resumed")),
     )  # fmt: skip
 
 
@@ -227,9 +237,8 @@ def _status(result: dict[str, Any], place: int | None, total: int) -> tuple[str,
     return FINISHED, True, False
 
 
-def _made_with(run_dir: Path, result: dict[str, Any]) -> dict[str, str]:
+def _made_with(versions: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
     """What a run was made with, as far as runs should not differ in it."""
-    versions = _json(run_dir / names.VERSIONS) or {}
     packages = versions.get("packages")
     packages = packages if isinstance(packages, dict) else {}
     devices = versions.get("devices")
@@ -240,9 +249,16 @@ def _made_with(run_dir: Path, result: dict[str, Any]) -> dict[str, str]:
         "jax": packages.get("jax"),
         "machine": _joined(versions.get("cpu"), versions.get("cpu_count"), devices),
         "task source": result.get("task_source"),
-        "reward scale": result.get("reward_scale"),
     }
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _scale(settings: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
+    """The reward scale, which settings say from the start; the result has that of a task whose
+    algorithm has no such setting."""
+    scale = settings.get("hp.reward_scale")
+    scale = result.get("reward_scale") if scale is None else scale
+    return {} if scale is None else {"reward scale": str(scale)}
 
 
 def _joined(cpu: Any, cores: Any, devices: str | None) -> str | None:

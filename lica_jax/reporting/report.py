@@ -11,7 +11,7 @@ from typing import Any
 from lica_jax.files import plain
 from lica_jax.reporting import html
 from lica_jax.reporting.collect import collect
-from lica_jax.reporting.compare import compare, remarks
+from lica_jax.reporting.compare import Comparison, compare, remarks
 from lica_jax.reporting.figures import SHOWN, draw_all
 from lica_jax.reporting.groups import Group, make_groups, mixtures
 from lica_jax.reporting.marl_eval import to_marl_eval
@@ -137,7 +137,7 @@ def report(
         notes.append(f"Figures show the best {SHOWN} of {len(methods)} methods; tables show all.")
     made = Report(
         title=f"{_some(methods, 'methods')} on {_some(tasks, 'tasks')}",
-        summary=_summary(groups, methods, tasks), notes=notes, runs=runs,
+        summary=_summary(groups, methods, tasks, comparisons), notes=notes, runs=runs,
         tables={table.name: table for table in make_tables(comparisons, groups)},
         marl_eval=to_marl_eval(groups), pictures=draw_all(comparisons),
     )  # fmt: skip
@@ -151,9 +151,13 @@ def _some(names: Sequence[str], kind: str) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{len(names)} {kind}"
 
 
-def _summary(groups: Sequence[Group], methods: Sequence[str], tasks: Sequence[str]) -> str:
+def _summary(
+    groups: Sequence[Group], methods: Sequence[str], tasks: Sequence[str],
+    comparisons: Sequence[Comparison],
+) -> str:  # fmt: skip
     runs = [run for group in groups for run in group.runs]
-    seeds = sorted({len(group.runs) for group in groups})
+    # Of runs that count, as in notes and tables: one that has hardly begun is only drawn.
+    seeds = sorted({len(entry.runs) for c in comparisons for entry in c.entries})
     each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     steps = sum(run.steps[-1] for run in runs)
 

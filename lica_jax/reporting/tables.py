@@ -24,6 +24,7 @@ from lica_jax.reporting.table import (
 )
 from lica_jax.statistics import Estimate
 
+SINCE = "set-up and compilation left out"
 IQM = "Interquartile mean over seeds with 95 % stratified bootstrap interval"
 
 
@@ -67,9 +68,9 @@ def scores(comparisons: Sequence[Comparison]) -> Table:
     ]  # fmt: skip
     about = (
         f"{IQM}. Greedy and sampled: the last policy on fresh episodes where all compared runs "
-        "have ended after equal budgets ('fresh'), else the evaluations at the env steps given. "
-        "Best policy: the one with the best periodic evaluation, on fresh episodes (absolute "
-        "metric). Time: median over seeds until those env steps."
+        "have ended and were given equal budgets ('fresh'), else the evaluations at the env steps "
+        "given. Best policy: the one with the best periodic evaluation, on fresh episodes "
+        f"(absolute metric). Time: median over seeds until those env steps, {SINCE}."
     )
     return Table("scores", "Scores", about, columns, rows)
 
@@ -175,7 +176,7 @@ def thresholds(comparisons: Sequence[Comparison]) -> Table:
     about = (
         "The first evaluation at or above 50, 80 and 95 % of the range: median over seeds (fastest "
         "to slowest of those that came there). A seed that did not counts as later than all; where "
-        "that is half of them or more, the median is beyond what was trained."
+        f"that is half of them or more, the median is beyond what was trained. Time: {SINCE}."
     )
     return Table("time_to_threshold", "Time to threshold", about, columns, rows)
 
@@ -252,12 +253,14 @@ def runs(groups: Sequence[Group]) -> Table:
         Column("run_dir", "run"), Column("task", "task"), Column("method", "method"),
         Column("preset", "preset"), Column("seed", "seed"), Column("status", "status"),
         _plain("env_steps", "env steps", steps_text), _plain("seconds", "time", seconds_text),
+        _plain("setup", "set-up", seconds_text),
         Column("evaluations", "evaluations"), Column("episodes", "episodes each"),
         Column("lica_jax", "lica_jax"), Column("commit", "commit"),
         Column("reward scale", "reward scale"), Column("machine", "machine"),
     ]  # fmt: skip
     about = (
-        "Every run that was read. Seconds are since it began, compilation and evaluations included."
+        "Every run that was read. Time: since its first evaluation, before training, later "
+        f"evaluations included; {SINCE} (they are in a column of their own)."
     )
     return Table("runs", "Runs", about, columns, rows)
 
@@ -266,7 +269,7 @@ def _run_row(group: Group, run: Run) -> dict[str, Any]:
     return {
         "run_dir": str(run.path), "task": run.task, "method": group.label, "preset": run.preset,
         "seed": run.seed, "status": run.status, "env_steps": float(run.steps[-1]),
-        "seconds": float(run.seconds[-1]), "evaluations": len(run.steps),
+        "seconds": float(run.seconds[-1]), "setup": run.setup, "evaluations": len(run.steps),
         "episodes": int(run.figures["greedy"]["episodes"][-1]), "together": run.together,
         "test_double": run.test_double, **run.origin,
         **{name: value for name, value in group.method.changed},

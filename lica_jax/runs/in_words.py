@@ -24,6 +24,8 @@ def one_line(summary: dict[str, Any], run_dir: Path | None) -> str:
         said.append(f"stopped by {summary['stopped']}")
     if summary["interrupted"]:
         said.append("interrupted")
+    elif "best" not in summary:  # which is evaluated at the end of a budget
+        said.append("the loss of every run became non-finite")
     else:
         best = summary["best"][best_run(summary)]
         kind = "win rate" if "win_rate" in best["greedy"] else "return"

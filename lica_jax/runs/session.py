@@ -280,17 +280,13 @@ class Session:
 
     def _finish(self, final: bool, export: bool) -> None:
         """The last checkpoint, the last figures, and the files of a run that has ended."""
+        self.describe()
         if not self.counters.alive.any():
             if export:
-                self._export_policies(int(np.argmax(self.best.score)))
+                self._export()
             raise Diverged(messages.all_failed(self.plan, self.counters))
         self._save()
-        plan, spec = self.plan, self.spec
-        random = self.host.random and self.host.random[0]  # None: stopped before it was played
-        self.summary = describe(
-            plan, spec, self.counters, self.best, random,
-            interrupted=self.interrupted is not None, genuine=self.engine.genuine,
-        )  # fmt: skip
+        plan, spec, random = self.plan, self.spec, self.summary["random"]
         stopped = "" if self._spent() or self.interrupted else self.callbacks.stopped
         self.summary |= {"stopped": stopped} if stopped else {}
         if self.interrupted is None and not final:
@@ -311,18 +307,29 @@ class Session:
             self.display.say(text)
         self.logs.complain(every=0)
         self.summary["seconds"] = round(self.seconds(), 1)
-        if plan.run_dir is not None and export:
-            export_runs(plan, spec, self.summary, self.logs.evals.rows)
-            self._export_policies(best_run(self.summary))
+        if export:
+            self._export()
         if plan.config.eval.save_replay and self.interrupted is None:  # last: it may fail
             self._save_replays(plan.run_dir / directory.REPLAYS)
 
-    def _export_policies(self, chosen: int) -> None:
-        if self.plan.run_dir is not None:
-            last = self.algo.policy(self.state.learner)
-            steps = self.state.env_steps
-            export_policies(self.plan, self.spec, chosen, self.best, last, steps)
-            export_critics(self.plan, self.algo, chosen, self.state.learner, steps)
+    def describe(self) -> None:
+        """Sets ``summary`` to what is known without a last evaluation."""
+        random = self.host.random and self.host.random[0]  # None: stopped before it was played
+        self.summary = describe(
+            self.plan, self.spec, self.counters, self.best, random,
+            interrupted=self.interrupted is not None, genuine=self.engine.genuine,
+        ) | {"seconds": round(self.seconds(), 1)}  # fmt: skip
+
+    def _export(self) -> None:
+        """The files of runs that have ended, or failed all of them."""
+        plan = self.plan
+        if plan.run_dir is None:
+            return
+        export_runs(plan, self.spec, self.summary, self.logs.evals.rows)
+        chosen, steps = best_run(self.summary), self.state.env_steps
+        last = self.algo.policy(self.state.learner)
+        export_policies(plan, self.spec, chosen, self.best, last, steps)
+        export_critics(plan, self.algo, chosen, self.state.learner, steps)
 
     @property
     def result(self) -> Result:

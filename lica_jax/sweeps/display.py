@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lica_jax.files import put
 from lica_jax.runs.display import Display
+from lica_jax.runs.messages import LARGE_OVERRUN
 
 EVERY = 30.0  # seconds between two lines of a wave where there is no terminal
+MOST_NAMED = 6  # settings in a line
 MINUTE = 60.0  # seconds behind the first compiled call after which a wave's speed is known
 
 
@@ -83,13 +85,51 @@ def best_text(summary: Mapping[str, Any], tasks: Collection[str] = ()) -> str:
 def _best(best: Mapping[str, Any] | None, objective: str) -> str:
     if best is None:
         return "nothing finished yet"
-    values = ", ".join(f"{k} {short(v)}" for k, v in best["values"].items() if k != "task")
-    values = values or "the one setting"
-    text = f"best {values}: {objective} {score_text(best['mean'], objective)}"
+    values = {k: v for k, v in best["values"].items() if k != "task"}
+    objective = best.get("figure", objective)  # summaries of earlier versions have none
+    text = f"best {values_text(values)}: {objective} {score_text(best['mean'], objective)}"
     if best.get("interval"):
         low, high = (score_text(x, objective) for x in best["interval"])
         return f"{text} (95 % {low} to {high}, {best['seeds']} seeds)"
     return f"{text} ({best['seeds']} seed{'s' * (best['seeds'] > 1)})"
+
+
+def overrun_text(
+    rows: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, Any]], budgets: Sequence[int]
+) -> str:
+    """Which settings' runs went more than `LARGE_OVERRUN` beyond their budgets, how far and why; ""
+    where none did.
+
+    Args:
+      rows: of the table.
+      settings, budgets: what the summary says of every setting, and its env steps.
+    """
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        if row["env_steps"] > (1 + LARGE_OVERRUN) * budgets[row["setting"]]:
+            found.setdefault(row["setting"], []).append(row["env_steps"])
+    named = [
+        f"{values_text(settings[i]['values'])} "
+        f"({_runs(own)}{max(own):,} of {budgets[i]:,} env steps)"
+        for i, own in found.items()
+    ]
+    if not named:
+        return ""
+    rest = len(named) - MOST_NAMED
+    told = ", ".join(named[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return (
+        f"more than {100 * LARGE_OVERRUN:.0f} % beyond the budget: {told}; runs end between "
+        "compiled calls, which a smaller log_interval or collect.envs makes shorter"
+    )
+
+
+def _runs(own: Sequence[Any]) -> str:
+    return f"{len(own)} runs, up to " if len(own) > 1 else "1 run, "
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """A setting by its swept values."""
+    return ", ".join(f"{k} {short(v)}" for k, v in values.items()) or "the one setting"
 
 
 def short(value: Any) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lica_jax.files import as_word, put
 from lica_jax.runs import directory
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.notebook import in_notebook
-from lica_jax.sweeps.display import best_text, duration
+from lica_jax.sweeps.display import best_text, duration, overrun_text
 from lica_jax.sweeps.folder import FIGURE, STUDY, Wave
 from lica_jax.sweeps.groups import describe_plan
 from lica_jax.sweeps.ledger import Ledger
@@ -26,6 +26,7 @@ from lica_jax.sweeps.result import SweepResult
 from lica_jax.sweeps.rungs import halve
 from lica_jax.sweeps.schedule import Schedule
 from lica_jax.sweeps.search import Study
+from lica_jax.sweeps.table import ended_where_it_was
 from lica_jax.sweeps.wave import is_over
 from lica_jax.sweeps.work import numbered
 
@@ -237,9 +238,18 @@ class Driver:
         if stopped is None:
             seconds = duration(self._outlook.seconds)
             self.say(f"{len(rows)} runs, {seconds}; {best_text(summary)}")
+            if over := self._overrun(rows, summary):
+                self.say(over)
         else:
             self.say(f"stopped by {signal.Signals(stopped).name}; {self._how_to_go_on()}")
         return result
+
+    def _overrun(self, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
+        """What to say of budgets that training itself has gone beyond."""
+        folder, settings = self.work.folder, self.work.settings
+        trained = [row for row in rows if not ended_where_it_was(folder.run(row["run"]))]
+        budgets = [setting.config.total_steps for setting in settings]
+        return overrun_text(trained, summary["settings"], budgets)
 
     def _how_to_go_on(self) -> str:
         own = f"lica-jax sweep --resume --sweep-dir {as_word(self.work.folder.path)}"

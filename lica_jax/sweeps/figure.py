@@ -14,7 +14,7 @@ from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.display import short
 from lica_jax.sweeps.folder import Folder
-from lica_jax.sweeps.table import objective_of
+from lica_jax.sweeps.table import eval_name, objective_of
 
 BEST = 5  # settings whose learning curves are drawn
 MOST_PANELS = 8
@@ -38,7 +38,7 @@ def draw_sweep(
 
     from lica_jax.runs.figure import OwnFigure
 
-    objective = summary["objective"]
+    objective = eval_name(summary["objective"])
     names = [n for n in summary["settings"][0]["values"]] if summary["settings"] else []
     names = sorted(names, key=lambda n: -summary["importance"].get(n, 0))[:MOST_PANELS]
     tasks = list(summary["best_by_task"])[:MOST_PANELS]

@@ -28,7 +28,8 @@ class SweepResult:
       table: a row for every run that has ended, ready for ``pandas.DataFrame``: ``run``,
         ``setting``, ``seed``, the swept fields, ``env_steps``, ``status``, final, best and last
         periodic figures, ``seconds`` (the run's share of its wave).
-      summary: what ``summary.json`` holds: per setting over seeds mean, IQM and 95 % interval.
+      summary: what ``summary.json`` holds: per setting over seeds mean, IQM and 95 % interval of
+        its ``figure``, a column of the table.
       interrupted: number of the signal that ended it early, or None.
     """
 

@@ -47,13 +47,29 @@ def _figures(run_dir: Path) -> Row:
     return row | {"seconds": None if share is None else round(share, 1)}
 
 
+def ended_where_it_was(run_dir: Path) -> bool:
+    """Whether a stopped run was ended with a budget below what it had done already."""
+    result = json.loads((run_dir / directory.RESULT).read_text())
+    return bool(result.get("ended_where_it_was"))
+
+
 def objective_of(row: Mapping[str, Any], objective: str) -> float | None:
     """The objective of a run: of its last policy on fresh episodes where it was trained to the end,
     of the last evaluation where it was not; None where the run failed."""
     if str(row["status"]).startswith("failed"):
         return None
-    final = row.get(objective.replace("eval/", "final/", 1))
+    final = row.get(final_name(objective))
     return row.get(objective) if final is None else final
+
+
+def final_name(objective: str) -> str:
+    """An objective's column of last policies on fresh episodes: ``final/win_rate``."""
+    return objective.replace("eval/", "final/", 1)
+
+
+def eval_name(objective: str) -> str:
+    """An objective, by either of its columns, as rows of evaluations call it."""
+    return objective.replace("final/", "eval/", 1)
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
@@ -69,7 +85,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str) -> Row:
     """A setting over its ended runs: mean, IQM and the mean's 95 % bootstrap interval (from three
-    seeds on)."""
+    seeds on), and as ``figure`` of which column."""
     scores = [s for row in rows if (s := objective_of(row, objective)) is not None]
     entry: Row = {"setting": number, "values": values, "runs": [row["run"] for row in rows]}
     entry |= {"finished": sum(row["status"] == "finished" for row in rows)}
@@ -79,8 +95,16 @@ def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str)
     if scores:
         mean = statistics.interval([np.array(scores)], statistics.mean)
         entry |= {"mean": float(mean.value), "iqm": float(statistics.iqm(np.array(scores)))}
+        entry["figure"] = _figure(rows, objective)
         entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
     return entry
+
+
+def _figure(rows: Sequence[Mapping[str, Any]], objective: str) -> str:
+    """The column that the scores of sound runs are from: of last policies where all have that."""
+    sound = [row for row in rows if objective_of(row, objective) is not None]
+    fresh = all(row.get(final_name(objective)) is not None for row in sound)
+    return final_name(objective) if fresh else objective
 
 
 def summarise(
@@ -94,6 +118,7 @@ def summarise(
 
     Args:
       settings: of each what `setting_entry` says.
+      objective: as it was asked; the summary has the column that the best one's figures are from.
       tasks: of each.
       importance: from a search; of a grid it is the share of the variance between the settings'
         means that a field's own means explain (the first-order Sobol index on the grid), means of
@@ -105,8 +130,9 @@ def summarise(
     best = {task: best_setting(own) for task, own in by_task.items()}
     if importance is None:
         importance = explained(list(by_task.values()))
+    found = (entry["figure"] for entry in best.values() if entry is not None)
     return {
-        "objective": objective, "runs": len(progress.runs),
+        "objective": next(found, objective), "runs": len(progress.runs),
         "ended": sum(len(entry["runs"]) for entry in settings),
         "best": next(iter(best.values())) if len(best) == 1 else None, "best_by_task": best,
         "importance": dict(importance), "settings": list(settings), "told": progress.told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -25,7 +26,7 @@ from lica_jax.runs.names import LOGS
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.rows import rows_by_run, write_rows
 from lica_jax.runs.session import Session
-from lica_jax.runs.summary import describe, of_run
+from lica_jax.runs.summary import of_run
 from lica_jax.sweeps.display import WaveDisplay
 from lica_jax.sweeps.folder import DONE, Wave
 from lica_jax.sweeps.halving import Score
@@ -51,19 +52,10 @@ def train_wave(
     """Trains a wave to the end of its budget, or until a signal; writes into its folder only, but
     for what ``loggers`` write."""
     session = Session(plan, display, loggers)
-    try:
+    # Every run's loss may become non-finite: that is a result of each of them.
+    with contextlib.suppress(Diverged):
         session.run(final=final, export=False)  # every run has a folder of its own
-    except Diverged:  # every run's loss is not finite: that is a result of each of them
-        _describe(session)
     return session
-
-
-def _describe(session: Session) -> None:
-    """What is known of runs that get no last evaluation."""
-    session.summary = describe(
-        session.plan, session.spec, session.counters, session.best, session.host.random,
-        interrupted=False, genuine=session.engine.genuine,
-    ) | {"seconds": round(session.seconds(), 1)}  # fmt: skip
 
 
 def run_wave(work: Work, wave: Wave) -> Outcome:
@@ -156,6 +148,8 @@ def _export_run(
         "status": f"failed at update {failed}" if failed >= 0 else status or "finished",
         "side_by_side": len(plan.runs),
     }
+    if session.done_before >= plan.config.total_steps:  # the budget was made smaller than that
+        summary["ended_where_it_was"] = True
     directory.describe(path, config)
     # Every command of the sweep: this process may be a worker, or the one that resumed it.
     shutil.copyfile(path.parent / directory.COMMANDS, path / directory.COMMANDS)
@@ -175,7 +169,7 @@ def restored(plan: Plan) -> Session:
     """A session that stands where a wave has ended, to export runs of it."""
     session = Session(dataclasses.replace(plan, resume=True), Display("none", 1))
     session.close()
-    _describe(session)
+    session.describe()
     return session
 
 

@@ -21,7 +21,7 @@ def rise(top: float, half: float, noise: float = 0.0, seed: int = 0):
 def write_run(
     path: Path, curve, *, algorithm="lica", task="smax/3m", seed=0, preset="fast", total=100_000,
     upto=None, interval=10_000, pace=1000.0, offset=0, hp=None, algo=None, wins=True,
-    finished=True, failed=None, double=False, version="1.0", commit="abc", scale=10.0,
+    finished=True, failed=None, double=False, version="1.0", commit="abc", scale=10.0, setup=5.0,
 ) -> Path:  # fmt: skip
     """One run of one seed.
 
@@ -29,6 +29,7 @@ def write_run(
       curve: the greedy score at some env steps; sampled scores are nine tenths of it.
       upto: env steps that it came to, where less than its budget ``total``.
       pace: env steps a second.
+      setup: seconds before training began, compilation included.
       offset: env steps by which evaluations come late.
       wins: scores are win rates, and returns twenty times as much; else they are returns.
     """
@@ -45,7 +46,7 @@ def write_run(
     })  # fmt: skip
     end = total if upto is None else upto
     steps = [0, *(min(s + offset, end) for s in range(interval, end + 1, interval))]
-    rows = [_row(seed, i, s, s / pace + 5, curve(s), wins, double) for i, s in enumerate(steps)]
+    rows = [_row(seed, i, s, s / pace + setup, curve(s), wins, double) for i, s in enumerate(steps)]
     (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if finished or failed is not None:
         last = {mode: _figures(curve(end) * f, wins) for mode, f in MODES.items()}

@@ -133,6 +133,35 @@ def test_a_seed_counts_once_for_the_same_settings(tmp_path):
     assert line.count("seed 0 (as ") == 2 and "b)" in line
 
 
+def settings_of(path, **changes):
+    """Writes settings into a run's configuration, as `train` resolves them."""
+    config = json.loads((path / "config.json").read_text())
+    config["hp"] |= changes
+    (path / "config.json").write_text(json.dumps(config))
+
+
+def test_a_finished_run_stands_before_a_longer_one_that_was_killed(tmp_path):
+    """And they are of the same versions: what only a result says is no difference."""
+    write_run(tmp_path / "done", flat(0.5), total=20_000)
+    write_run(tmp_path / "killed", flat(0.9), total=200_000, upto=52_000, finished=False)
+    write_run(tmp_path / "other", flat(0.5), seed=1, total=20_000)
+    for name in ("done", "killed", "other"):
+        settings_of(tmp_path / name, reward_scale=10.0)
+    runs, told = collect([tmp_path])
+    assert [run.path.name for run in runs] == ["done", "other"]
+    assert told == [
+        f"Left out, since they repeat a seed and settings: {tmp_path / 'killed'} seed 0 (as "
+        f"{tmp_path / 'done'})."
+    ]
+    (killed,), _ = collect([tmp_path / "killed"])
+    assert killed.origin["reward scale"] == runs[0].origin["reward scale"] == "10.0"
+    write_run(tmp_path / "older", flat(0.5), version="0.9", total=20_000, finished=False)
+    settings_of(tmp_path / "older", reward_scale=10.0)
+    assert "older seed 0 made with other versions (as" in collect([tmp_path])[1][0].replace(
+        str(tmp_path) + "/", ""
+    )
+
+
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -193,6 +222,19 @@ def test_scores_are_those_of_fresh_episodes_after_equal_budgets(tmp_path):
     np.testing.assert_allclose(sorted(entry.scores), [0.45, 0.54, 0.63, 0.72])
     assert entry.episodes == (64, 64) and entry.at == 100_000
     np.testing.assert_allclose(entry.areas, entry.scores)  # flat curves
+
+
+def test_unequal_env_steps_of_equal_budgets_are_told(tmp_path):
+    write_run(tmp_path / "lica", flat(0.9), total=20_000, offset=162)
+    path = write_run(tmp_path / "qmix", flat(0.8), algorithm="qmix", total=20_000)
+    assert not any("Unequal" in line for line in remarks([comparison(tmp_path)]))
+    write_run(tmp_path / "vdn", flat(0.8), algorithm="vdn", total=26_162, interval=13_081)
+    config = json.loads((tmp_path / "vdn/config.json").read_text())
+    (tmp_path / "vdn/config.json").write_text(json.dumps(config | {"total_steps": 20_000}))
+    c = comparison(tmp_path)
+    assert c.fresh and path.is_dir()
+    (line,) = [line for line in remarks([c]) if line.startswith("Unequal")]
+    assert "smax/3m: vdn 26,162, lica 20,000, qmix 20,000, of 20,000 asked for each." in line
 
 
 def test_unequal_runs_are_compared_where_all_have_come(tmp_path):

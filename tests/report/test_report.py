@@ -201,6 +201,41 @@ def test_one_run_is_a_report_of_points(tmp_path):
     np.testing.assert_allclose(lines[0].get_xdata(), np.arange(8) * 10)  # thousands of env steps
 
 
+def test_a_run_that_counts_in_no_number_is_no_seed_of_the_summary(tmp_path):
+    write_run(tmp_path / "done", rise(0.9, 1e4), total=20_000)
+    write_run(tmp_path / "long", rise(0.9, 1e4), seed=1, total=200_000, upto=50_000, finished=False)
+    report = reporting.report(tmp_path)
+    assert "2 runs: 1 method, 1 task, 1 seed each" in report.summary
+    assert any("1 seed only: lica on smax/3m" in note for note in report.notes)
+    assert any(note.startswith("Drawn, but in no number") for note in report.notes)
+
+
+def test_seconds_leave_out_what_only_a_first_wave_compiles(tmp_path):
+    for i, setup in enumerate((67.0, 1.0, 0.5)):
+        write_run(tmp_path / f"{i}", rise(0.9, 1e4), hp={"lr": 1e-4 * (i + 1)}, setup=setup)
+    report = reporting.report(tmp_path, tmp_path / "out")
+    assert {row["seconds"] for row in report.tables["scores"].rows} == {100.0}
+    assert [row["setup"] for row in report.tables["runs"].rows] == [67.0, 1.0, 0.5]
+    by_seconds = report.figures["learning_curves_smax-3m"].axes[1]
+    assert {line.get_xdata()[0] for line in by_seconds.lines if len(line.get_xdata()) > 2} == {0}
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("set-up and compilation left out") >= 3
+    assert not any("set-up" in note for note in report.notes)
+
+
+def test_seconds_that_hold_more_are_told(tmp_path):
+    lost = write_run(tmp_path / "lost", rise(0.9, 1e4))
+    rows = (lost / "eval.jsonl").read_text().splitlines(keepends=True)
+    (lost / "eval.jsonl").write_text("".join(rows[1:]))
+    again = write_run(tmp_path / "again", rise(0.9, 1e4), seed=1)
+    versions = json.loads((again / "versions.json").read_text())
+    (again / "versions.json").write_text(json.dumps(versions | {"resumed": [versions]}))
+    notes = reporting.report(tmp_path).notes
+    (first,) = [note for note in notes if note.startswith("Seconds with set-up and compilation")]
+    assert first.endswith(f": {lost} seed 0.")
+    assert f"Seconds with the set-up of a second or later start: {again} seed 1." in notes
+
+
 @pytest.mark.filterwarnings("error")
 def test_runs_that_have_only_begun_are_drawn_too(tmp_path):
     """One evaluation, before the first update; a long name; and scores that never differ."""

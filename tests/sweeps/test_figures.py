@@ -6,7 +6,7 @@ import pytest
 
 from lica_jax.runs.rows import rows_by_run
 from lica_jax.sweeps import display, outlook
-from lica_jax.sweeps.display import WaveDisplay, best_text, duration
+from lica_jax.sweeps.display import WaveDisplay, best_text, duration, overrun_text
 from lica_jax.sweeps.figure import draw_sweep
 from lica_jax.sweeps.folder import Folder, Progress, Wave
 from lica_jax.sweeps.outlook import Outlook, all_steps, steps_of
@@ -45,8 +45,8 @@ def test_the_best_of_every_task(tmp_path):
     assert best == {"easy": 0, "hard": 3} and summary["best"] is None
     assert summary["ended"] == 12
     text = best_text(summary)
-    assert "easy: best hp.actor_lr 0.1: eval/win_rate 90.0 % (95 % " in text
-    assert "hard: best hp.actor_lr 0.2: eval/win_rate 33.3 % (95 % " in text
+    assert "easy: best hp.actor_lr 0.1: final/win_rate 90.0 % (95 % " in text
+    assert "hard: best hp.actor_lr 0.2: final/win_rate 33.3 % (95 % " in text
     assert best_text(summary, ["hard"]).startswith("hard: best")
     summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.0007447144904083078
     assert "easy: best hp.actor_lr 0.0007447: " in best_text(summary)
@@ -66,6 +66,43 @@ def test_the_best_of_every_task(tmp_path):
     figure = draw_sweep(Folder(tmp_path), [], summary)
     titles = [ax.get_title() for ax in figure.axes if ax.get_visible()]
     assert titles[-2:] == ["easy: the best 2 settings", "hard: the best 2 settings"]
+
+
+def test_a_figure_is_called_by_the_column_it_is_from():
+    """Of the last policy on fresh episodes where runs came to their end, as in the table."""
+    fresh = {"run": 0, "status": "finished", "eval/win_rate": 0.473, "final/win_rate": 0.508}
+    settings = [setting_entry(0, {"hp.entropy_coef": 0.03}, [fresh], "eval/win_rate")]
+    summary = summarise(Progress(), settings, ["smax/3m"], "eval/win_rate")
+    assert summary["objective"] == summary["best"]["figure"] == "final/win_rate"
+    assert best_text(summary) == "best hp.entropy_coef 0.03: final/win_rate 50.8 % (1 seed)"
+    halved = {"run": 1, "status": "stopped by halving", "eval/win_rate": 0.4}
+    assert setting_entry(1, {}, [halved], "eval/win_rate")["figure"] == "eval/win_rate"
+    sampled = fresh | {"final/sampled/win_rate": 0.3, "eval/sampled/win_rate": 0.2}
+    entry = setting_entry(0, {}, [sampled], "eval/sampled/win_rate")
+    assert (entry["figure"], entry["mean"]) == ("final/sampled/win_rate", 0.3)
+    # A summary of an earlier version, and one of before anything has ended.
+    del summary["best_by_task"]["smax/3m"]["figure"]
+    assert ": eval/win_rate 50.8 %" in best_text(summary | {"objective": "eval/win_rate"})
+    empty = setting_entry(0, {}, [], "eval/win_rate")
+    none = summarise(Progress(), [empty], ["t"], "eval/win_rate")
+    assert none["objective"] == "eval/win_rate" and best_text(none) == "nothing finished yet"
+
+
+def test_settings_beyond_their_budget_are_told():
+    settings = [{"values": {"algorithm": name}} for name in ("lica", "qmix", "iql")]
+    steps = [(0, 26_162), (0, 25_000), (1, 20_438), (2, 100)]
+    rows = [{"setting": i, "env_steps": n} for i, n in steps]
+    assert overrun_text(rows, settings, [20_000] * 3) == (
+        "more than 5 % beyond the budget: algorithm lica (2 runs, up to 26,162 of 20,000 env "
+        "steps); runs end between compiled calls, which a smaller log_interval or collect.envs "
+        "makes shorter"
+    )
+    assert overrun_text(rows[2:], settings, [20_000] * 3) == ""
+    many = [{"values": {"hp.gamma": i}} for i in range(9)]
+    rows = [{"setting": i, "env_steps": 30} for i in range(9)]
+    assert "hp.gamma 5 (1 run, 30 of 20 env steps) and 3 more; " in overrun_text(
+        rows, many, [20] * 9
+    )
 
 
 def test_rows_by_run():

@@ -65,6 +65,11 @@ def test_static_and_traced_fields(run_sweep, words, tmp_path):
     assert own.summary["status"] == "finished" and own.policy().about["task"] == "probe/match"
     assert lica_jax.evaluate(tmp_path / "s/runs/0003", episodes=8)["greedy"]["episodes"] == 8
     assert "<table>" in result._repr_html_()
+    assert set(lica_jax.load_runs(tmp_path / "s")["run_dir"]) == {
+        str(tmp_path / f"s/runs/{row['run']:04d}") for row in result.table
+    }
+    with pytest.raises(UserError, match="is of a sweep: name one of its runs, such as"):
+        lica_jax.evaluate(tmp_path / "s")
     assert list(result.frame()["algo.mixing_embed"]) == [8, 8, 4, 4, 8, 8, 4, 4]
     result.plot(tmp_path / "again.png")
     assert (tmp_path / "again.png").stat().st_size > 10_000
@@ -77,6 +82,17 @@ def test_several_tasks_and_algorithms(run_sweep, words, tmp_path):
     result = run_sweep(tmp_path / "s", **words, wave=1)
     assert [row["algorithm"] for row in result.table] == ["lica", "vdn"]
     assert [row["status"] for row in result.table] == ["finished"] * 2
+
+
+def test_a_sweep_that_goes_beyond_its_budget_says_so(run_sweep, words, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("lica_jax.sweeps.driver.Driver.say", lambda self, text: said.append(text))
+    words |= {"total_steps": 320, "log_interval": 256}
+    words["eval"]["interval"] = 320
+    (row,) = run_sweep(tmp_path / "s", **words, wave=1).table
+    assert row["env_steps"] > 336
+    assert said[-1].startswith("more than 5 % beyond the budget: the one setting (1 run, ")
+    assert said[-1].count("\n") == 0 and "log_interval" in said[-1]
 
 
 def test_more_seeds(run_sweep, words, tmp_path):
