@@ -50,14 +50,19 @@ def empty(replay: Replay, traj: PyTree) -> Buffer:
     return Buffer(zeros, jnp.int32(0), jnp.int32(0))
 
 
+def places(buffer: Buffer, replay: Replay, keep: Bool[Array, " K"]) -> Int[Array, " K"]:
+    """Where items go: those to ``keep`` behind the head, of more than ``capacity`` the last; the
+    others out of bounds. No place is given twice: what a scatter makes of that is not defined."""
+    rank, count = jnp.cumsum(keep) - 1, jnp.sum(keep)
+    last = keep & (rank >= count - replay.capacity)
+    return jnp.where(last, (buffer.head + rank) % replay.capacity, replay.capacity)
+
+
 def add(buffer: Buffer, replay: Replay, traj: Trajectory) -> Buffer:
     """Stores the items of a trajectory that hold anything; of more than ``capacity`` the last."""
     items, keep = split_items(traj, replay.unit)
     count = jnp.sum(keep, dtype=jnp.int32)
-    place = jnp.cumsum(keep) - 1
-    at = (buffer.head + place) % replay.capacity
-    last = keep & (place >= count - replay.capacity)  # no position is written twice
-    at = jnp.where(last, at, replay.capacity)  # out of bounds: dropped
+    at = places(buffer, replay, keep)
     stored = jax.tree.map(lambda b, x: b.at[at].set(x, mode="drop"), buffer.items, items)
     return Buffer(
         stored,

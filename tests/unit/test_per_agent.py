@@ -62,6 +62,22 @@ def test_transitions_of_a_trajectory():
     np.testing.assert_array_equal(got.action[0], np.eye(4)[:3])
 
 
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_fresh_batch_is_not_copied_for_every_step(steps):
+    """What an update needs beside its arguments, of large batches, is that of one critic step."""
+    nets, traj = networks("coma_fc", critic_steps=steps), trajectory()
+    traj = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((x.shape[0], 20_000, *x.shape[2:]), x.dtype),
+        traj.replace(carry=()),
+    )
+    learner = jax.eval_shape(lambda key: per_agent.init(nets, key), jax.random.key(0))
+    update = partial(per_agent.update, nets, hp=ddpg.HParams(), progress=None)
+    memory = jax.jit(update).lower(learner, traj, jax.random.key(0)).compile().memory_analysis()
+    rows = 2 * 20_000
+    reads = 4 * rows * nets.spec.n_agents * nets.method.n_inputs  # by one step, in bytes
+    assert memory.temp_size_in_bytes < 8 * reads
+
+
 def test_weights_that_were_played_stay_as_they_are():
     traj = trajectory()
     weights = jax.random.uniform(jax.random.key(0), (*traj.action.shape, 4))

@@ -87,6 +87,8 @@ def test_of_more_than_fit_the_last_are_kept():
     valid[2, 0] = False
     buffer = filled(replay, 5000)  # the head is somewhere else
     assert int(buffer.head) == 2
+    at = np.asarray(replays.places(buffer, replay, jnp.asarray(valid.reshape(-1))))
+    assert sorted(at[at < 5]) == [0, 1, 2, 3, 4]
     buffer = replays.add(buffer, replay, trajectory(0, valid))
     assert int(buffer.size) == 5 and int(buffer.head) == (2 + 11) % 5
     kept = np.asarray(buffer.items.steps.reward[:, 0])
