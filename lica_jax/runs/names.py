@@ -16,25 +16,26 @@ VERSIONS = "versions.json"
 SWEEP = "sweep.yaml"  # of a sweep's directory, which holds those of its runs
 
 
-def runs_of_sweep(path: Path) -> list[Path] | None:
-    """The directories of a sweep's runs that have come to their ends; None where it is no sweep's.
-    ``path``: of a sweep, or of its folder of runs or waves."""
+def sweep_of(path: Path) -> Path | None:
+    """The directory of a sweep: of itself, of its folder of runs or of waves, or of a wave, whose
+    folder looks like a run's; None for anything else."""
     sweep = path.parent if path.name in ("runs", "waves") else path
-    if path.parent.name == "waves":  # a wave's folder looks like a run's
-        sweep = path.parent.parent
-    if not (sweep / SWEEP).is_file():
-        return None
-    return sorted(p for p in (sweep / "runs").glob("[0-9]*") if p.is_dir())
+    sweep = path.parent.parent if path.parent.name == "waves" else sweep
+    return sweep if (sweep / SWEEP).is_file() else None
+
+
+def runs_of_sweep(sweep: Path) -> list[Path]:
+    """The directories of its runs that have come to their ends."""
+    return sorted(path for path in (sweep / "runs").glob("[0-9]*") if path.is_dir())
 
 
 def check_no_sweep(path: Path) -> None:
     """Raises ``UserError`` for a sweep where a run is wanted: says which, or how to come to one."""
-    runs = runs_of_sweep(path)
-    if runs:
+    if (sweep := sweep_of(path)) is None:
+        return
+    if runs := runs_of_sweep(sweep):
         raise UserError(f"{path} is of a sweep: name one of its runs, such as {runs[0]}")
-    if runs is not None:
-        sweep = next(p for p in (path, *path.parents) if (p / SWEEP).is_file())
-        raise UserError(
-            f"no run of the sweep in {sweep} has come to its end yet; finish it with: lica-jax "
-            f"sweep --resume --sweep-dir {as_word(sweep)} (with --total-steps N to end it sooner)"
-        )
+    raise UserError(
+        f"no run of the sweep in {sweep} has come to its end yet; finish it with: lica-jax "
+        f"sweep --resume --sweep-dir {as_word(sweep)} (with --total-steps N to end it sooner)"
+    )

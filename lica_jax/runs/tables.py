@@ -15,7 +15,7 @@ from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
 from lica_jax.files import as_path
 from lica_jax.runs import directory
-from lica_jax.runs.names import runs_of_sweep
+from lica_jax.runs.names import runs_of_sweep, sweep_of
 from lica_jax.runs.rows import completed, sound_rows
 
 Rows = list[dict[str, Any]]
@@ -62,8 +62,8 @@ def _expanded(paths: Iterable[Path]) -> list[Path]:
     """Sweeps by their runs; everything else as it is."""
     out = []
     for path in paths:
-        runs = None if (path / directory.CONFIG).is_file() else runs_of_sweep(path)
-        out += runs or [path]
+        sweep = None if (path / directory.CONFIG).is_file() else sweep_of(path)
+        out += (sweep and runs_of_sweep(sweep)) or [path]
     return out
 
 

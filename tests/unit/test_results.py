@@ -383,6 +383,9 @@ def test_a_large_overrun_is_told_once(trained, overrun):
     assert "100 env steps more than the 100 asked for" in str(warning.message)
     assert printed.count(str(warning.message)) == 1  # among the last lines
     assert warning.filename == __file__
+    with warnings.catch_warnings():  # ended where it is, with less than it has done
+        warnings.simplefilter("error", BudgetOverrun)
+        train(run_dir=result.run_dir, resume=True, total_steps=50, display="none")
     small, _ = trained
     over = small.summary["overrun_steps"]
     assert over == [steps - 1_000 for steps in small.summary["env_steps"]] and 0 <= max(over) < 32

@@ -76,7 +76,7 @@ def run(tmp_path):
         archive.extractall(tmp_path, filter="data")
     (tmp_path / "old_run" / "command.txt").write_text(
         "lica-jax train lica probe/match --run-dir /x/y --seeds 3 5\n"
-        "lica-jax train --resume --run-dir=/x/y\n"
+        "lica-jax train --resume --run-dir=/x/y --devices 1\n"
     )
     return tmp_path / "old_run"
 
