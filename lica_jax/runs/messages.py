@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.config import TrainConfig, reward_scale
+from lica_jax.config import TrainConfig, load_config, reward_scale
+from lica_jax.errors import UserError
 from lica_jax.files import as_word
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
@@ -60,16 +61,31 @@ def idle(config: TrainConfig) -> dict[str, tuple[str, ...]]:
 
 
 def without_effect(config: TrainConfig) -> list[str]:
-    """Settings that are not at their defaults and change nothing beside the others, in words."""
-    out = []
+    """Settings that somebody has set and that change nothing beside the others, in words."""
+    out, preset = [], _preset(config)
     for reason, names in idle(config).items():
         said = [
-            f"{name} {value}" for name in names if (value := _changed(config, name)) is not None
+            f"{name} {value}"
+            for name in names
+            if (value := _changed(config, name)) not in (None, _value(preset, name))
         ]
         if said:
             verb = "has" if len(said) == 1 else "have"
             out.append(f"{', '.join(said)} {verb} no effect with {reason}")
     return out
+
+
+def _preset(config: TrainConfig) -> TrainConfig | None:
+    """What the run's preset says by itself; None where it is there no more."""
+    try:
+        return load_config(config.algorithm, config.task, preset=config.preset)
+    except UserError:
+        return None
+
+
+def _value(config: TrainConfig | None, name: str) -> Any:
+    group, _, field = name.partition(".")
+    return config and getattr(getattr(config, group), field)
 
 
 def _changed(config: TrainConfig, name: str) -> Any:

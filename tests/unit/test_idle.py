@@ -10,6 +10,7 @@ from lica_jax.envs import make_task
 from lica_jax.runs.messages import without_effect
 from lica_jax.sweeps.driver import Driver
 
+SPEC = make_task("smax/3m").spec
 CASES = [
     ("lica", {"critic": "mlp", "mixing_embed": 8}, {}, "algo.mixing_embed 8", 'algo.critic "mlp"'),
     ("lica", {"target_critic": False}, {"target_interval": 7}, "hp.target_interval 7",
@@ -63,3 +64,14 @@ def test_a_sweep_says_what_changes_nothing(tmp_path):
     assert 'algo.mixing_embed has no effect with algo.critic "mlp", in 2 of 4 settings' in said
     assert "no effect" not in "".join(told(**{"hp.entropy_coef": [0.1, 0.2]}))
     assert not (tmp_path / "s").exists()
+
+
+def test_what_a_preset_brings_is_not_said():
+    """Nobody asked for it, and an ablation on top of a preset makes some of it idle."""
+    said = [
+        without_effect(
+            resolve(load_config("lica", "smax/3m", preset="fast+mlp_critic", algo=algo), SPEC)
+        )
+        for algo in ({}, {"hypernet_hidden": 32})
+    ]
+    assert said == [[], ['algo.hypernet_hidden 32 has no effect with algo.critic "mlp"']]
