@@ -98,7 +98,7 @@ def test_list_shows_everything(capsys):
         assert name in out
     assert main(["list", "presets"]) == 0
     out = capsys.readouterr().out
-    tuned = "tuned\n    smax/: coma, lica, qmix\n    smax/5m_vs_6m: lica_adv, mappo"
+    tuned = "tuned\n    smax/: coma, lica, lica_adv, qmix\n    smax/5m_vs_6m: mappo"
     assert "smax/3m" not in out and tuned in out
     assert "figures" not in out
 
