@@ -166,7 +166,7 @@ BAD = {
     "no preset": (["train", "lica", "probe/match", "--preset", ""], "after '--preset' is empty"),
     "a preset for others": (
         ["train", "iql", "smax/3m", "--preset", "tuned"],
-        "it covers smax/: coma, lica, qmix; smax/5m_vs_6m: lica_adv, mappo",
+        "it covers smax/: coma, lica, lica_adv, qmix; smax/5m_vs_6m: mappo",
     ),
     "a preset for another map": (
         ["train", "mappo", "smax/3m", "--preset", "tuned"],
