@@ -96,7 +96,7 @@ def _hash(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
     return x ^ (x >> np.uint32(16))
 
 
-@jax.jit  # traced and lowered once for all draws of one shape: these are a third of a battle's operations
+@jax.jit  # traced once for all draws of a shape: they are a third of a battle's operations
 def _threefry(key: Key, x0, x1):
     words = (key.high, key.low, key.high ^ key.low ^ _PARITY)
     x0, x1 = x0 + words[0], x1 + words[1]
