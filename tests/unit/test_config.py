@@ -286,6 +286,17 @@ def test_a_file_may_say_again_what_it_merges(tmp_path):
     assert values["c"] == {"x": 2, "y": 3, "z": 4}
 
 
+def test_a_map_with_a_preset_of_its_own_starts_from_smax():
+    """What SMAX's says and the map's does not is there; what both say is the map's."""
+    smax, mine, other = (
+        load_config("lica_adv", f"smax/{name}", preset="tuned")
+        for name in ("MMM2", "3m", "5m_vs_6m")
+    )
+    assert (smax.algo.actor, smax.algo.advantage, smax.hp.actor_lr) == ("mlp", "state_value", 2e-3)
+    assert mine.algo == dataclasses.replace(smax.algo, epochs=8) and mine.hp.actor_lr == 1e-3
+    assert (other.algo.actor, other.algo.advantage) == ("gru", "doubly_robust")
+
+
 def test_our_presets_say_nothing_twice():
     for path in presets_dir().rglob("*.yaml"):
         read_yaml(path)

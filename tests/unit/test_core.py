@@ -207,6 +207,18 @@ def test_bits_are_jax_randoms(wide):
             np.testing.assert_array_equal(mine, drawn.T)
 
 
+def test_draws_of_one_shape_are_traced_once():
+    """A battle makes dozens; each would be a hundred operations to trace, to batch and to lower."""
+
+    def several(keys):
+        key = bits.as_key(keys)
+        return [bits.uniform(bits.split(key, i), 0, 0, 1) for i in range(8)]
+
+    program = jax.make_jaxpr(several)(jax.random.split(jax.random.key(0), 5))
+    shared = [e.params["jaxpr"] for e in program.eqns if e.params.get("name") == "_threefry"]
+    assert len(shared) == 16 and len(set(map(id, shared))) == 1
+
+
 def test_quick_numbers_are_uniform_and_unrelated():
     """Over keys, over counters, and between neighbours of each; thresholds of five sigma."""
     keys = bits.as_key(jax.random.split(jax.random.key(3), 512))
