@@ -139,7 +139,7 @@ class Checkpointer:
         raw = _of_this_process(jax.eval_shape(keys_to_data, like))
         if stored is not None:
             _check_layout(where, set(stored), set(_paths(raw)))
-        arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(raw))
+        arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(_placed(raw)))
         leaves = jax.tree_util.tree_leaves_with_path(arrays)
         for (path, got), want in zip(leaves, jax.tree.leaves(raw), strict=True):
             if got.shape != want.shape or got.dtype != want.dtype:
@@ -185,6 +185,15 @@ def _of_this_process(tree: PyTree) -> PyTree:
         ),
         tree,
     )
+
+
+def _placed(shapes: PyTree) -> PyTree:
+    """Where arrays of these shapes are to be read to: this process's first device, whatever device
+    wrote them. Unless told, orbax looks for that one: a GPU's run could not go on on a CPU."""
+    if jax.process_count() > 1:  # read as numpy's
+        return shapes
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
 
 
 def _check_layout(where: Path, stored: set[str], wanted: set[str]) -> None:

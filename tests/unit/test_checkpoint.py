@@ -42,6 +42,22 @@ def test_round_trip_with_keys_and_infinities(tmp_path):
     assert host["seconds"] == 1.5
 
 
+def test_a_checkpoint_that_a_gpu_wrote(tmp_path):
+    """It is read to the device that there is."""
+    saver = Checkpointer(tmp_path / "c")
+    saver.save(4, tree(), {}, score=None)
+    saver.close()
+    (devices,) = (tmp_path / "c").rglob("_sharding")
+    here = str(jax.devices()[0])
+    assert here in devices.read_text()
+    devices.write_text(devices.read_text().replace(here, "cuda:0"))
+    loader = Checkpointer(tmp_path / "c")
+    arrays, _, problem = loader.restore(jax.eval_shape(tree))
+    loader.close()
+    assert problem == "" and arrays["w"].devices() == {jax.devices()[0]}
+    jax.tree.map(np.testing.assert_array_equal, keys_to_data(arrays), keys_to_data(tree()))
+
+
 def test_the_latest_and_the_best_are_kept(tmp_path):
     saver = Checkpointer(tmp_path / "c", keep=2)
     for step, score in enumerate([0.1, 0.9, 0.3, 0.2, 0.4]):
