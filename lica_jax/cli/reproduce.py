@@ -14,7 +14,9 @@ from lica_jax.files import put
 TABLE = "table"
 # Flags that not every figure knows.
 FIG5_ONLY = ("inits", "iterations", "seed")
-SWEEPS_ONLY = ("resume", "dry_run", "algorithms", "tasks", "seeds", "wave", "devices")
+SWEEPS_ONLY = (
+    "resume", "dry_run", "algorithms", "tasks", "seeds", "wave", "devices", "gather",
+)  # fmt: skip
 
 
 def reproduce(argv: list[str]) -> int:
@@ -65,6 +67,10 @@ def _parser() -> Parser:
     add("--seeds", nargs="+", help="other seeds than the scale's: 0 1 2, or a range 0:8")
     add("--wave", metavar="auto|N", help="runs side by side, as of `lica-jax sweep`")
     add("--devices", metavar="auto|N|all", help="over which devices, as of `lica-jax sweep`")
+    add(
+        "--gather", nargs="+", type=Path, metavar="DIR",
+        help="train nothing: draw what was trained in these, --out folders of its parts",
+    )  # fmt: skip
     add("--progress", choices=STYLES, default="auto", help="the live line")
     add("--overwrite", action="store_true", help="fig2a, fig5: replace an earlier run's files")
     add("--inits", type=count, help="fig5: random starts (20000; 200 at scale smoke)")
@@ -101,6 +107,8 @@ def _computed(args: Namespace) -> int:
 
 def _trained(args: Namespace) -> int:
     """A figure that is a sweep."""
+    if args.gather:
+        return _gathered(args)
     from lica_jax.reproduce.trained import reproduce
 
     words = {k: v for k in ("seeds", "wave", "devices") if (v := getattr(args, k))}
@@ -113,3 +121,17 @@ def _trained(args: Namespace) -> int:
         waiting=lambda: Counter(f"planning {args.figure}", "programs"),
     )  # fmt: skip
     return 128 + stopped if stopped else 0
+
+
+def _gathered(args: Namespace) -> int:
+    """A figure that was trained in parts."""
+    from lica_jax.reproduce.gathering import gather
+
+    given = [name for name in SWEEPS_ONLY if name != "gather" and getattr(args, name)]
+    if given:
+        raise UserError(f"leave out --{given[0].replace('_', '-')}: --gather trains nothing")
+    gather(
+        args.figure, args.scale or "cpu", args.out, args.gather,
+        say=lambda text: put(text, sys.stdout),
+    )  # fmt: skip
+    return 0

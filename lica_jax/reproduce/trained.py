@@ -14,10 +14,10 @@ from lica_jax.reproduce import drawing, results
 from lica_jax.reproduce.expected import expect, expected_text, rates
 from lica_jax.reproduce.experiments import EXPERIMENTS
 from lica_jax.reproduce.files import write_numbers, write_pictures
+from lica_jax.runs.names import RESULT
 from lica_jax.sweeps.driver import Driver
 from lica_jax.sweeps.folder import SWEEP, Folder
 from lica_jax.sweeps.request import PLURALS, SweepConfig, merged, read_request, request
-from lica_jax.sweeps.result import SweepResult
 from lica_jax.sweeps.settings import Setting, grid_values, make_settings
 
 STATE, RUNS = "reproduce.json", "sweep"  # in a figure's folder
@@ -51,7 +51,7 @@ def reproduce(
     """
     asked = merged(_chosen(read_request(sweep_file(figure, scale)), only or {}), words or {})
     sweep_dir = out / RUNS
-    began = _check_out(figure, scale, out, resume)
+    began = check_out(figure, scale, out, resume)
     with waiting():
         again = f"lica-jax reproduce {figure} --scale {scale} --out {as_word(out)} --resume"
         driver = Driver(
@@ -67,7 +67,8 @@ def reproduce(
     result = driver.run()
     if result.interrupted is not None:
         return result.interrupted
-    finish(figure, scale, out, result, say)
+    folder = Folder(result.sweep_dir)
+    finish(figure, scale, out, [folder.run(row["run"]) for row in result.table], say)
     return 0
 
 
@@ -90,7 +91,7 @@ def _chosen(asked: dict[str, Any], only: Mapping[str, Sequence[str]]) -> dict[st
     return asked
 
 
-def _check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
+def check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
     """Whether there is a sweep to go on with, which ``resume`` needs; writes nothing.
 
     Raises:
@@ -104,17 +105,22 @@ def _check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
                 f"--out {out} is not empty; go on with --resume or choose another --out"
             )
         return False
-    if not (out / STATE).is_file():
-        raise UserError(f"--out {out} holds no figure to go on with: it has no {STATE}")
-    state = read_json(out / STATE)
+    check_held(figure, scale, out, "--out")
+    if _never_began(out):
+        raise UserError(f"--out {out} was stopped before it began: leave out --resume")
+    return True
+
+
+def check_held(figure: str, scale: str, folder: Path, flag: str) -> None:
+    """Raises ``UserError`` for a folder, given by ``flag``, of another figure or scale."""
+    if not (folder / STATE).is_file():
+        raise UserError(f"{flag} {folder} holds no figure's runs: it has no {STATE}")
+    state = read_json(folder / STATE)
     if state != {"figure": figure, "scale": scale}:
         held = "another figure"
         if isinstance(state, dict):
             held = f"{state.get('figure')} at scale {state.get('scale')}"
-        raise UserError(f"--out {out} holds {held}, not {figure} at scale {scale}")
-    if _never_began(out):
-        raise UserError(f"--out {out} was stopped before it began: leave out --resume")
-    return True
+        raise UserError(f"{flag} {folder} holds {held}, not {figure} at scale {scale}")
 
 
 def _never_began(out: Path) -> bool:
@@ -162,21 +168,31 @@ def _label(experiment: Any, setting: Setting) -> str:
 # --- what came of it -----------------------------------------------------------------------------
 
 
-def finish(figure: str, scale: str, out: Path, result: SweepResult, say: Say = print) -> None:
-    """Writes the numbers and pictures of a sweep that has come to its end."""
-    experiment, folder = EXPERIMENTS[figure], Folder(result.sweep_dir)
-    run_dirs = [folder.run(row["run"]) for row in result.table]
+def finish(figure: str, scale: str, out: Path, run_dirs: Sequence[Path], say: Say = print) -> None:
+    """Writes the numbers and pictures of runs that have come to their ends.
+
+    Raises:
+      UserError: none of them was ever evaluated.
+    """
+    experiment = EXPERIMENTS[figure]
     panels, told = results.collect(experiment, run_dirs)
     if not panels:
         raise UserError("no run has come to an evaluation: there is nothing to draw")
     found = {
         "figure": figure, "scale": scale, "title": experiment.title,
         "form": experiment.form, "notes": [*experiment.notes, *told],
-        "seconds": round(sum(row["seconds"] or 0 for row in result.table), 1),
+        "seconds": round(sum(map(_seconds, run_dirs)), 1),
         "panels": panels,
     }  # fmt: skip
+    make_folder(out, f"--out {out}")
     write_numbers(out / f"{figure}.json", found)
     files = write_pictures(out, drawing.draw(figure, experiment, found))
     for line in [*results.summary_lines(experiment, panels), *told]:
         say(line)
     say("wrote " + ", ".join(str(out / name) for name in (f"{figure}.json", *files)))
+
+
+def _seconds(run_dir: Path) -> float:
+    """A run's share of the seconds of its wave; 0 of one that never began."""
+    result = read_json(run_dir / RESULT)
+    return result.get("seconds", 0.0) / result.get("side_by_side", 1)

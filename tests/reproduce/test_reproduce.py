@@ -1,6 +1,7 @@
 """Figures that are sweeps: files, plan, smoke runs, going on, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 
@@ -132,6 +133,20 @@ def test_figures_at_smoke(tmp_path, capsys, monkeypatch):
     assert main([*again[:4], "--out", str(out)]) == 2
     assert "go on with --resume" in capsys.readouterr().err
 
+    # The same runs in two folders, given in the wrong order, are the same figure.
+    parts, whole = [tmp_path / "b", tmp_path / "a"], out / "sweep" / "runs"
+    for part, ours in zip(parts, ("0001 0004 0005", "0000 0002 0003"), strict=True):
+        shutil.copytree(out, part)
+        for run in whole.iterdir():
+            if run.name not in ours:
+                shutil.rmtree(part / "sweep" / "runs" / run.name)
+    gather = [*again[:4], "--gather", *map(str, parts), "--out"]
+    assert main([*gather, str(tmp_path / "together")]) == 0
+    assert f"{parts[0]}: 3 of 6 runs have come to their ends" in capsys.readouterr().out
+    assert (tmp_path / "together" / "fig6.json").read_text() == before
+    assert main([*gather[:-1], str(out), "--out", str(tmp_path / "twice")]) == 2
+    assert "are the same run" in capsys.readouterr().err and not (tmp_path / "twice").exists()
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("figure", ["fig2", "fig4"])
@@ -161,7 +176,7 @@ BAD = {
     "nowhere": (["fig3"], "--out is missing"),
     "full": (["fig3", "--out", "full"], "--out full is not empty; go on with --resume"),
     "a file": (["fig3", "--out", "file"], "--out file is a file"),
-    "nothing there": (["fig3", "--out", "full", "--resume"], "holds no figure to go on with"),
+    "nothing there": (["fig3", "--out", "full", "--resume"], "holds no figure's runs"),
     "another": (["fig3", "--out", "held", "--resume"], "holds fig4 at scale smoke, not fig3"),
     "damaged": (["fig3", "--out", "damaged", "--resume"], "is damaged"),
     "not begun": (["fig3", "--out", "new", "--resume"], "leave out --resume"),
@@ -174,6 +189,14 @@ BAD = {
     "seeds": (["fig3", "--out", "o", "--seeds", "5:5"], "at least one seed"),
     "both": (["fig3", "--out", "held", "--resume", "--tasks", "mpe/predator_prey"], "leave out"),
     "a table": (["table", "--out", "o"], "takes no flags, got --out o"),
+    "gather nothing": (["fig3", "--gather", "o", "--out", "p"], "--gather o is not a directory"),
+    "gather what": (["fig3", "--gather", "full", "--out", "p"], "--gather full holds no figure's"),
+    "gather another": (["fig3", "--gather", "held", "--out", "p"], "--gather held holds fig4"),
+    "gather and run": (["fig3", "--gather", "new", "--seeds", "1", "--out", "p"], "trains nothing"),
+    "gathered none": (
+        ["fig3", "--gather", "new", "--out", "p"],
+        "there is nothing to draw",
+    ),
     "below a file": (["fig6", "--out", "file/o", "--scale", "smoke"], "cannot be written"),
 }
 
