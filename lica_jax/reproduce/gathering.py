@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,25 +28,35 @@ def gather(
       say: takes what is told.
 
     Raises:
-      UserError: no such part, a run that two of them hold, or nothing to draw; nothing was written.
+      UserError: no such part, one run in two of them, or nothing to draw; nothing was written.
     """
     check_out(figure, scale, out, resume=False)
-    held: dict[str, Path] = {}
+    methods = [_method(dataclasses.asdict(s.config)) for s in settings_of(figure, scale)[1]]
+    held: dict[tuple[Any, ...], Path] = {}
     for part in parts:
         if not part.is_dir():
             raise UserError(f"--gather {part} is not a directory")
         check_held(figure, scale, part, "--gather")
         own = runs_of_sweep(part / RUNS)
         for run in own:
-            what = json.dumps(read_json(run / CONFIG), sort_keys=True)  # the seed is in it
-            if what in held:
-                raise UserError(f"{held[what]} and {run} are the same run: give one of the two")
-            held[what] = run
+            config = read_json(run / CONFIG)
+            try:
+                method, (seed,) = _method(config), config["seeds"]
+            except (KeyError, TypeError, ValueError):
+                raise UserError(f"{run / CONFIG} is damaged") from None
+            task, algorithm, preset = method
+            what = f"{algorithm} on {task}, preset {preset}"
+            if method not in methods:
+                raise UserError(f"{run} is {what}: not of {figure} at scale {scale}")
+            if (key := (*method, seed)) in held:
+                raise UserError(
+                    f"{held[key]} and {run} are both {what}, seed {seed}: give one of the two"
+                )
+            held[key] = run
         if len(own) < (planned := _planned(part)):
             say(f"{part}: {len(own)} of {planned} runs have come to their ends.")
-    order = [_method(dataclasses.asdict(s.config)) for s in settings_of(figure, scale)[1]]
-    found = [(order.index(_method(json.loads(what))), run) for what, run in held.items()]
-    finish(figure, scale, out, [run for _, run in sorted(found)], say)
+    found = sorted((methods.index(key[:3]), run) for key, run in held.items())
+    finish(figure, scale, out, [run for _, run in found], say)
 
 
 def _method(config: dict[str, Any]) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ def test_figures_at_smoke(tmp_path, capsys, monkeypatch):
     assert f"{parts[0]}: 3 of 6 runs have come to their ends" in capsys.readouterr().out
     assert (tmp_path / "together" / "fig6.json").read_text() == before
     assert main([*gather[:-1], str(out), "--out", str(tmp_path / "twice")]) == 2
-    assert "are the same run" in capsys.readouterr().err and not (tmp_path / "twice").exists()
+    assert "are both lica on smax/" in capsys.readouterr().err and not (tmp_path / "twice").exists()
 
 
 @pytest.mark.slow
