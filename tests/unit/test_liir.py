@@ -24,6 +24,7 @@ def _float64(x64):
 def setting(n_agents=2, length=5, envs=3, n_actions=3, key=0, **config):
     """Networks, a learner and a trajectory of noise: two episodes, the second one cut."""
     spec = TaskSpec("noise", n_agents, n_actions, obs_size=4, state_size=2, episode_limit=9)
+    config = {"meta": "paper", "standardise": "valid"} | config
     nets = liir.make_networks(liir.Config(hidden=6, critic_hidden=5, **config), spec)
     learner = jax.tree.map(
         lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x,
@@ -180,7 +181,7 @@ def bandit(reward_of, n=64):
 
 def test_the_intrinsic_reward_of_a_helpful_action_rises():
     """Reward: how many agents play 1. Seen from uniform play, the intrinsic reward follows."""
-    config = liir.Config(hidden=8, critic_hidden=8, optimiser="adam")
+    config = liir.Config(hidden=8, critic_hidden=8, optimiser="adam", meta="paper")
     nets = liir.make_networks(config, make_task("game/traffic_junction").spec)
     traj = bandit(lambda action: 1.0 * action.sum(-1))(carry=nets.actor.initial_carry(64))
     learner = liir.init(nets, jax.random.key(0))

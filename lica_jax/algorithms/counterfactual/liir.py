@@ -38,14 +38,14 @@ class Config(settings.Config):
     """COMA's choices, and how the intrinsic rewards are learned.
 
     Attributes:
-      meta: how the intrinsic rewards are learned: by the "paper"'s chain rule through the actor's
-        step, or as in the authors' "repo", with its sign (docs/algorithms/liir.md).
-      standardise: advantages are standardised over valid transitions, or, as in the authors' code,
-        over "all" entries, padding included.
+      meta: how the intrinsic rewards are learned: as in the authors' "repo", sign included, or by
+        the "paper"'s chain rule through the actor's step (docs/algorithms/liir.md).
+      standardise: advantages are standardised over "all" entries, padding included, as in the
+        authors' code, or over "valid" transitions.
     """
 
-    meta: Literal["paper", "repo"] = "paper"
-    standardise: Literal["valid", "all"] = "valid"
+    meta: Literal["paper", "repo"] = "repo"
+    standardise: Literal["valid", "all"] = "all"
 
 
 @struct.dataclass
