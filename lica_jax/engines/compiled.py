@@ -79,5 +79,5 @@ class CompiledEngine(Engine):
         return self._evaluate(*self._placed((params, keys, hp)), episodes, modes, tell)
 
     def _placed(self, arrays: PyTree) -> PyTree:
-        """Arrays of all runs on the devices of their runs: those of a checkpoint are on one."""
+        """Arrays of all runs on the devices of their runs: those of a checkpoint are on none."""
         return arrays if self._place is None else jax.device_put(arrays, self._place)

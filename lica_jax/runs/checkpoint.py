@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -136,10 +137,13 @@ class Checkpointer:
                 f"{where} was written with JAX's random numbers of kind {prng!r}, and this process "
                 f"draws {prng_name()!r}: set JAX_DEFAULT_PRNG_IMPL={prng} to go on"
             )
-        raw = _of_this_process(jax.eval_shape(keys_to_data, like))
+        raw = jax.eval_shape(keys_to_data, like)
         if stored is not None:
             _check_layout(where, set(stored), set(_paths(raw)))
-        arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(_placed(raw)))
+        # Read into host memory: orbax would have arrays on the devices that they were saved from,
+        # of which a run that goes on elsewhere has none, or only some.
+        host_arrays = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), raw)
+        arrays = self._read(where, step, arrays=self._ocp.args.StandardRestore(host_arrays))
         leaves = jax.tree_util.tree_leaves_with_path(arrays)
         for (path, got), want in zip(leaves, jax.tree.leaves(raw), strict=True):
             if got.shape != want.shape or got.dtype != want.dtype:
@@ -149,7 +153,10 @@ class Checkpointer:
                 )
         if stored is not None and stored != digests(arrays):
             raise Damaged(f"checkpoint {where} is damaged: an array is not what was written")
-        return data_to_keys(arrays, like), host
+        flat, structure = jax.tree.flatten(arrays)
+        del arrays, leaves
+        _put_where_used(flat)
+        return data_to_keys(jax.tree.unflatten(structure, flat), like), host
 
     def _read(self, where: Path, step: int, **item: Any) -> Any:
         """One part of a checkpoint; raises `Damaged`."""
@@ -175,25 +182,18 @@ class Damaged(UserError):
 
 
 def _of_this_process(tree: PyTree) -> PyTree:
-    """Arrays, or their shapes, as orbax takes them where there are several processes: it would
-    have arrays on devices belong to all of them."""
-    if jax.process_count() == 1:
-        return tree
-    return jax.tree.map(
-        lambda x: (
-            np.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else jax.device_get(x)
-        ),
-        tree,
-    )
+    """Arrays as orbax takes them where there are several processes: it would have arrays on devices
+    belong to all of them."""
+    return tree if jax.process_count() == 1 else jax.device_get(tree)
 
 
-def _placed(shapes: PyTree) -> PyTree:
-    """Where arrays of these shapes are to be read to: this process's first device, whatever device
-    wrote them. Unless told, orbax looks for that one: a GPU's run could not go on on a CPU."""
-    if jax.process_count() > 1:  # read as numpy's
-        return shapes
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
+def _put_where_used(arrays: list[Any]) -> None:
+    """Host arrays to the only device, one after the other, so that they are not there twice; where
+    there are several they are left to the programs that share them out."""
+    if jax.local_device_count() > 1:
+        return
+    for i, array in enumerate(arrays):
+        arrays[i] = jnp.array(array)  # a copy: it will be donated
 
 
 def _check_layout(where: Path, stored: set[str], wanted: set[str]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tests.sweeps.conftest import WORDS, contents, untimed
 
 # What takes a process with two devices; everything that one can do is done in this one.
 TWO = """
-import json, sys
+import json, shutil, sys
 import jax
 import numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
@@ -31,7 +33,10 @@ from tests.sweeps.test_devices import first_of, learned
 
 learning_curve.run_curve = lambda *_: b""
 words = json.loads(sys.argv[1])
-sweep(**words, devices=2, sweep_dir=sys.argv[2], display="none")
+sweep(**words, devices=2, sweep_dir=sys.argv[2], display="none", keep_checkpoints=True)
+shutil.copytree(sys.argv[2], sys.argv[3])
+more = {"sweep_dir": sys.argv[3], "resume": True, "display": "none"}
+sweep(**more, total_steps=640, devices=2, shard="envs")
 first = first_of(words)
 NAMES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 facts = {"devices": len(jax.devices())}
@@ -75,7 +80,7 @@ def on_two(tmp_path_factory):
     """What one process with two CPU devices found."""
     path = tmp_path_factory.mktemp("two") / "two"
     output = subprocess.run(
-        [sys.executable, "-c", TWO, json.dumps(two_runs(2)), str(path)],
+        [sys.executable, "-c", TWO, json.dumps(two_runs(2)), str(path), f"{path}_on"],
         check=True, capture_output=True, text=True, cwd=ROOT,
     ).stdout  # fmt: skip
     return path, json.loads(output.splitlines()[-1])
@@ -132,10 +137,19 @@ def test_environments_on_two_devices(on_two):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_runs_go_on_with_other_devices(on_two, run_sweep, tmp_path):
+    """Runs of a device each: their environments on both, as that process did, or all on one."""
+    path, _ = on_two
+    assert [row["env_steps"] for row in _table(f"{path}_on")] == ["640"] * 2
+    shutil.copytree(path, tmp_path / "on")
+    found = run_sweep(tmp_path / "on", resume=True, total_steps=640, devices=1)
+    assert [(row["env_steps"], row["status"]) for row in found.table] == [(640, "finished")] * 2
+
+
 def _table(path):
     import csv
 
-    with (path / "results.csv").open() as file:
+    with (Path(path) / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
 

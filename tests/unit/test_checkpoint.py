@@ -43,7 +43,7 @@ def test_round_trip_with_keys_and_infinities(tmp_path):
 
 
 def test_a_checkpoint_that_a_gpu_wrote(tmp_path):
-    """It is read to the device that there is."""
+    """It is read where there is no such device."""
     saver = Checkpointer(tmp_path / "c")
     saver.save(4, tree(), {}, score=None)
     saver.close()
@@ -54,7 +54,7 @@ def test_a_checkpoint_that_a_gpu_wrote(tmp_path):
     loader = Checkpointer(tmp_path / "c")
     arrays, _, problem = loader.restore(jax.eval_shape(tree))
     loader.close()
-    assert problem == "" and arrays["w"].devices() == {jax.devices()[0]}
+    assert problem == ""
     jax.tree.map(np.testing.assert_array_equal, keys_to_data(arrays), keys_to_data(tree()))
 
 
