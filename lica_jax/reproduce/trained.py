@@ -168,8 +168,11 @@ def _label(experiment: Any, setting: Setting) -> str:
 # --- what came of it -----------------------------------------------------------------------------
 
 
-def finish(figure: str, scale: str, out: Path, run_dirs: Sequence[Path], say: Say = print) -> None:
-    """Writes the numbers and pictures of runs that have come to their ends.
+def finish(
+    figure: str, scale: str, out: Path, run_dirs: Sequence[Path], say: Say = print,
+    notes: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Writes the numbers and pictures of runs that have come to their ends, with ``notes``.
 
     Raises:
       UserError: none of them was ever evaluated.
@@ -177,7 +180,11 @@ def finish(figure: str, scale: str, out: Path, run_dirs: Sequence[Path], say: Sa
     experiment = EXPERIMENTS[figure]
     panels, told = results.collect(experiment, run_dirs)
     if not panels:
-        raise UserError("no run has come to an evaluation: there is nothing to draw")
+        why = " ".join(told)
+        raise UserError(
+            f"no run has come to an evaluation: there is nothing to draw. {why}".strip()
+        )
+    told = [*notes, *told]
     found = {
         "figure": figure, "scale": scale, "title": experiment.title,
         "form": experiment.form, "notes": [*experiment.notes, *told],
@@ -193,6 +200,9 @@ def finish(figure: str, scale: str, out: Path, run_dirs: Sequence[Path], say: Sa
 
 
 def _seconds(run_dir: Path) -> float:
-    """A run's share of the seconds of its wave; 0 of one that never began."""
-    result = read_json(run_dir / RESULT)
-    return result.get("seconds", 0.0) / result.get("side_by_side", 1)
+    """A run's share of the seconds of its wave; 0 where its files do not say."""
+    try:
+        result = read_json(run_dir / RESULT)
+        return float(result["seconds"]) / max(1, result.get("side_by_side", 1))
+    except (UserError, KeyError, TypeError, ValueError):
+        return 0.0
