@@ -8,7 +8,8 @@
 * ``widths``: `sweep_gpu.py`, seconds per run of 2s3z against the width of a wave, beside JaxMARL's
   3.8 s.
 * ``wide``: training with 64, 1,024 and 4,096 environments.
-* ``long``: hours that the paper's 64 M env steps of 2s3z take, from the rate measured here.
+* ``long``: hours that 64 M env steps of 2s3z take, the paper's budget on its harder maps, from the
+  rate measured here.
 
 Training's programs are compiled side by side first and then timed one after the other. Prints a
 JSON line each.
@@ -73,7 +74,7 @@ def wide(task: str, widths, timed: int):
 
 
 def long(task: str, timed: int):
-    """A row: what the paper's budget takes with one run, and with 16 side by side."""
+    """Rows: what 64 M env steps take with one run, and with 16 side by side."""
     from sweep import base_plan, compare, compile_all
 
     plans = {n: base_plan("lica", task, n, {}) for n in (1, 16)}
