@@ -2,8 +2,8 @@
 
 Every agent is trained on the team's reward plus an intrinsic reward of its own. The intrinsic
 rewards are learned too, by a gradient through the actor's step: so that the policy *after* it earns
-more of the team's reward (with ``algo.meta paper``; the authors' code, the default, has its sign the
-other way round and steers little).
+more of the team's reward (with ``algo.meta paper``; the authors' code, the default, has its sign
+the other way round and steers little).
 """
 
 from __future__ import annotations
