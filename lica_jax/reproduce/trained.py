@@ -51,7 +51,7 @@ def reproduce(
     """
     asked = merged(_chosen(read_request(sweep_file(figure, scale)), only or {}), words or {})
     sweep_dir = out / RUNS
-    began = check_out(figure, scale, out, resume)
+    began = _check_out(figure, scale, out, resume)
     with waiting():
         again = f"lica-jax reproduce {figure} --scale {scale} --out {as_word(out)} --resume"
         driver = Driver(
@@ -91,7 +91,7 @@ def _chosen(asked: dict[str, Any], only: Mapping[str, Sequence[str]]) -> dict[st
     return asked
 
 
-def check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
+def _check_out(figure: str, scale: str, out: Path, resume: bool) -> bool:
     """Whether there is a sweep to go on with, which ``resume`` needs; writes nothing.
 
     Raises:

@@ -133,19 +133,36 @@ def test_figures_at_smoke(tmp_path, capsys, monkeypatch):
     assert main([*again[:4], "--out", str(out)]) == 2
     assert "go on with --resume" in capsys.readouterr().err
 
-    # The same runs in two folders, given in the wrong order, are the same figure.
+    # The same runs in two folders, the second method's first, are the same figure.
     parts, whole = [tmp_path / "b", tmp_path / "a"], out / "sweep" / "runs"
-    for part, ours in zip(parts, ("0001 0004 0005", "0000 0002 0003"), strict=True):
+    for part, ours in zip(parts, ("0003 0005", "0000 0001 0002 0004"), strict=True):
         shutil.copytree(out, part)
         for run in whole.iterdir():
             if run.name not in ours:
                 shutil.rmtree(part / "sweep" / "runs" / run.name)
     gather = [*again[:4], "--gather", *map(str, parts), "--out"]
     assert main([*gather, str(tmp_path / "together")]) == 0
-    assert f"{parts[0]}: 3 of 6 runs have come to their ends" in capsys.readouterr().out
+    assert f"{parts[0]}: 2 of 6 runs have come to their ends" in capsys.readouterr().out
     assert (tmp_path / "together" / "fig6.json").read_text() == before
     assert main([*gather[:-1], str(out), "--out", str(tmp_path / "twice")]) == 2
     assert "are both lica on smax/" in capsys.readouterr().err and not (tmp_path / "twice").exists()
+
+    # Of one part alone what it lacks is said; a run with another setting is refused.
+    alone = [*again[:4], "--gather", str(parts[0]), "--out"]
+    assert main([*alone, str(tmp_path / "alone")]) == 0
+    told = "Not here: lica on smax/5m_vs_6m, preset fast+xi_0.11."
+    assert told in capsys.readouterr().out
+    assert told in json.loads((tmp_path / "alone" / "fig6.json").read_text())["notes"]
+    changed = parts[0] / "sweep" / "runs" / "0005" / "config.json"
+    config = json.loads(changed.read_text())
+    config["hp"]["actor_lr"] = 0.5
+    changed.write_text(json.dumps(config))
+    assert main([*alone, str(tmp_path / "mixed")]) == 2
+    assert "but differ in hp.actor_lr (" in capsys.readouterr().err
+    changed.write_text("{}")
+    assert main([*alone, str(tmp_path / "mixed")]) == 2
+    assert "config.json is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "mixed").exists()
 
 
 @pytest.mark.slow
@@ -193,10 +210,8 @@ BAD = {
     "gather what": (["fig3", "--gather", "full", "--out", "p"], "--gather full holds no figure's"),
     "gather another": (["fig3", "--gather", "held", "--out", "p"], "--gather held holds fig4"),
     "gather and run": (["fig3", "--gather", "new", "--seeds", "1", "--out", "p"], "trains nothing"),
-    "gathered none": (
-        ["fig3", "--gather", "new", "--out", "p"],
-        "there is nothing to draw",
-    ),
+    "gathered none": (["fig3", "--gather", "new", "--out", "p"], "there is nothing to draw"),
+    "gather over": (["fig3", "--gather", "new", "--out", "full"], "--out full is there already"),
     "below a file": (["fig6", "--out", "file/o", "--scale", "smoke"], "cannot be written"),
 }
 

@@ -297,9 +297,32 @@ def test_a_map_with_a_preset_of_its_own_starts_from_smax():
     assert (other.algo.actor, other.algo.advantage) == ("gru", "doubly_robust")
 
 
-def test_our_presets_say_nothing_twice():
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "qtran", "qtran_alt"])
+def test_value_based_methods_learn_from_segments_on_smax(algorithm):
+    """From whole episodes elsewhere; every env step is learned from four times in both."""
+    ours = load_config(algorithm, "smax/3m")
+    assert (ours.collect.mode, ours.collect.envs * ours.collect.length) == ("steps", 1024)
+    drawn = ours.algo.replay_batch * ours.collect.length * ours.algo.updates_per_collect
+    assert drawn == 4 * 1024 <= ours.algo.replay_capacity * ours.collect.length
+    for task, preset in (("smac/3m", "fast"), ("smax/3m", "paper")):
+        assert load_config(algorithm, task, preset=preset).collect.mode == "episode"
+    tuned = load_config("qmix", "smax/3m", preset="tuned")
+    assert (tuned.collect, tuned.algo.optimiser) == (ours.collect, "adam")
+
+
+def test_liir_is_its_authors_code_and_the_papers_chain_rule_an_ablation():
+    for preset in ("fast", "paper"):
+        for name, wanted in (
+            (preset, ("repo", "all")),
+            (f"{preset}+chain_rule", ("paper", "valid")),
+        ):
+            algo = load_config("liir", "smax/2s3z", preset=name).algo
+            assert (algo.meta, algo.standardise) == wanted
+
+
+def test_our_presets_say_something_and_nothing_twice():
     for path in presets_dir().rglob("*.yaml"):
-        read_yaml(path)
+        assert read_yaml(path), path
 
 
 @pytest.mark.parametrize("flags", [False, True])
