@@ -1,5 +1,7 @@
 """Golden batches of episodes as trajectories, and how closely numbers must agree."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,21 @@ RTOL, RTOL_STEP = 1e-8, 1e-7
 
 def close(ours, theirs, rtol=RTOL, atol=1e-12):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), ours, theirs)
+
+
+@functools.cache
+def compiled(function, nets):
+    """``function(nets, ...)`` as training runs it, in one program. (Hundreds of operations on their
+    own take several times as long to compile.)"""
+    return jax.jit(functools.partial(function, nets))
+
+
+@functools.cache
+def gradients(objective, nets):
+    """``(loss, aux), gradients`` of ``objective(params, nets, ...)``, in one program."""
+    return jax.jit(
+        jax.value_and_grad(lambda params, *args: objective(params, nets, *args), has_aux=True)
+    )
 
 
 def trajectory(batch, carry, spec):

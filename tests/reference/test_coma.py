@@ -10,7 +10,7 @@ from lica_jax.algorithms.counterfactual import shared as counterfactual
 from lica_jax.core.masking import take_action
 from lica_jax.types import Progress
 from tests.reference.counterfactual import config_of, hparams_of, ours, piece_at, trajectories
-from tests.reference.episodes import RTOL_STEP, close, spec_of
+from tests.reference.episodes import RTOL_STEP, close, compiled, gradients, spec_of
 from tests.reference.torch_weights import counterfactual_critic, recurrent_agent
 
 
@@ -39,11 +39,13 @@ def one_update(g, nets, learner, traj, s):
     close(probs[valid], ours(g, s + "pi")[valid])
     advantage = coma.counterfactual_advantage(q, probs, traj.action[:-1])
     close(advantage[valid], ours(g, s + "advantages")[valid])
-    grads = jax.grad(coma.actor_objective, has_aux=True)(learner.actor, nets, q, traj, floor)[0]
+    grads = gradients(coma.actor_objective, nets)(learner.actor, q, traj, floor)[1]
     close(grads, recurrent_agent(g.under(s + "actor_grad_preclip.")))
 
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
-    new, metrics = coma.update(nets, learner, traj, jax.random.key(0), hp=hp, progress=progress)
+    new, metrics = compiled(coma.update, nets)(
+        learner, traj, jax.random.key(0), hp=hp, progress=progress
+    )
     for mine, theirs in STATS.items():
         close(metrics[mine], g[s + theirs], RTOL_STEP)
     close(new.actor, recurrent_agent(g.under(s + "after_agent.")), RTOL_STEP)
@@ -70,16 +72,16 @@ def check_critic(g, nets, learner, traj, hp, s):
     target_q = nets.critic.apply(learner.target_critic, inputs)
     close(target_q, ours(g, s + "target_critic_q"))
     close(take_action(target_q, traj.action), ours(g, s + "target_q_taken"))
-    rows = coma.regression(nets, learner.target_critic, traj, hp)
+    rows = compiled(coma.regression, nets)(learner.target_critic, traj, hp)
     close(rows.target[valid], ours(g, s + "targets")[valid])
 
     order = g[s + "critic_t_order"]
     first = piece_at(rows, order[0])
-    grads = jax.grad(counterfactual.critic_objective, has_aux=True)(learner.critic, nets, first)[0]
+    grads = gradients(counterfactual.critic_objective, nets)(learner.critic, first)[1]
     # After the first update the parameters themselves agree to a step's precision only.
     close(grads, critic_of(g, s + "critic_first_grad_preclip."), RTOL_STEP)
-    _, (q, taken, shown) = counterfactual.sweep_critic(
-        nets, learner.critic, learner.critic_opt, rows, hp
+    _, (q, taken, shown) = compiled(counterfactual.sweep_critic, nets)(
+        learner.critic, learner.critic_opt, rows, hp
     )
     assert [t for t in range(len(valid)) if taken[t]] == sorted(order)
     close(shown["critic_loss"][order], g[s + "critic_loss_per_t"], RTOL_STEP)

@@ -12,7 +12,14 @@ from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_softmax
 from lica_jax.networks.critics import MixingCritic
 from lica_jax.types import Progress
-from tests.reference.episodes import RTOL_STEP, close, spec_of, trajectory
+from tests.reference.episodes import (
+    RTOL_STEP,
+    close,
+    compiled,
+    gradients,
+    spec_of,
+    trajectory,
+)
 from tests.reference.torch_weights import mixing_critic, recurrent_agent
 
 PASSES = pytest.mark.parametrize("critic_pass", ["dense", "grouped"])
@@ -141,25 +148,23 @@ def one_update(nets, learner, traj, hp, g, s):
     def theirs(key):
         return np.moveaxis(g[s + key], 1, 0)[..., 0]
 
-    batch = lica.critic_batch(nets, traj)
+    batch = compiled(lica.critic_batch, nets)(traj)
     valid = np.asarray(traj.valid)
     np.testing.assert_array_equal(valid, theirs("critic.mask_full")[:-1] > 0)
 
     # Critic: targets, values, gradients.
-    target = lica.critic_targets(nets, learner.target_critic, batch, traj, hp)
+    target = compiled(lica.critic_targets, nets)(learner.target_critic, batch, traj, hp)
     same = valid if nets.config.targets == "td_lambda" else np.ones_like(valid)
     close(target[same], theirs("critic.targets")[same])
-    (loss, q), grads = jax.value_and_grad(lica.critic_objective, has_aux=True)(
-        learner.critic, nets, batch, target
-    )
+    (loss, q), grads = gradients(lica.critic_objective, nets)(learner.critic, batch, target)
     close(q[valid], theirs("critic.q_t")[valid])
     close(loss, g[s + "critic.stat.critic_loss"])
     close(grads, mixing_critic(g.under(s + "critic.grad_preclip.")))
 
     # Actor: with the critic after its step.
-    after, _ = lica.update_critic(nets, learner, batch, traj, hp)
-    (loss, aux), grads = jax.value_and_grad(lica.actor_objective, has_aux=True)(
-        learner.actor, nets, after.critic, batch, traj, hp
+    after, _ = compiled(lica.update_critic, nets)(learner, batch, traj, hp)
+    (loss, aux), grads = gradients(lica.actor_objective, nets)(
+        learner.actor, after.critic, batch, traj, hp
     )
     close(loss, g[s + "actor.stat.mix_loss"])
     close(aux["q_policy_mean"], g[s + "actor.q_mean"])
@@ -169,7 +174,9 @@ def one_update(nets, learner, traj, hp, g, s):
 
     # The whole update, as training calls it.
     progress = Progress(jnp.zeros(()), jnp.int32(0))
-    new, metrics = lica.update(nets, learner, traj, jax.random.key(0), hp=hp, progress=progress)
+    new, metrics = compiled(lica.update, nets)(
+        learner, traj, jax.random.key(0), hp=hp, progress=progress
+    )
     close(metrics["critic_grad_norm"], g[s + "critic.grad_norm_preclip"])
     close(metrics["td_error_abs"], g[s + "critic.stat.td_error_abs"])
     close(metrics["q_taken_mean"], g[s + "critic.stat.q_t_mean"])

@@ -9,7 +9,7 @@ from lica_jax.algorithms.counterfactual import shared as counterfactual
 from lica_jax.core.masking import masked_mean, take_action
 from lica_jax.types import Progress
 from tests.reference.counterfactual import config_of, hparams_of, ours, trajectories
-from tests.reference.episodes import RTOL_STEP, close, spec_of
+from tests.reference.episodes import RTOL_STEP, close, compiled, gradients, spec_of
 from tests.reference.torch_weights import counterfactual_critic, intrinsic_heads, recurrent_agent
 
 
@@ -37,8 +37,8 @@ def test_two_updates(golden):
 
 def one_update(g, nets, learner, traj, hp, s):
     estimates, rows = check_estimates(g, nets, learner, traj, hp, s)
-    _, (outputs, taken, shown) = counterfactual.sweep_critic(
-        nets, learner.critic.value, learner.critic_opt, rows, hp
+    _, (outputs, taken, shown) = compiled(counterfactual.sweep_critic, nets)(
+        learner.critic.value, learner.critic_opt, rows, hp
     )
     order, v_mix = g[s + "critic_t_order"], outputs[..., 0]
     assert [t for t in range(len(taken)) if taken[t]] == sorted(order)
@@ -49,13 +49,13 @@ def one_update(g, nets, learner, traj, hp, s):
     advantage = liir.standard(nets, rows.target - v_mix, traj)
     close(advantage, ours(g, s + "advantages"), RTOL_STEP)
     floor = g.cfg("epsilon")
-    grads = jax.grad(liir.actor_objective, has_aux=True)(
-        learner.actor, nets, advantage, traj, floor
-    )[0]
+    grads = gradients(liir.actor_objective, nets)(learner.actor, advantage, traj, floor)[1]
     close(grads, recurrent_agent(g.under(s + "actor_grad_preclip.")), RTOL_STEP)
 
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
-    new, metrics = liir.update(nets, learner, traj, jax.random.key(0), hp=hp, progress=progress)
+    new, metrics = compiled(liir.update, nets)(
+        learner, traj, jax.random.key(0), hp=hp, progress=progress
+    )
     check_meta(g, nets, learner, new.actor, estimates, traj, hp, s)
     for mine, theirs in STATS.items():
         close(metrics[mine], g[s + theirs], RTOL_STEP)
@@ -79,7 +79,7 @@ STATS = {
 
 def check_estimates(g, nets, learner, traj, hp, s):
     """Values, rewards and returns before the update."""
-    estimates = liir.estimate(nets, learner, traj, hp)
+    estimates = compiled(liir.estimate, nets)(learner, traj, hp)
     rows = liir.regression(estimates, traj)
     close(estimates.v_mix, ours(g, s + "target_v_mix"))
     features = nets.critic.apply(learner.critic.value, estimates.inputs, features=True)[1]
@@ -109,9 +109,9 @@ def check_meta(g, nets, learner, new_actor, estimates, traj, hp, s):
     )
     close(value, g[s + "pg_loss2"], RTOL_STEP)
     close(grads, recurrent_agent(g.under(s + "pg2_grad.")), RTOL_STEP)
-    weight = liir.credit(nets, learner.actor, new_actor, estimates.advantage, traj, floor)
+    weight = compiled(liir.credit, nets)(learner.actor, new_actor, estimates.advantage, traj, floor)
     close(-weight, np.full(weight.shape, g[s + "grad_total"]), RTOL_STEP)
-    grads = jax.grad(liir.intrinsic_objective, has_aux=True)(
-        learner.critic.heads, nets, estimates, weight, traj, hp
-    )[0]
+    grads = gradients(liir.intrinsic_objective, nets)(
+        learner.critic.heads, estimates, weight, traj, hp
+    )[1]
     close(grads, intrinsic_heads(g.under(s + "intrinsic_grad.")), RTOL_STEP)

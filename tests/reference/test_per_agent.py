@@ -10,7 +10,7 @@ from lica_jax.algorithms.per_agent import shared as per_agent
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.shapley import coalition_slots
 from lica_jax.types import TaskSpec
-from tests.reference.episodes import RTOL_STEP, close
+from tests.reference.episodes import RTOL_STEP, close, compiled
 from tests.reference.torch_weights import per_agent as stacked
 
 MODULES = {"sqddpg": sqddpg, "maddpg": maddpg, "independent_ddpg": iddpg, "coma_fc": coma_fc}
@@ -77,6 +77,14 @@ def noise_of(phase, nets, term):
     return jnp.asarray(phase.shaped(f"positions.{term}_term", None, m, n))
 
 
+def critic_gradients(nets, *args):
+    return per_agent.own_gradients(per_agent.critic_losses, nets, *args)
+
+
+def actor_gradients(nets, *args):
+    return per_agent.own_gradients(per_agent.actor_losses, nets, *args)
+
+
 def critic_targets(g, nets, learner, rows, phase, hp):
     """TD targets, from the actions that the reference drew where it drew any."""
     sampled = "sampled_next_actions" in phase
@@ -94,13 +102,11 @@ def critic_targets(g, nets, learner, rows, phase, hp):
 def check_losses(g, nets, learner, rows, phase, hp):
     """Both losses of every agent; the reference evaluates them before and after the critic step."""
     y = critic_targets(g, nets, learner, rows, phase, hp)
-    value, value_grads, _ = per_agent.own_gradients(
-        per_agent.critic_losses, nets, learner.params.critic, rows, y,
-        noise_of(phase, nets, "value"),
+    value, value_grads, _ = compiled(critic_gradients, nets)(
+        learner.params.critic, rows, y, noise_of(phase, nets, "value")
     )  # fmt: skip
-    _, policy_grads, aux = per_agent.own_gradients(
-        per_agent.actor_losses, nets, learner.params.actor, learner.params.critic, rows,
-        noise_of(phase, nets, "policy"), hp,
+    _, policy_grads, aux = compiled(actor_gradients, nets)(
+        learner.params.actor, learner.params.critic, rows, noise_of(phase, nets, "policy"), hp
     )  # fmt: skip
     close(value, phase["value_loss_per_agent"])
     close(aux["policy_losses"], phase["action_loss_per_agent"])
@@ -132,7 +138,7 @@ def one_update(g, nets, learner, rows, hp, s):
     y, grads, _ = check_losses(g, nets, learner, rows, phase, hp)
     close(grads, stacked(phase.under("grad_preclip.")))
     noise = noise_of(phase, nets, "value")
-    learner, metrics = per_agent.critic_step(nets, learner, rows, y, noise, hp)
+    learner, metrics = compiled(per_agent.critic_step, nets)(learner, rows, y, noise, hp)
     close(metrics["value_loss"], phase["stat.value_loss"])
     after = params_of(g, nets, f"{s}after_value.policy.", f"{s}after_value.value.")
     close(learner.params, after, RTOL_STEP)
@@ -142,7 +148,7 @@ def one_update(g, nets, learner, rows, hp, s):
     close(grads, stacked(phase.under("grad_preclip.")))
     logits = nets.actor.apply(learner.params.actor, rows.obs)
     noise = noise_of(phase, nets, "policy")
-    learner, metrics = per_agent.actor_step(nets, learner, rows, noise, hp)
+    learner, metrics = compiled(per_agent.actor_step, nets)(learner, rows, noise, hp)
     close(metrics["policy_loss"], phase["stat.action_loss"])
     # The reference notes the last agent's entropy only, summed over rows.
     entropy = categorical_entropy(logits[:, -1], jnp.ones(logits[:, -1].shape, bool))

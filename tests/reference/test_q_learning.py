@@ -10,7 +10,14 @@ from lica_jax.algorithms.q_learning import iql, qmix, vdn
 from lica_jax.algorithms.q_learning import shared as q_learning
 from lica_jax.networks.mixers import MonotonicMixer, NoMixer, SumMixer
 from lica_jax.types import Progress
-from tests.reference.episodes import RTOL_STEP, close, spec_of, trajectory
+from tests.reference.episodes import (
+    RTOL_STEP,
+    close,
+    compiled,
+    gradients,
+    spec_of,
+    trajectory,
+)
 from tests.reference.torch_weights import monotonic_mixer, recurrent_agent
 
 
@@ -86,14 +93,12 @@ def one_update(g, nets, learner, traj, hp, s, episodes):
     valid = np.asarray(traj.valid)
     slots = np.concatenate([valid, np.zeros_like(valid[:1])])  # one more is filled, no matter
     close(unroll_over(nets.agent, learner.params.agent, traj)[slots], theirs("q_values")[slots])
-    (loss, _), grads = jax.value_and_grad(nets.objective, has_aux=True)(
-        learner.params, nets, learner.target, traj, hp
-    )
+    (loss, _), grads = gradients(nets.objective, nets)(learner.params, learner.target, traj, hp)
     close(loss, g[s + "stat.loss"])
     close(grads, params_of(g, nets, s + "grad_preclip.agent.", s + "grad_preclip.mixer."))
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(episodes))
-    new, metrics = q_learning.update(
-        nets, learner, traj, jax.random.key(0), hp=hp, progress=progress
+    new, metrics = compiled(q_learning.update, nets)(
+        learner, traj, jax.random.key(0), hp=hp, progress=progress
     )
     close(metrics["grad_norm"], g[s + "grad_norm_preclip"])
     close(metrics["td_error_abs"], g[s + "stat.td_error_abs"])

@@ -8,7 +8,14 @@ import pytest
 from lica_jax.algorithms.q_learning import qtran
 from lica_jax.algorithms.q_learning import shared as q_learning
 from lica_jax.types import Progress
-from tests.reference.episodes import RTOL_STEP, close, spec_of, trajectory
+from tests.reference.episodes import (
+    RTOL_STEP,
+    close,
+    compiled,
+    gradients,
+    spec_of,
+    trajectory,
+)
 from tests.reference.torch_weights import joint_value, recurrent_agent
 
 
@@ -58,14 +65,12 @@ def one_update(g, nets, learner, traj, hp, s, episodes):
     slots = np.concatenate([valid, np.zeros_like(valid[:1])])
     close(unrolled.q[slots], theirs("q_values")[slots])
     close(unrolled.features[slots], theirs("hidden")[slots])
-    (loss, _), grads = jax.value_and_grad(nets.objective, has_aux=True)(
-        learner.params, nets, learner.target, traj, hp
-    )
+    (loss, _), grads = gradients(nets.objective, nets)(learner.params, learner.target, traj, hp)
     close(loss, g[s + "stat.loss"])
     close(grads, params_of(g, nets, s + "grad_preclip.agent.", s + "grad_preclip.mixer."))
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(episodes))
-    new, metrics = q_learning.update(
-        nets, learner, traj, jax.random.key(0), hp=hp, progress=progress
+    new, metrics = compiled(q_learning.update, nets)(
+        learner, traj, jax.random.key(0), hp=hp, progress=progress
     )
     for name in ("td_loss", "opt_loss", "nopt_loss", "td_error_abs"):
         close(metrics[name], g[f"{s}stat.{name}"])
