@@ -246,8 +246,9 @@ def test_the_learner_sees_the_policy_that_played(mask_before_softmax):
     floor = counterfactual.epsilon(HP, START)
     assert floor == HP.epsilon_start
     step = jax.jit(partial(actor_step, nets.actor, learner.actor))
+    policy = jax.jit(counterfactual.policy, static_argnums=0)
     for traj in parts:
-        seen = counterfactual.policy(nets, learner.actor, traj, floor)
+        seen = policy(nets, learner.actor, traj, floor)
         carry = traj.carry
         for t in range(40):
             hidden, logits = step(carry, traj.steps.obs[t], traj.steps.first[t])

@@ -23,6 +23,12 @@ from lica_jax.types import Progress
 PROGRESS = Progress(jnp.zeros(()), jnp.int32(0))
 HP = lica.HParams(reward_scale=1.0)
 
+# Hundreds of operations on their own take several times as long to compile.
+critic_batch = jax.jit(lica.critic_batch, static_argnums=0)
+actor_objective = jax.jit(lica.actor_objective, static_argnums=1)
+update_actor = jax.jit(lica.update_actor, static_argnums=0)
+update = jax.jit(lica.update, static_argnums=0)
+
 
 @pytest.fixture(scope="module", params=["gru", "mlp"])
 def segments(request):
@@ -52,13 +58,14 @@ def segments(request):
 def test_the_learner_sees_the_policy_that_played(segments):
     """The actor's loss unrolls from the stored memory and last action, through episode ends."""
     nets, learner, parts = segments
+    step = jax.jit(partial(actor_step, nets.actor, learner.actor))
     for traj in parts[1:]:
-        batch = lica.critic_batch(nets, traj)
-        _, seen = lica.actor_objective(learner.actor, nets, learner.critic, batch, traj, HP)
+        batch = critic_batch(nets, traj)
+        _, seen = actor_objective(learner.actor, nets, learner.critic, batch, traj, HP)
         carry, entropies = traj.carry, []
         for t in range(10):
             obs, first = traj.steps.obs[t], traj.steps.first[t]
-            hidden, logits = actor_step(nets.actor, learner.actor, carry, obs, first)
+            hidden, logits = step(carry, obs, first)
             entropies.append(categorical_entropy(logits, traj.steps.avail[t]))
             carry = carry.replace(hidden=hidden, last_action=traj.action[t])
         expected = masked_mean(jnp.stack(entropies), batch.mask)
@@ -82,7 +89,7 @@ def test_previous_actions_cross_the_seam_and_forget_at_a_start(segments):
 def test_the_critics_state_holds_all_previous_actions(segments):
     nets, _, parts = segments
     traj = parts[1]
-    batch = lica.critic_batch(nets, traj)
+    batch = critic_batch(nets, traj)
     size = traj.steps.state.shape[-1]
     np.testing.assert_array_equal(batch.state[..., :size], traj.steps.state)
     appended = np.asarray(batch.state[..., size:]).reshape(11, 4, 3, 5)
@@ -96,8 +103,8 @@ def test_the_critics_state_holds_all_previous_actions(segments):
 def test_the_actors_loss_does_not_touch_the_critic(segments):
     """Gradients go through the probabilities alone; the critic is a constant of the actor step."""
     nets, learner, parts = segments
-    batch = lica.critic_batch(nets, parts[1])
-    new, _ = lica.update_actor(nets, learner, batch, parts[1], HP)
+    batch = critic_batch(nets, parts[1])
+    new, _ = update_actor(nets, learner, batch, parts[1], HP)
     jax.tree.map(np.testing.assert_array_equal, new.critic, learner.critic)
     assert any(
         not np.array_equal(a, b)
@@ -118,7 +125,7 @@ def test_invalid_transitions_do_not_count(segments):
     )
     results = []
     for t in (traj, poisoned):
-        _, metrics = lica.update(nets, learner, t, jax.random.key(0), hp=HP, progress=PROGRESS)
+        _, metrics = update(nets, learner, t, jax.random.key(0), hp=HP, progress=PROGRESS)
         results.append((float(metrics["critic_loss"]), float(metrics["actor_loss"])))
     assert results[0] == results[1]
 

@@ -25,6 +25,10 @@ from tests.unit.test_ppo import SPEC, START, B, N, battle, networks
 HP = lica_adv.HParams(reward_scale=1.0)
 KINDS = ("state_value", "counterfactual", "soft", "doubly_robust")
 
+# Hundreds of operations on their own take several times as long to compile.
+make_batch = jax.jit(lica_adv.make_batch, static_argnums=0)
+log_policies = jax.jit(lica_adv.log_policies, static_argnums=0)
+
 # --- traces --------------------------------------------------------------------------------------
 
 
@@ -246,7 +250,7 @@ def test_the_value_of_a_state_is_one_number_and_of_agents_one_each(nets, traj):
     for kind, k in (("state_value", 1), ("soft", N)):
         net = nets[kind]
         learner = lica_adv.init(net, jax.random.key(0))
-        log_policy = lica_adv.log_policies(net, learner.actor, traj)
+        log_policy = log_policies(net, learner.actor, traj)
         view = lica_adv.value_view(net, traj, log_policy)
         got = lica_adv.values(net, learner.critic, view)
         assert got.shape == (*traj.steps.first.shape, k)
@@ -271,9 +275,9 @@ def test_values_of_agents(nets, traj, kind):
     for agent, moved in ((0, [0]), (1, [])):
         change = np.abs(valued(steps.obs.at[:, :, agent].add(1.0)) - value)
         assert [i for i in range(N) if change[..., i].max() > 1e-6] == moved
-    acted = lica_adv.log_policies(net, learner.actor, traj)
+    acted = log_policies(net, learner.actor, traj)
     hp, key = HP.replace(mixing_lr=0.0), jax.random.key(1)
-    after, batch, _ = lica_adv.make_batch(net, learner, traj, acted, key, hp)
+    after, batch, _ = make_batch(net, learner, traj, acted, key, hp)
     own = lica_adv.values(net, learner.critic, lica_adv.value_view(net, traj, None))
     worth = denormalise(learner.value_norm, own)
     raw, _ = gae(worth, steps.reward[1:], *traj.endings(), hp.gamma, hp.gae_lambda)
@@ -286,7 +290,7 @@ def test_values_of_agents(nets, traj, kind):
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
     if kind == "doubly_robust":  # its first step's error is all of what it is to learn
         whole = net._replace(config=replace(net.config, minibatches=1))
-        _, _, shown = lica_adv.make_batch(whole, learner, traj, acted, key, hp)
+        _, _, shown = make_batch(whole, learner, traj, acted, key, hp)
         ends = traj.endings()
         above, _ = gae(worth, steps.reward[1:], *ends, hp.gamma, hp.mixing_lambda)
         above = jnp.mean(above, axis=-1) / statistics(after.value_norm)[1]
@@ -339,8 +343,8 @@ def test_the_mixing_critic_learns_whose_action_pays(nets, traj):
     shape = traj.action[:-1].shape
     action = jax.random.randint(jax.random.key(1), shape, 0, SPEC.n_actions)
     traj = traj.replace(action=traj.action.at[:-1].set(action))
-    acted = lica_adv.log_policies(net, learner.actor, traj)
-    _, batch, _ = lica_adv.make_batch(net, learner, traj, acted, jax.random.key(2), HP)
+    acted = log_policies(net, learner.actor, traj)
+    _, batch, _ = make_batch(net, learner, traj, acted, jax.random.key(2), HP)
     target = (action[..., 0] == 1) - jnp.mean(action[..., 0] == 1)
     hp = HP.replace(mixing_lr=3e-3)
 
@@ -364,12 +368,12 @@ def test_the_mixing_critic_is_held_against_returns(nets, traj):
     net, plain = nets["counterfactual"], nets["state_value"]
     learner = lica_adv.init(net, jax.random.key(0))
     hp = HP.replace(mixing_lr=3e-3, mixing_lambda=HP.gae_lambda)
-    acted = lica_adv.log_policies(net, learner.actor, traj)
+    acted = log_policies(net, learner.actor, traj)
 
     @jax.jit
     def taught(learner, keys):
         def step(learner, key):
-            learner, batch, _ = lica_adv.make_batch(net, learner, traj, acted, key, hp)
+            learner, batch, _ = make_batch(net, learner, traj, acted, key, hp)
             return learner, batch
 
         return jax.lax.scan(step, learner, keys)
@@ -377,7 +381,7 @@ def test_the_mixing_critic_is_held_against_returns(nets, traj):
     learner, batches = taught(learner, jax.random.split(jax.random.key(1), 300))
     batch = jax.tree.map(lambda x: x[-1], batches)
     held = learner.replace(mixing=(), mixing_opt=())
-    _, known, _ = lica_adv.make_batch(plain, held, traj, acted, jax.random.key(1), hp)
+    _, known, _ = make_batch(plain, held, traj, acted, jax.random.key(1), hp)
     valid = np.asarray(traj.valid)
     taken = net.mixing.apply(
         learner.mixing, batch.view[0], batch.action, traj.valid, method="at_actions"
@@ -386,7 +390,7 @@ def test_the_mixing_critic_is_held_against_returns(nets, traj):
     assert seen > 0.7
     # ... and the policies learn from what is left beside its expectation.
     still = hp.replace(mixing_lr=0.0)
-    after, got, _ = lica_adv.make_batch(net, learner, traj, acted, jax.random.key(1), still)
+    after, got, _ = make_batch(net, learner, traj, acted, jax.random.key(1), still)
     value = lica_adv.values(net, learner.critic, lica_adv.value_view(net, traj, None))
     worth = denormalise(learner.value_norm, value)
     ends = traj.endings()
@@ -434,7 +438,7 @@ def test_policies_take_ppos_steps(nets, traj):
     """With V(s) alone the surrogate is PPO's own."""
     net = nets["state_value"]
     learner = lica_adv.init(net, jax.random.key(0))
-    acted = lica_adv.log_policies(net, learner.actor, traj)
+    acted = log_policies(net, learner.actor, traj)
     make_batch = jax.jit(partial(lica_adv.make_batch, net, hp=HP))
     _, batch, _ = make_batch(learner, traj, acted, jax.random.key(0))
     mine = lica_adv.actor_objective(learner.actor, net, batch, HP, 0.1, 1.0)
