@@ -18,12 +18,24 @@ jax.devices()  # one: a sweep, were it the first to use JAX, would take every co
 
 MOST_MEMORY = 3 * 2**30  # of a process of tests
 
-# A small run that compiles in seconds; used wherever the task does not matter.
+# Tracing makes millions of objects that live on: looking for garbage among them as often as Python
+# does by default takes an eighth of the tests' time.
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
+
+# A small run that compiles in seconds; used wherever the task does not matter. (The critic's
+# grouped pass is a third of the program: tests/unit/test_grouped.py and every preset have it.)
 TINY = {
     "total_steps": 2_000,
     "collect": {"mode": "steps", "envs": 4, "length": 4},
     "log_interval": 32,
-    "algo": {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8, "critic_steps": 2},
+    "algo": {
+        "hidden": 8,
+        "mixing_embed": 8,
+        "hypernet_hidden": 8,
+        "critic_steps": 2,
+        "critic_pass": "dense",
+    },
     "eval": {"interval": 400, "episodes": 8, "final_episodes": 16},
 }
 
@@ -51,16 +63,33 @@ def new_session(config, run_dir=None, *, resume=False):
     return Session(make_plan(config, run_dir, resume=resume), "none")
 
 
-@pytest.fixture(autouse=True)
-def own_programs(request):
+@pytest.fixture
+def monkeypatch(monkeypatch):
     """A test that replaces code neither finds a program of the real one nor leaves one behind."""
-    replaces = "monkeypatch" in request.fixturenames
-    if replaces:
+    replaced = []
+
+    def forgetting(replace):
+        def replace_and_forget(*args, **kwargs):
+            if not replaced:
+                forget_programs()
+            replaced.append(args)
+            replace(*args, **kwargs)
+
+        return replace_and_forget
+
+    monkeypatch.setattr = forgetting(monkeypatch.setattr)
+    monkeypatch.setitem = forgetting(monkeypatch.setitem)
+    yield monkeypatch
+    monkeypatch.undo()
+    if replaced:
         forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Three workers of 2,000 tests would fill the machine."""
     yield
-    if replaces:
-        forget_programs()
-    if resident_memory() > MOST_MEMORY:  # three workers of 2,000 tests would fill the machine
+    if resident_memory() > MOST_MEMORY:
         forget_programs()
         jax.clear_caches()
         gc.collect()

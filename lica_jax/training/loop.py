@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
+from lica_jax.core.barriers import held
 from lica_jax.core.parts import collecting
 from lica_jax.training import replay as replays
 from lica_jax.training.rollout import learning_view, start_stream, unroll
@@ -136,7 +137,7 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         learner, buffer, ready, metrics = updated(state, seen, key, hp)
         # A run whose loss is not finite stops for good at its last sound parameters; the other
         # runs of the batch go on. An update before the replay is ready does not count.
-        sound = jnp.isfinite(metrics["loss"]) & all_finite(learner)
+        sound = all_finite((metrics["loss"], learner))
         going_on = state.failed_at < 0
         alive = going_on & (sound | ~ready)
         learner = jax.tree.map(
@@ -161,7 +162,7 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every number of a tree is finite."""
     flags = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
-    return jnp.all(jnp.stack(flags))
+    return jnp.all(held(jnp.stack(flags)))
 
 
 def bound_act(algo: Algorithm, params, hp, progress, explore, carry, ts, key):
