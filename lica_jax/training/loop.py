@@ -160,7 +160,11 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number of a tree is finite."""
+    """Whether every number of a tree is finite.
+
+    One answer: as a chain of ands it would be computed again in every `where` that asks for it, one
+    per array, which is half of the operations of a compiled update.
+    """
     flags = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
     return jnp.all(held(jnp.stack(flags)))
 
