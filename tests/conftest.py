@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -93,6 +95,14 @@ def bounded_memory():
         forget_programs()
         jax.clear_caches()
         gc.collect()
+        return_memory()
+
+
+def return_memory():
+    """What was freed goes back to the system: glibc keeps it otherwise, and every later test would
+    find the process as large, and compile everything again."""
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_memory() -> int:
