@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ def available_memory() -> int | None:
                 left = most - now + (int(cache[1]) if cache else 0)  # caches are given back
                 free = left if free is None else min(free, max(left, 0))
     return free
+
+
+def return_memory() -> None:
+    """Gives what was freed back to the system. glibc keeps it, in pieces between those in use: a
+    process that compiles one program after another and drops them would grow without end."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another system's library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def usable_cores() -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import os
 from pathlib import Path
@@ -15,6 +13,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+from lica_jax.machine import return_memory  # noqa: E402
 
 jax.devices()  # one: a sweep, were it the first to use JAX, would take every core for a device
 
@@ -95,14 +95,7 @@ def bounded_memory():
         forget_programs()
         jax.clear_caches()
         gc.collect()
-        return_memory()
-
-
-def return_memory():
-    """What was freed goes back to the system: glibc keeps it otherwise, and every later test would
-    find the process as large, and compile everything again."""
-    with contextlib.suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).malloc_trim(0)
+        return_memory()  # else every later test finds the process as large, and compiles all again
 
 
 def resident_memory() -> int:

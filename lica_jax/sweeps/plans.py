@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
 from lica_jax.config import TrainConfig
 from lica_jax.engines.games import is_host_task
 from lica_jax.runs import directory
@@ -15,25 +17,39 @@ from lica_jax.sweeps.folder import Member
 from lica_jax.sweeps.settings import Setting, program_key
 from lica_jax.training.loop import RUNS
 
+KEPT = 4  # plans, each with an engine and its programs
+
 
 class Plans:
-    """Plans of waves. Those of a group and width share an engine, hence its compiled programs."""
+    """Plans of waves. Those of a group and width share an engine, hence its compiled programs.
 
-    def __init__(self, devices: int = 1, shard: str = RUNS, elsewhere: bool = False):
+    The last few are kept. A sweep over many settings that need programs of their own, of some
+    100 MB each, would fill the machine otherwise.
+    """
+
+    def __init__(
+        self, devices: int = 1, shard: str = RUNS, elsewhere: bool = False, kept: int = KEPT
+    ):  # fmt: skip
         """``elsewhere``: other machines train, these plans are only looked at."""
         self.devices, self.elsewhere, self._shard = devices, elsewhere, shard
-        self._bases: dict[tuple[str, int], Plan] = {}
+        self._kept, self._dropped, self._trained = kept, False, ""
+        self._bases: dict[tuple[str, int], Plan] = {}  # the last one asked for is last
 
     def base(self, config: TrainConfig, width: int) -> Plan:
         """A plan of ``width`` runs whose seeds and numbers are to be replaced."""
         key = (program_key(config), width)
-        if key not in self._bases:
+        if key in self._bases:
+            self._bases[key] = self._bases.pop(key)
+        else:
             seeds = dataclasses.replace(config, seeds=tuple(range(width)))
             shared = width if self._shard == RUNS else config.collect.envs
             self._bases[key] = make_plan(
                 seeds, devices=sharing(shared, self.devices), shard=self._shard,
                 elsewhere=self.elsewhere,
             )  # fmt: skip
+        if len(self._bases) > self._kept:
+            del self._bases[next(iter(self._bases))]
+            self._dropped = True
         return self._bases[key]
 
     def plan(
@@ -45,7 +61,10 @@ class Plans:
         seeds = tuple(dict.fromkeys(m.seed for m in members))
         config = dataclasses.replace(of[0], seeds=seeds, total_steps=budget)
         resume = bool(directory.checkpoints(folder))
-        base = self.base(of[0], len(members))
+        program, base = program_key(of[0]), self.base(of[0], len(members))
+        if self._dropped and self._trained not in ("", program):
+            jax.clear_caches()  # what JAX itself keeps of other programs
+        self._trained = program
         called = tuple(_called(m, settings[m.setting]) for m in members)
         if is_host_task(base.task):  # games are opened and closed: an engine is used once
             own = make_plan(config, folder, resume=resume, runs=runs)

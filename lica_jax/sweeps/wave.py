@@ -18,6 +18,7 @@ import numpy as np
 from lica_jax.errors import Diverged, is_out_of_memory
 from lica_jax.files import make_folder, write_json
 from lica_jax.loggers import Logger
+from lica_jax.machine import return_memory
 from lica_jax.policy import CRITICS_BYTES, kept_critics, save_critic
 from lica_jax.runs import directory
 from lica_jax.runs.display import Display
@@ -69,6 +70,7 @@ def run_wave(work: Work, wave: Wave) -> Outcome:
         return Outcome(too_large=True)
     finally:
         gc.collect()  # a session's arrays, before the next wave makes its own
+        return_memory()
 
 
 def _run_wave(work: Work, wave: Wave) -> Outcome:

@@ -29,7 +29,7 @@ def plans():
     """Those that all tests share, with their programs."""
     from lica_jax.sweeps.plans import Plans
 
-    return Plans()
+    return Plans(kept=1_000)
 
 
 @pytest.fixture(scope="session")
