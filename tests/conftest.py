@@ -26,7 +26,7 @@ gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 
 # A small run that compiles in seconds; used wherever the task does not matter. (The critic's
-# grouped pass is a third of the program: tests/unit/test_grouped.py and every preset have it.)
+# grouped pass takes a third of them: tests/unit/test_grouped.py and every preset have it.)
 TINY = {
     "total_steps": 2_000,
     "collect": {"mode": "steps", "envs": 4, "length": 4},

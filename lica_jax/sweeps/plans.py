@@ -17,14 +17,15 @@ from lica_jax.sweeps.folder import Member
 from lica_jax.sweeps.settings import Setting, program_key
 from lica_jax.training.loop import RUNS
 
-KEPT = 4  # plans, each with an engine and its programs
+KEPT = 16  # plans, each with an engine: some widths of some groups
 
 
 class Plans:
     """Plans of waves. Those of a group and width share an engine, hence its compiled programs.
 
-    The last few are kept. A sweep over many settings that need programs of their own, of some
-    100 MB each, would fill the machine otherwise.
+    The last `KEPT` stay: a sweep over many settings that need programs of their own, of some 100 MB
+    each, would fill the machine otherwise. Programs that are needed again come from the compilation
+    cache.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Plans:
     ):  # fmt: skip
         """``elsewhere``: other machines train, these plans are only looked at."""
         self.devices, self.elsewhere, self._shard = devices, elsewhere, shard
-        self._kept, self._dropped, self._trained = kept, False, ""
+        self._kept, self._dropped = kept, False
         self._bases: dict[tuple[str, int], Plan] = {}  # the last one asked for is last
 
     def base(self, config: TrainConfig, width: int) -> Plan:
@@ -61,10 +62,7 @@ class Plans:
         seeds = tuple(dict.fromkeys(m.seed for m in members))
         config = dataclasses.replace(of[0], seeds=seeds, total_steps=budget)
         resume = bool(directory.checkpoints(folder))
-        program, base = program_key(of[0]), self.base(of[0], len(members))
-        if self._dropped and self._trained not in ("", program):
-            jax.clear_caches()  # what JAX itself keeps of other programs
-        self._trained = program
+        base = self.base(of[0], len(members))
         called = tuple(_called(m, settings[m.setting]) for m in members)
         if is_host_task(base.task):  # games are opened and closed: an engine is used once
             own = make_plan(config, folder, resume=resume, runs=runs)
@@ -72,6 +70,12 @@ class Plans:
         return dataclasses.replace(
             base, config=config, runs=runs, run_dir=folder, resume=resume, called=called
         )
+
+    def let_go(self) -> None:
+        """What JAX itself keeps of the plans that did not stay; between waves."""
+        if self._dropped:
+            jax.clear_caches()
+            self._dropped = False
 
 
 def _called(member: Member, setting: Setting) -> str:

@@ -69,6 +69,7 @@ def run_wave(work: Work, wave: Wave) -> Outcome:
             raise
         return Outcome(too_large=True)
     finally:
+        work.plans.let_go()
         gc.collect()  # a session's arrays, before the next wave makes its own
         return_memory()
 

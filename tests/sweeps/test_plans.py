@@ -1,11 +1,14 @@
 """Plans of waves: what they share, and how much of it is kept."""
 
+import contextlib
 import gc
 import weakref
+from types import SimpleNamespace
 
-from lica_jax.sweeps import plans
-from lica_jax.sweeps.folder import Member
-from lica_jax.sweeps.plans import KEPT, Plans
+import pytest
+
+from lica_jax.sweeps import plans, wave
+from lica_jax.sweeps.plans import Plans
 from lica_jax.sweeps.request import request
 from lica_jax.sweeps.settings import grid_values, make_settings
 from tests.conftest import forget_programs
@@ -18,27 +21,34 @@ def settings_of(words, widths):
     return make_settings(ask, grid_values(ask))[0]
 
 
-def test_the_last_programs_are_kept(words, tmp_path, monkeypatch):
-    """Those asked for last; and what JAX keeps of others goes as soon as there are too many."""
+def test_the_plans_that_were_asked_for_last_stay(words, monkeypatch):
+    """And what JAX keeps of others goes, once."""
     cleared = []
     monkeypatch.setattr(plans.jax, "clear_caches", lambda: cleared.append(True))
-    settings = settings_of(words, range(3, 3 + KEPT + 1))
-    found, folder = Plans(), tmp_path / "none"
+    configs = [setting.config for setting in settings_of(words, range(3, 6))]
+    found = Plans(kept=2)
+    first = [found.base(config, 1) for config in configs[:2]]
+    assert found.base(configs[0], 1) is first[0]  # number 1 has not been asked for the longest
+    found.let_go()
+    assert not cleared  # nothing has been dropped
+    found.base(configs[2], 1)
+    assert found.base(configs[0], 1) is first[0]
+    assert found.base(configs[1], 1) is not first[1]
+    found.let_go()
+    found.let_go()
+    assert len(cleared) == 1
 
-    def engine(k):
-        return found.base(settings[k].config, 1).engine
 
-    def train(k):
-        return found.plan(settings, [Member(0, k, 0)], 100, folder).engine
-
-    first = [train(k) for k in range(KEPT)]
-    assert [engine(k) for k in range(KEPT)] == first and not cleared
-    assert train(0) is first[0] and not cleared  # all of them are there
-    train(KEPT)  # one more: number 1 has not been asked for the longest
-    assert len(cleared) == 1 and len(found._bases) == KEPT
-    assert engine(0) is first[0] and engine(2) is first[2]
-    train(KEPT)
-    assert len(cleared) == 1  # the same program goes on
+@pytest.mark.parametrize("ends", [lambda *_: wave.Outcome(), None])
+def test_memory_goes_back_behind_every_wave(monkeypatch, ends):
+    """However it ended."""
+    done = []
+    monkeypatch.setattr(wave, "_run_wave", ends)
+    monkeypatch.setattr(wave, "return_memory", lambda: done.append("memory"))
+    kept = SimpleNamespace(let_go=lambda: done.append("plans"))
+    with contextlib.nullcontext() if ends else pytest.raises(TypeError):
+        wave.run_wave(SimpleNamespace(plans=kept), None)
+    assert done == ["plans", "memory"]
 
 
 def test_engines_go_with_their_plans(words):
