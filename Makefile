@@ -56,7 +56,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "lica_jax needs Python 3.11 or newer; none was found on PATH" >&2; exit 2; }
 	@echo "setting up $(VENV) with $$($(PYTHON) --version) (about a minute, once)"
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "python -m venv failed; on Debian install python3-venv" >&2; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
 		-c $(CONSTRAINTS) -e '.[test]'
 	@touch $(READY)
 

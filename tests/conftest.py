@@ -41,6 +41,9 @@ TINY = {
     "eval": {"interval": 400, "episodes": 8, "final_episodes": 16},
 }
 
+# Of runs that are asked only what they have learned.
+AT_THE_END = {"interval": 10**9, "episodes": 64, "final_episodes": 256}
+
 
 @pytest.fixture
 def x64():

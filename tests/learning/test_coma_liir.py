@@ -10,7 +10,7 @@ from lica_jax.algorithms.counterfactual import coma, liir
 from lica_jax.config import load_config
 from lica_jax.envs import make_task
 from lica_jax.networks.counterfactual import critic_inputs
-from tests.conftest import new_session
+from tests.conftest import AT_THE_END, new_session
 
 SEEDS = (0, 1, 2)
 
@@ -18,6 +18,7 @@ SLOW = pytest.mark.slow
 
 
 def trained(algorithm, task, steps, **overrides):
+    overrides = {"eval": AT_THE_END} | overrides
     config = load_config(algorithm, task, seeds=SEEDS, total_steps=steps, **overrides)
     session = new_session(config)
     session.run()
@@ -29,6 +30,7 @@ def returns(summary, mode="greedy"):
 
 
 def played(algorithm, task, steps, **overrides):
+    overrides = {"eval": AT_THE_END} | overrides
     run = train(algorithm, task, seeds=SEEDS, total_steps=steps, display="none", **overrides)
     return run.summary
 

@@ -3,6 +3,7 @@
 import pytest
 
 from lica_jax import train
+from tests.conftest import AT_THE_END
 
 SLOW = pytest.mark.slow
 
@@ -15,9 +16,9 @@ SLOW = pytest.mark.slow
 def test_private_bits(advantage):
     """Each agent plays the bit that only it sees; the state holds both."""
     result = train(
-        "lica_adv", "probe/private", seeds=(0, 1, 2), total_steps=30_000, display="none",
-        algo={"advantage": advantage},
-        eval={"interval": 10**9, "episodes": 64, "final_episodes": 256},
+        "lica_adv", "probe/private", seeds=(0, 1, 2), total_steps=15_000, display="none",
+        collect={"envs": 32}, log_interval=2_048, eval=AT_THE_END,
+        algo={"advantage": advantage, "hidden": 32, "mixing_embed": 32, "hypernet_hidden": 32},
     )  # fmt: skip
     final = result.summary["final"]
     greedy, sampled = ([f[m]["return_mean"] for f in final] for m in ("greedy", "sampled"))

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from lica_jax import train
+from tests.conftest import AT_THE_END
 
 SEEDS = (0, 1, 2)
 
 
 def trained(algorithm, task, steps=20_000, **overrides):
-    eval_ = {"interval": 10**9, "episodes": 64, "final_episodes": 256}
     result = train(
-        algorithm, task, seeds=SEEDS, total_steps=steps, display="none", eval=eval_, **overrides
-    )
+        algorithm, task, seeds=SEEDS, total_steps=steps, display="none", eval=AT_THE_END,
+        **overrides
+    )  # fmt: skip
     return result.summary
 
 

@@ -12,7 +12,7 @@ from lica_jax.config import load_config
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
-from tests.conftest import new_session
+from tests.conftest import AT_THE_END, new_session
 from tests.glossary import entries
 
 SEEDS = (0, 1, 2)
@@ -20,7 +20,9 @@ SLOW = pytest.mark.slow
 
 
 def trained(task, steps, **overrides):
-    config = load_config("lica", task, seeds=SEEDS, total_steps=steps, **overrides)
+    config = load_config(
+        "lica", task, seeds=SEEDS, total_steps=steps, eval=AT_THE_END, **overrides
+    )
     session = new_session(config)
     session.run()
     return session
@@ -86,8 +88,9 @@ def critic_at_second_step(session):
 )
 def test_both_agents_must_match(overrides):
     result = train(
-        "lica", "probe/match", seeds=SEEDS, total_steps=30_000, display="none", **overrides
-    )
+        "lica", "probe/match", seeds=SEEDS, total_steps=30_000, display="none", eval=AT_THE_END,
+        **overrides
+    )  # fmt: skip
     greedy = [f["greedy"]["return_mean"] for f in result.summary["final"]]
     sampled = [f["sampled"]["return_mean"] for f in result.summary["final"]]
     assert min(greedy) >= 0.98, greedy
@@ -97,7 +100,10 @@ def test_both_agents_must_match(overrides):
 
 def test_continuous_actions_aim():
     """Both agents must put the same force, of the sign that the cue tells."""
-    result = train("lica", "probe/aim", seeds=SEEDS, total_steps=40_000, display="none")
+    result = train(
+        "lica", "probe/aim", seeds=SEEDS, total_steps=30_000, display="none", eval=AT_THE_END,
+        algo={"hidden": 32, "mixing_embed": 32, "hypernet_hidden": 32},
+    )  # fmt: skip
     greedy = [f["greedy"]["return_mean"] for f in result.summary["final"]]
     sampled = [f["sampled"]["return_mean"] for f in result.summary["final"]]
     assert min(greedy) > 0.88, greedy
@@ -113,7 +119,8 @@ def returns(session, mode="greedy"):
 
 def test_recurrent_agents_remember():
     """The cue of step 1 is played at step 3; the agent's own last actions cannot hold it for it."""
-    session = trained("probe/memory", 30_000, algo={"last_action": False})
+    small = {"hidden": 32, "mixing_embed": 32, "hypernet_hidden": 32}
+    session = trained("probe/memory", 30_000, algo={"last_action": False} | small)
     assert min(returns(session)) >= 0.95, returns(session)
     assert min(returns(session, "sampled")) >= 0.85
     assert 0.45 < session.summary["random"]["return_mean"] < 0.55

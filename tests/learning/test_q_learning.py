@@ -3,11 +3,13 @@
 import pytest
 
 from lica_jax import train
+from tests.conftest import AT_THE_END
 
 SEEDS = (0, 1, 2)
 
 
 def trained(algorithm, task, **overrides):
+    overrides = {"eval": AT_THE_END} | overrides
     result = train(algorithm, task, seeds=SEEDS, display="none", **overrides)
     figures = {
         mode: [f[mode]["return_mean"] for f in result.summary["final"]]

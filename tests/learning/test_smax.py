@@ -24,17 +24,17 @@ def test_lica_wins_4m_vs_3m():
     assert all(r["eval/return_mean"] <= 2.001 for r in result.evaluations)
 
 
-def test_the_random_policy_is_uniform_over_available_actions():
+def test_the_random_policy_is_uniform_over_available_actions(tiny):
     """Zero parameters stand in for it; here it is played from its definition."""
     task = make_task("smax/4m_vs_3m")
 
     def act(carry, ts, key):
         return carry, jax.random.categorical(key, jnp.where(ts.avail, 0.0, -1e10)), {}
 
-    episodes = jax.jit(lambda k: play_episodes(task, act, (), k, 512))(jax.random.key(0))
+    episodes = jax.jit(lambda k: play_episodes(task, act, (), k, 256))(jax.random.key(0))
     result = train(
-        "lica", "smax/4m_vs_3m", total_steps=2048, display="none", log_interval=1024,
-        eval={"episodes": 128, "final_episodes": 512},
+        "lica", "smax/4m_vs_3m", display="none",
+        **tiny | {"total_steps": 128, "eval": {"episodes": 128, "final_episodes": 256}},
     )  # fmt: skip
     zero = result.summary["random"]
     for name, values in (
@@ -42,5 +42,5 @@ def test_the_random_policy_is_uniform_over_available_actions():
         ("episode_length_mean", episodes.length),
     ):
         values = np.asarray(values, float)
-        spread = values.std() / np.sqrt(512)
+        spread = values.std() / np.sqrt(256)
         assert abs(zero[name] - values.mean()) < 5 * spread, name

@@ -442,7 +442,7 @@ def test_the_last_checkpoint_holds_the_exported_best_policy(tiny, tmp_path, acto
     """Also when every chunk is saved, and for an actor without memory."""
     tiny["algo"]["actor"] = actor
     tiny["checkpoint"] = {"every_seconds": 0}
-    tiny["total_steps"] = 850  # two evaluations on the way
+    tiny |= {"total_steps": 850, "log_interval": 100}  # two evaluations on the way
     config = load_config("lica", TASK, **tiny)
     result = train(config, run_dir=tmp_path / "run", display="none")
     session = new_session(config, tmp_path / "run", resume=True)
