@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -128,30 +128,45 @@ def unroll_over(actor: Actor, params: PyTree, traj: Trajectory) -> Float[Array, 
     return features_over(actor, params, traj)[0]
 
 
-def joint_state(actor: Actor, traj: Trajectory, last_action: bool) -> Float[Array, "T+1 B S"]:
-    """The critic's state: the task's, with all agents' previous actions behind it if asked for."""
-    state = traj.steps.state
-    return _with_actions(actor.head, state, previous_actions(actor.head, traj), last_action)
+class StateSettings(Protocol):
+    """What a critic's or mixer's state has behind the task's own."""
+
+    @property
+    def state_last_action(self) -> bool: ...
+    @property
+    def state_obs(self) -> bool: ...
+
+
+def joint_state(actor: Actor, traj: Trajectory, config: StateSettings) -> Float[Array, "T+1 B S"]:
+    """The critic's state: the task's, with all agents' observations and previous actions behind it
+    where ``config`` asks for them."""
+    previous = previous_actions(actor.head, traj) if config.state_last_action else None
+    return _with_views(actor.head, traj.steps, previous, config.state_obs)
 
 
 def state_now(
-    actor: Actor, carry: ActorCarry, ts: TimeStep, last_action: bool
+    actor: Actor, carry: ActorCarry, ts: TimeStep, config: StateSettings
 ) -> Float[Array, "B S"]:
     """`joint_state` of one moment, of which ``carry`` is the memory from before it."""
-    previous = forget(actor.head, carry.last_action, ts.first)
-    return _with_actions(actor.head, ts.state, previous, last_action)
+    wanted = config.state_last_action
+    previous = forget(actor.head, carry.last_action, ts.first) if wanted else None
+    return _with_views(actor.head, ts, previous, config.state_obs)
 
 
-def _with_actions(head: Head, state: Float[Array, "*B S"], previous: Array, wanted: bool) -> Array:
-    if not wanted:
-        return state
-    encoded = head.encode(previous, state.dtype)
-    return jnp.concatenate([state, encoded.reshape(*state.shape[:-1], -1)], axis=-1)
+def _with_views(head: Head, ts: TimeStep, previous: Array | None, obs: bool) -> Array:
+    parts = [ts.state]
+    if obs:
+        parts.append(ts.obs)
+    if previous is not None:
+        parts.append(head.encode(previous, ts.state.dtype))
+    rows = ts.state.shape[:-1]
+    return jnp.concatenate([x.reshape(*rows, -1) for x in parts], axis=-1)
 
 
-def joint_state_size(actor: Actor, spec: TaskSpec, last_action: bool) -> int:
+def joint_state_size(actor: Actor, spec: TaskSpec, config: StateSettings) -> int:
     """S of `joint_state`."""
-    return spec.state_size + (spec.n_agents * actor.head.n_encoded if last_action else 0)
+    actions = actor.head.n_encoded if config.state_last_action else 0
+    return spec.state_size + spec.n_agents * (actions + config.state_obs * spec.obs_size)
 
 
 def previous_actions(head: Head, traj: Trajectory) -> Array:

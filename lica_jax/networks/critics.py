@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,14 @@ class JointCritic(nn.Module):
         raise NotImplementedError
 
 
+class Views(NamedTuple):
+    """Where a state holds what its agents observe."""
+
+    start: int  # what stands before it is the task's own state
+    n_agents: int
+    size: int
+
+
 class MixingCritic(JointCritic):
     """LICA's critic: a hypernetwork maps the state to a network over all agents' actions.
 
@@ -112,6 +121,9 @@ class MixingCritic(JointCritic):
       zero_actions: W1's hypernetwork ends in zeros at first, so that no action has an effect
         before anything has been learned of it.
       layer_norm: normalise what goes into every ReLU; grouped passes do not know of it.
+      views: the rows W1_i(s) [A, E] of every agent i come from one hypernetwork of its observation,
+        the task's state and its index, instead of all from one of the whole state; grouped passes
+        do not know of it. "full" is then A * E.
     """
 
     embed: int = 64
@@ -121,12 +133,11 @@ class MixingCritic(JointCritic):
     grouped_policies: bool | str = False
     zero_actions: bool = False
     layer_norm: bool = False
+    views: Views | None = None
 
     def setup(self):
-        m, e, deep = self.n_inputs, self.embed, self.layers == 2
-        hidden = m * e if self.hyper_hidden == "full" else self.hyper_hidden
-        mlp = partial(MLP, layer_norm=self.layer_norm)
-        widths = (hidden, m * e) if deep else (m * e,)
+        e, deep, mlp = self.embed, self.layers == 2, partial(MLP, layer_norm=self.layer_norm)
+        widths = (self._hidden, self._made) if deep else (self._made,)
         self.hyper_w_1 = mlp(widths, last_by_output=True, last_zero=self.zero_actions)
         self.hyper_w_final = mlp((e, e) if deep else (e,))
         self.hyper_b_1 = Linear(e)
@@ -134,9 +145,7 @@ class MixingCritic(JointCritic):
         self.mix_norm = nn.LayerNorm(param_dtype=float) if self.layer_norm else None
 
     def __call__(self, state: Float[Array, "*B S"], u: Float[Array, "*B M"]) -> Float[Array, "*B"]:
-        w1 = self.hyper_w_1(state)
-        w1 = w1.reshape(*w1.shape[:-1], self.n_inputs, self.embed)
-        mixed = jnp.einsum("...m,...me->...e", u, w1)
+        mixed = jnp.einsum("...m,...me->...e", u, self._w1(state))
         return _mix(mixed, *self._other_weights(state), self.mix_norm)
 
     def at_actions(self, state, action, needed):
@@ -183,8 +192,7 @@ class MixingCritic(JointCritic):
         return by_platform(self.clone(parent=None), asked)(self.variables, *args)
 
     def at_several(self, state, u):
-        w1 = self.hyper_w_1(state)  # once for all K
-        w1 = w1.reshape(*w1.shape[:-1], self.n_inputs, self.embed)
+        w1 = self._w1(state)  # once for all K
         return self._mix_agents(state, jnp.einsum("...km,...me->...ke", u, w1))
 
     def at_deviations(self, state, action):
@@ -201,8 +209,7 @@ class MixingCritic(JointCritic):
 
     def _of_others(self, state, action):
         """``W1(s)`` by agent and action, and the part of ``u W1(s)`` of all agents but i."""
-        w1 = self.hyper_w_1(state)
-        w1 = w1.reshape(*action.shape, -1, self.embed)
+        w1 = self._w1(state).reshape(*action.shape, -1, self.embed)
         # One-hot products, since "no action" (-1) adds nothing.
         mine = jax.nn.one_hot(action, w1.shape[-2], dtype=w1.dtype)
         mine = jnp.einsum("...na,...nae->...ne", mine, w1)
@@ -219,14 +226,25 @@ class MixingCritic(JointCritic):
     def n_chunks(self, rows: int) -> int:
         """Into how many pieces to cut that many rows, so that their W1(s) fits, and what it is
         computed from."""
-        widest = max(self.n_inputs * self.embed, self._hidden)
+        widest = max(self.n_inputs * self.embed, self._hidden * self._n_made)
         return -(-rows * widest // MAX_HYPER_WEIGHTS)
 
     @property
     def _hidden(self) -> int:
         """Width of the hidden layer of W1's hypernetwork; 0 without one."""
-        full = self.n_inputs * self.embed
-        return 0 if self.layers == 1 else full if self.hyper_hidden == "full" else self.hyper_hidden
+        if self.layers == 1:
+            return 0
+        return self._made if self.hyper_hidden == "full" else self.hyper_hidden
+
+    @property
+    def _n_made(self) -> int:
+        """How many times W1's hypernetwork runs on a row."""
+        return self.views.n_agents if self.views else 1
+
+    @property
+    def _made(self) -> int:
+        """How many numbers of W1(s) it makes each time."""
+        return self.n_inputs * self.embed // self._n_made
 
     def scratch_numbers(self, rows):
         full, hidden = self.n_inputs * self.embed, self._hidden
@@ -234,10 +252,25 @@ class MixingCritic(JointCritic):
         if grouped == ON_CPU:  # on what is there to be allocated on
             grouped = jax.default_backend() == "cpu"
         pieces = min(rows * full, MAX_HYPER_WEIGHTS) if grouped else rows * full
-        return {
+        sizes = {
             "the critic's hyper-weights W1(s)": pieces,
-            "the hidden layer of W1's hypernetwork": rows * hidden,
+            "the hidden layer of W1's hypernetwork": rows * hidden * self._n_made,
         }
+        if self.views:
+            start, n, size = self.views
+            sizes["what W1's hypernetwork reads"] = rows * n * (start + size + n)
+        return sizes
+
+    def _w1(self, state: Float[Array, "*B S"]) -> Float[Array, "*B M E"]:
+        if self.views:
+            start, n, size = self.views
+            obs = state[..., start : start + n * size].reshape(*state.shape[:-1], n, size)
+            own = jnp.broadcast_to(state[..., None, :start], (*obs.shape[:-1], start))
+            index = jnp.broadcast_to(jnp.eye(n, dtype=obs.dtype), (*obs.shape[:-1], n))
+            w1 = self.hyper_w_1(jnp.concatenate([obs, own, index], axis=-1))
+        else:
+            w1 = self.hyper_w_1(state)
+        return w1.reshape(*state.shape[:-1], self.n_inputs, self.embed)
 
     def _w1_layers(self):
         """Kernel and bias of each of W1's linear layers; of the last one, weight and bias."""

@@ -20,9 +20,7 @@ SLOW = pytest.mark.slow
 
 
 def trained(task, steps, **overrides):
-    config = load_config(
-        "lica", task, seeds=SEEDS, total_steps=steps, eval=AT_THE_END, **overrides
-    )
+    config = load_config("lica", task, seeds=SEEDS, total_steps=steps, eval=AT_THE_END, **overrides)
     session = new_session(config)
     session.run()
     return session

@@ -196,12 +196,14 @@ def test_a_whole_update_with_all_of_it(traj):
     choices = {
         "dueling": True, "critic_soft_inputs": True, "critic_zero_actions": True,
         "entropy_mode": "target", "critic_minibatches": 2, "critic_layer_norm": True,
+        "critic_average": True, "state_obs": True, "hypernet_views": True,
     }  # fmt: skip
     nets, learner, _ = world(traj, **choices)
     hp = HP.replace(td_lambda=0.95)
     update = jax.jit(partial(lica.update, nets, hp=hp, progress=START))
     after, shown = update(learner, traj, KEY)
     assert np.isfinite(shown["loss"]) and after.critic_steps == 2
+    assert type(after) is lica.AveragingControlledLearner
     check_figures("lica", list(shown))
     scratch = lica.scratch_bytes(nets, 100)
     assert scratch["the critic's joint inputs"] == 8 * 100 * (N + 2) * (nets.critic.n_inputs + 8)
@@ -231,6 +233,17 @@ def test_the_policies_that_acted_are_kept_only_where_they_are_asked_for(traj):
     [
         ("probe/match", {"dueling": True, "critic_pass": "grouped"}, "dueling fits the critic at"),
         ("probe/match", {"critic": "mlp", "critic_zero_actions": True}, "critic_zero_actions is"),
+        ("probe/match", {"hypernet_views": True}, "reads what algo.state_obs appends"),
+        (
+            "probe/match",
+            {"hypernet_views": True, "state_obs": True, "critic": "mlp"},
+            "hypernet_views is about the mixing critic",
+        ),
+        (
+            "probe/match",
+            {"hypernet_views": True, "state_obs": True, "critic_pass": "grouped"},
+            "hypernet_views computes all",
+        ),
         ("probe/aim", {"entropy_mode": "target"}, 'entropy_mode "target" is a fraction'),
     ],
 )

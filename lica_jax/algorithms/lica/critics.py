@@ -12,22 +12,26 @@ from lica_jax.networks.critics import (
     JointCritic,
     MixingCritic,
     MLPCritic,
+    Views,
     matched_hidden,
 )
+from lica_jax.types import TaskSpec
 
 WIDE = 2**22  # numbers in the hypernetwork's last matrix
 
 
-def make_critic(config: Config, state_size: int, joint: int) -> JointCritic | DuelingCritic:
-    """LICA's critic, for states and joint actions of the given lengths."""
-    critic = joint_critic(config, state_size, joint)
+def make_critic(
+    config: Config, spec: TaskSpec, state_size: int, joint: int
+) -> JointCritic | DuelingCritic:
+    """LICA's critic of a task, for states and joint actions of the given lengths."""
+    critic = joint_critic(config, spec, state_size, joint)
     return DuelingCritic(critic) if config.dueling else critic
 
 
-def joint_critic(config: Config, state_size: int, joint: int) -> JointCritic:
+def joint_critic(config: Config, spec: TaskSpec, state_size: int, joint: int) -> JointCritic:
     """The function of state and joint action that the actor climbs."""
     mixing = mixing_critic(
-        config, state_size, joint, zero_actions=config.critic_zero_actions,
+        config, spec, state_size, joint, zero_actions=config.critic_zero_actions,
         layer_norm=config.critic_layer_norm,
     )  # fmt: skip
     if config.critic == "mixing":
@@ -41,18 +45,20 @@ def joint_critic(config: Config, state_size: int, joint: int) -> JointCritic:
 
 
 def mixing_critic(
-    config: MixingSettings, state_size: int, joint: int, *, zero_actions: bool = False,
-    layer_norm: bool = False,
+    config: MixingSettings, spec: TaskSpec, state_size: int, joint: int, *,
+    zero_actions: bool = False, layer_norm: bool = False,
 ) -> MixingCritic:  # fmt: skip
     """The mixing critic; ``zero_actions`` and ``layer_norm`` as its attributes."""
     width = joint * config.mixing_embed
     hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
     into_last = hidden if config.hypernet_layers == 2 else state_size
-    critic_pass = "dense" if layer_norm or config.asks_policies else config.critic_pass
+    critic_pass = "dense" if layer_norm or config.dense_only else config.critic_pass
     passes = grouped_passes(critic_pass, into_last * width)
+    seen = Views(spec.state_size, spec.n_agents, spec.obs_size)
+    views = seen if config.hypernet_views else None
     return MixingCritic(
-        joint, config.mixing_embed, config.hypernet_layers, hidden, *passes, zero_actions,
-        layer_norm,
+        joint, config.mixing_embed, config.hypernet_layers, config.hypernet_hidden, *passes,
+        zero_actions, layer_norm, views,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ given the actions whose entries lie above its policy's average, and loses those 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,12 @@ from lica_jax.core.masking import masked_softmax
 from lica_jax.types import Insight, Outlook, TimeStep
 
 
-def insight(nets: Any) -> Insight:
-    """Of LICA with the networks ``nets`` (`lica.Networks`)."""
+def insight(nets: Any, critic: Callable[[Any], PyTree]) -> Insight:
+    """Of LICA with the networks ``nets`` (`lica.Networks`); ``critic`` of a learner: what the actor
+    climbs."""
     credit = "dQ/dμ" if nets.spec.continuous else "dQ/dπ"
     worth = None if nets.spec.continuous else partial(deviations, nets)
-    return Insight(partial(look, nets), lambda learner: learner.critic, "Q(s, π)", credit, worth)
+    return Insight(partial(look, nets), critic, "Q(s, π)", credit, worth)
 
 
 def deviations(
@@ -33,7 +35,7 @@ def deviations(
 ) -> Array:  # fmt: skip
     """`Insight.deviations`: Q(s, (a, u_-i)) [B, N, A]."""
     del params, hp
-    state = state_now(nets.actor, carry, ts, nets.config.state_last_action)
+    state = state_now(nets.actor, carry, ts, nets.config)
     return nets.critic.apply(critic, state, action, method="at_deviations")
 
 
@@ -54,7 +56,7 @@ def look(
     policy = u[..., : nets.spec.n_actions]
     if critic is None:
         return Outlook(policy, entropy)
-    state = state_now(nets.actor, carry, ts, nets.config.state_last_action)
+    state = state_now(nets.actor, carry, ts, nets.config)
 
     def total(u):
         q = nets.critic.apply(critic, state, u.reshape(u.shape[0], -1))

@@ -83,6 +83,20 @@ class ControlledLearner(Learner):
 
 
 @struct.dataclass
+class AveragingLearner(Learner):
+    """With the average of the critic's parameters over batches (`critic_average`)."""
+
+    average: PyTree
+
+
+@struct.dataclass
+class AveragingControlledLearner(ControlledLearner):
+    """With both."""
+
+    average: PyTree
+
+
+@struct.dataclass
 class CriticBatch:
     """The critic's view of a trajectory; slots 0..T."""
 
@@ -113,10 +127,10 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
     actor = make_actor(spec, config)
     # A policy enters the critic as its parameters: A probabilities, or D means and D log-stds.
     joint = spec.n_agents * spec.n_actions * (2 if spec.continuous else 1)
-    state_size = joint_state_size(actor, spec, config.state_last_action)
+    state_size = joint_state_size(actor, spec, config)
     if spec.continuous:  # every row uses all of W1(s)
         config = replace(config, critic_pass="dense")
-    critic = make_critic(config, state_size, joint)
+    critic = make_critic(config, spec, state_size, joint)
     return Networks(actor, critic, state_size, config, spec)
 
 
@@ -134,7 +148,7 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         metrics=("entropy",),
         replay=config.replay("segment"),
         acting=nets.actor.acting,
-        insight=insight(nets),
+        insight=insight(nets, climbed),
     )
 
 
@@ -146,9 +160,14 @@ def init(nets: Networks, key: Array) -> Learner:
     learner = new_learner(
         nets.actor.init(actor_key), critic, critic if nets.config.keeps_target else ()
     )
-    if nets.config.entropy_mode != "target":
-        return learner
-    return ControlledLearner(**vars(learner), log_factor=jnp.zeros(()))
+    # Kinds of their own, so that a checkpoint holds nothing that its configuration does not need.
+    kind, more = Learner, {}
+    if nets.config.entropy_mode == "target":
+        kind, more = ControlledLearner, {"log_factor": jnp.zeros(())}
+    if nets.config.critic_average:
+        kind = AveragingControlledLearner if more else AveragingLearner
+        more["average"] = critic
+    return kind(**vars(learner), **more)
 
 
 def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner:
@@ -188,6 +207,8 @@ def update(
     """Critic first, then the actor with the just-updated critic (the official order)."""
     batch = critic_batch(nets, traj)
     learner, metrics = update_critic(nets, learner, batch, traj, hp, jax.random.fold_in(key, 1))
+    if nets.config.critic_average:
+        learner = learner.replace(average=averaged(learner, hp.average_decay, progress.updates))
     relaxation = draw_relaxation(nets, traj, key, hp, progress)
     learner, actor_metrics = update_actor(
         nets, learner, batch, traj, scheduled(learner, hp, progress.env_steps), relaxation
@@ -199,6 +220,24 @@ def update(
     loss = metrics["critic_loss"] + metrics["actor_loss"]
     norms = metrics["critic_grad_norm"], metrics["actor_grad_norm"]
     return learner, metrics | {"loss": watched(loss, *norms)}
+
+
+def averaged(
+    learner: AveragingLearner | AveragingControlledLearner,
+    decay: Float[Array, ""],
+    batches: Int[Array, ""],
+) -> PyTree:
+    """The average of the critic's parameters, a batch later.
+
+    The first batches count for more, so that a critic that knows nothing yet is soon forgotten.
+    """
+    decay = jnp.minimum(decay, (1 + batches) / (10 + batches))
+    return jax.tree.map(lambda a, c: decay * a + (1 - decay) * c, learner.average, learner.critic)
+
+
+def climbed(learner: Learner) -> PyTree:
+    """The critic's parameters whose slopes the actor follows: their average, or the newest."""
+    return getattr(learner, "average", learner.critic)
 
 
 def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HParams:
@@ -217,7 +256,7 @@ def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HPa
 
 def critic_batch(nets: Networks, traj: Trajectory) -> CriticBatch:
     """States (with all agents' previous actions where configured) and joint actions."""
-    state = joint_state(nets.actor, traj, nets.config.state_last_action)
+    state = joint_state(nets.actor, traj, nets.config)
     return CriticBatch(state, traj.action, traj.extras.get("policy"), traj.valid)
 
 
@@ -460,7 +499,7 @@ def update_actor(
 ) -> tuple[Learner, dict[str, Array]]:
     """`actor_steps` Adam steps of the actor under the current critic."""
     gradient = jax.value_and_grad(actor_objective, has_aux=True)
-    constants = nets, learner.critic, batch, traj, hp, relaxation
+    constants = nets, climbed(learner), batch, traj, hp, relaxation
 
     def step(params, opt, old=None):
         (loss, metrics), grads = gradient(params, *constants, old)
@@ -489,5 +528,7 @@ def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
         width = nets.critic.n_inputs + 2 * config.mixing_embed
         sizes["the critic's joint inputs"] = rows * several * width
     actor = activation_bytes(rows * n, config.hidden, nets.actor.head.n_outputs)
+    if config.state_obs:
+        sizes["the critic's states"] = rows * nets.state_size
     critic = {name: 2 * 4 * size for name, size in sizes.items()}
     return critic | {"the actor's activations": actor}

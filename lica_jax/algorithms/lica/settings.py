@@ -25,6 +25,10 @@ class MixingSettings(Settings):
     Attributes:
       state_last_action: append all agents' previous actions to the critic's state, where it
         does not hold them already.
+      state_obs: append all agents' observations to it, too.
+      hypernet_views: W1's rows of every agent come from one hypernetwork, which reads that agent's
+        observation and index beside the task's state, instead of those of all agents from one that
+        reads the whole state; needs ``state_obs``.
       mixing_embed: E, width of the mixing critic.
       hypernet_layers: 1 or 2.
       hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
@@ -33,6 +37,8 @@ class MixingSettings(Settings):
     """
 
     state_last_action: bool = True
+    state_obs: bool = False
+    hypernet_views: bool = False
     mixing_embed: int = 64
     hypernet_layers: Literal[1, 2] = 2
     hypernet_hidden: int | Literal["full"] = "full"
@@ -42,6 +48,22 @@ class MixingSettings(Settings):
     def asks_policies(self) -> bool:
         """Whether the critic is fitted at the policies that acted, which are then kept."""
         return False
+
+    @property
+    def dense_only(self) -> bool:
+        """Whether all of W1(s) is computed, however few of its rows are used."""
+        return self.asks_policies or self.hypernet_views
+
+    def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
+        """What is wrong with these values, alone and together; one line each."""
+        out = super().problems(spec, collect)
+        if self.hypernet_views and not self.state_obs:
+            out.append("algo.hypernet_views reads what algo.state_obs appends: set both")
+        if self.hypernet_views and self.critic_pass == "grouped":
+            out.append(
+                'algo.hypernet_views computes all of W1(s): use algo.critic_pass "dense" or "auto"'
+            )
+        return out
 
     def idle(self) -> dict[str, tuple[str, ...]]:
         return super().idle() | idle_in_one_layer(self.hypernet_layers)
@@ -63,6 +85,8 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         effect before anything has been learned of it.
       dueling: Q(s, u) = V(s) + A(s, u) - A(s, pi): a value of the state, fitted to the targets,
         beside the critic, which is fitted to what the value leaves and is what the actor climbs.
+      critic_average: the actor climbs an average of the critic's parameters over batches (Polyak
+        and Juditsky, 1992; see ``average_decay``) instead of the newest ones.
       critic_soft_inputs: fit the critic also where one agent's action is replaced by its policy.
       actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
       target_critic: compute targets with a slowly updated copy of the critic.
@@ -84,6 +108,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     critic_layer_norm: bool = False
     critic_zero_actions: bool = False
     dueling: bool = False
+    critic_average: bool = False
     critic_soft_inputs: bool = False
     actor_steps: int = number(1, 1, MOST_UPDATES)
     target_critic: bool = True
@@ -115,6 +140,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                  self.policy_input == "probs"),
                 (f'algo.entropy_mode "{self.entropy_mode}"', [f"hp.entropy_{x}" for x in targets],
                  self.entropy_mode != "target"),
+                ("algo.critic_average False", ["hp.average_decay"], not self.critic_average),
                 ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
                 ('algo.targets "monte_carlo"', ["hp.td_lambda", "hp.target_interval"],
                  self.targets == "monte_carlo"),
@@ -179,6 +205,11 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                 'algo.critic_zero_actions is about W1(s) of the mixing critic; algo.critic "mlp" '
                 "has none"
             )
+        if self.hypernet_views and self.critic == "mlp":
+            out.append(
+                'algo.hypernet_views is about the mixing critic; algo.critic "mlp" has no '
+                "hypernetwork"
+            )
         if self.asks_policies and self.critic_pass == "grouped":
             which = "dueling" if self.dueling else "critic_soft_inputs"
             out.append(
@@ -212,6 +243,7 @@ class HParams:
         ``entropy_target``.
       entropy_target_steps: env steps over which it goes there in a straight line; 0 for a constant.
       entropy_rate: how much log xi changes in an update for each unit that the entropy lacks.
+      average_decay: what every batch leaves of the critic's average, with ``critic_average``.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
         first of its ``actor_steps``.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
@@ -236,6 +268,7 @@ class HParams:
     )
     entropy_target_steps: float = number(0.0, low=0)
     entropy_rate: float = number(0.05, low=0)
+    average_decay: float = number(0.9, 0, 0.999999)
     kl_coef: float = number(0.0, low=0)
     grad_norm_clip: float = number(10.0, low=1e-12)
     target_interval: int = number(200, low=1)

@@ -52,7 +52,7 @@ def look(
     out = Outlook(probs, categorical_entropy(logits, ts.avail))
     if critic is None:
         return out
-    state = state_now(nets.actor, carry, ts, nets.config.state_last_action)
+    state = state_now(nets.actor, carry, ts, nets.config)
     norm = ValueNorm(**critic["value_norm"])
     if nets.config.advantage == "soft":
         worth = nets.mixing.apply(critic["value"], state, action, method="at_deviations")

@@ -71,10 +71,10 @@ def make_networks(config: Config, spec: TaskSpec) -> Networks:
     """Builds the actor and the critics; initialises nothing."""
     config = for_task(config, spec)
     actor = make_actor(spec, config)
-    size = joint_state_size(actor, spec, config.state_last_action)
+    size = joint_state_size(actor, spec, config)
     value = MLP((config.value_hidden, config.value_hidden, 1), layer_norm=True)
     joint = spec.n_agents * spec.n_actions
-    mixing = mixing_critic(config, size, joint, zero_actions=True)
+    mixing = mixing_critic(config, spec, size, joint, zero_actions=True)
     return Networks(actor, value, mixing, size, config, spec)
 
 
@@ -242,7 +242,7 @@ def actor_objective(
 def value_view(nets: Networks, traj: Trajectory, log_policy: Float[Array, "T+1 B N A"]) -> PyTree:
     """What the values are functions of, behind the state: for "soft" actions and policies, with
     ``value_obs`` what every agent's value reads."""
-    state = joint_state(nets.actor, traj, nets.config.state_last_action)
+    state = joint_state(nets.actor, traj, nets.config)
     if nets.config.advantage == "soft":
         return state, traj.action, jnp.exp(log_policy)
     if nets.config.value_obs:

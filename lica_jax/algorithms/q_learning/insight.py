@@ -35,7 +35,7 @@ def look(
     out = Outlook(policy, jnp.sum(entr(policy), axis=-1), credit=q)
     if critic is None or not mixes:
         return out
-    state = state_now(nets.agent, carry, ts, nets.config.state_last_action)
+    state = state_now(nets.agent, carry, ts, nets.config)
 
     def total(best_q):
         value = nets.mixer.apply(critic, best_q, state)

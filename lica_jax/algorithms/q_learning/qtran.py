@@ -86,7 +86,7 @@ def networks(config: SharedConfig, spec: TaskSpec, joint, objective) -> Networks
     """Agents and a joint network with the methods ``q`` and ``v``."""
     config = for_task(config, spec)
     agent = make_actor(spec, config)
-    size = joint_state_size(agent, spec, config.state_last_action)
+    size = joint_state_size(agent, spec, config)
     n = spec.n_agents
     zeros = jnp.zeros(size), jnp.zeros((n, config.hidden)), jnp.zeros((n, spec.n_actions))
     init = partial(joint.init, **dict(zip(("state", "features", "action"), zeros, strict=True)))
@@ -108,7 +108,7 @@ def unroll_agents(params: Params, nets: Networks, target: Params, traj: Trajecto
     """Unrolls online and target agents."""
     q, features = features_over(nets.agent, params.agent, traj)
     target_q, target_features = features_over(nets.agent, target.agent, traj)
-    state = joint_state(nets.agent, traj, nets.config.state_last_action)
+    state = joint_state(nets.agent, traj, nets.config)
     best = greedy(jax.lax.stop_gradient(q), traj.steps.avail)
     following = best if nets.config.double_q else greedy(target_q, traj.steps.avail)
     return Unrolled(q, features, target_features, state, best, following)

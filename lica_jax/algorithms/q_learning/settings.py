@@ -19,12 +19,14 @@ class Config(AgentSettings, ReplaySettings):
       agent: recurrent or feed-forward agents.
       state_last_action: append all agents' previous actions to the mixer's state, where it
         does not hold them already.
+      state_obs: append all agents' observations to it, too.
       double_q: choose the next actions with the online networks, judge them with the target's.
       optimiser: "rmsprop" (PyTorch's) or "adam".
     """
 
     agent: Literal["gru", "mlp"] = "gru"
     state_last_action: bool = True
+    state_obs: bool = False
     double_q: bool = True
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
 

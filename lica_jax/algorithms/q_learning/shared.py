@@ -78,7 +78,7 @@ def make_networks(config: Config, spec: TaskSpec, mixer: Any) -> Networks:
     """The networks of Q-learning with a mixer; initialises nothing."""
     config = for_task(config, spec)
     agent = make_actor(spec, config)
-    size = joint_state_size(agent, spec, config.state_last_action)
+    size = joint_state_size(agent, spec, config)
     zeros = jnp.zeros(spec.n_agents), jnp.zeros(size)
     return Networks(
         agent, mixer, td_objective, lambda key: mixer.init(key, *zeros), config, spec, size
@@ -172,7 +172,7 @@ def td_objective(
     """
     q = unroll_over(nets.agent, params.agent, traj)
     target_q = unroll_over(nets.agent, target.agent, traj)
-    state = joint_state(nets.agent, traj, nets.config.state_last_action)
+    state = joint_state(nets.agent, traj, nets.config)
     best = greedy(jax.lax.stop_gradient(q) if nets.config.double_q else target_q, traj.steps.avail)
     taken = nets.mixer.apply(params.mixer, take_action(q, traj.action)[:-1], state[:-1])
     following = nets.mixer.apply(target.mixer, take_action(target_q, best), state)
