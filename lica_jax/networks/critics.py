@@ -122,8 +122,8 @@ class MixingCritic(JointCritic):
         before anything has been learned of it.
       layer_norm: normalise what goes into every ReLU; grouped passes do not know of it.
       views: the rows W1_i(s) [A, E] of every agent i come from one hypernetwork of its observation,
-        the task's state and its index, instead of all from one of the whole state; grouped passes
-        do not know of it. "full" is then A * E.
+        the task's state and its index, instead of all from one of the whole state; "full" is then
+        A * E. Policies cannot be grouped.
     """
 
     embed: int = 64
@@ -159,15 +159,20 @@ class MixingCritic(JointCritic):
         order, count = rows_first(needed.reshape(-1))
         state, action = state[order], action[order]
         n_actions = self.n_inputs // n_agents
-        block = jnp.arange(n_agents)[None] * n_actions + action
         real = (action >= 0) & (action < n_actions)  # others are zeros, as in `joint_one_hot`
-        block = jnp.where(real & (jnp.arange(needed.size)[:, None] < count), block, -1)
+        real = real & (jnp.arange(needed.size)[:, None] < count)
+        if self.views:  # the hypernetwork runs once for each agent: its rows are (row, agent)
+            seen, block, count = self._seen(state), action, count * n_agents
+            seen = seen.reshape(-1, seen.shape[-1])
+        else:
+            seen, block = state, jnp.arange(n_agents)[None] * n_actions + action
+        block = jnp.where(real, block, -1).reshape(seen.shape[0], -1)
         *first, (weight, bias) = self._w1_layers()
-        hidden = relu_linear(state, *first[0], count) if first else state
+        hidden = relu_linear(seen, *first[0], count) if first else seen
         mixed = chosen_product(hidden, weight, block, self.embed)
-        bias = jnp.where(block[..., None] >= 0, bias.reshape(self.n_inputs, -1)[block], 0)
-        mixed = mixed + jnp.sum(bias, axis=1)
-        q = _mix(mixed, *self._other_weights(state))
+        bias = jnp.where(block[..., None] >= 0, bias.reshape(-1, self.embed)[block], 0)
+        mixed = (mixed + jnp.sum(bias, axis=1)).reshape(needed.size, -1, self.embed)
+        q = _mix(jnp.sum(mixed, axis=1), *self._other_weights(state))
         return jnp.zeros_like(q).at[order].set(q).reshape(shape)
 
     def at_policies(self, state, probs, avail, needed):
@@ -262,15 +267,16 @@ class MixingCritic(JointCritic):
         return sizes
 
     def _w1(self, state: Float[Array, "*B S"]) -> Float[Array, "*B M E"]:
-        if self.views:
-            start, n, size = self.views
-            obs = state[..., start : start + n * size].reshape(*state.shape[:-1], n, size)
-            own = jnp.broadcast_to(state[..., None, :start], (*obs.shape[:-1], start))
-            index = jnp.broadcast_to(jnp.eye(n, dtype=obs.dtype), (*obs.shape[:-1], n))
-            w1 = self.hyper_w_1(jnp.concatenate([obs, own, index], axis=-1))
-        else:
-            w1 = self.hyper_w_1(state)
+        w1 = self.hyper_w_1(self._seen(state) if self.views else state)
         return w1.reshape(*state.shape[:-1], self.n_inputs, self.embed)
+
+    def _seen(self, state: Float[Array, "*B S"]) -> Float[Array, "*B N I"]:
+        """What W1's hypernetwork reads for each agent: its observation, the task's state, index."""
+        start, n, size = self.views
+        obs = state[..., start : start + n * size].reshape(*state.shape[:-1], n, size)
+        own = jnp.broadcast_to(state[..., None, :start], (*obs.shape[:-1], start))
+        index = jnp.broadcast_to(jnp.eye(n, dtype=obs.dtype), (*obs.shape[:-1], n))
+        return jnp.concatenate([obs, own, index], axis=-1)
 
     def _w1_layers(self):
         """Kernel and bias of each of W1's linear layers; of the last one, weight and bias."""

@@ -75,13 +75,23 @@ def test_an_agents_rows_are_made_of_what_it_sees(layers, x64):
     mixed = jnp.einsum("rm,rme->re", u, jnp.concatenate(made, axis=1)) + b1
     want = jnp.sum(jnp.maximum(mixed, 0) * w2, axis=-1) + b2
     np.testing.assert_allclose(critic.apply(params, state, u), want, rtol=1e-12)
-    # Every other way to ask agrees.
+    # Every other way to ask agrees, also where some rows are not needed.
     action = jnp.array([[0, 2]] * 7)
     one_hot = jax.nn.one_hot(action, 3).reshape(7, 6)
     taken = critic.apply(params, state, one_hot)
-    needed = jnp.ones(7, bool)
-    got = critic.apply(params, state, action, needed, method="at_actions")
-    np.testing.assert_allclose(got, taken, rtol=1e-12)
+    needed = jnp.arange(7) != 3
+
+    def loss(params, critic):
+        q = critic.apply(params, state, action, needed, method="at_actions")
+        return jnp.sum(jnp.where(needed, q, 0) ** 2), q
+
+    results = []
+    for grouped in (False, True):
+        asked = critic.clone(grouped_actions=grouped)
+        (_, got), grads = jax.value_and_grad(loss, has_aux=True)(params, asked)
+        np.testing.assert_allclose(got[needed], taken[needed], rtol=1e-12)
+        results.append(grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), *results)
     got = critic.apply(params, state, action, method="at_deviations")
     np.testing.assert_allclose(got[:, 0, 0], taken, rtol=1e-12)
     np.testing.assert_allclose(got[:, 1, 2], taken, rtol=1e-12)

@@ -52,10 +52,12 @@ def mixing_critic(
     width = joint * config.mixing_embed
     hidden = width if config.hypernet_hidden == "full" else config.hypernet_hidden
     into_last = hidden if config.hypernet_layers == 2 else state_size
-    critic_pass = "dense" if layer_norm or config.dense_only else config.critic_pass
+    critic_pass = "dense" if layer_norm or config.asks_policies else config.critic_pass
     passes = grouped_passes(critic_pass, into_last * width)
-    seen = Views(spec.state_size, spec.n_agents, spec.obs_size)
-    views = seen if config.hypernet_views else None
+    views = None
+    if config.hypernet_views:
+        views = Views(spec.state_size, spec.n_agents, spec.obs_size)
+        passes = passes[0], False
     return MixingCritic(
         joint, config.mixing_embed, config.hypernet_layers, config.hypernet_hidden, *passes,
         zero_actions, layer_norm, views,

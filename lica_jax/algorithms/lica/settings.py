@@ -49,11 +49,6 @@ class MixingSettings(Settings):
         """Whether the critic is fitted at the policies that acted, which are then kept."""
         return False
 
-    @property
-    def dense_only(self) -> bool:
-        """Whether all of W1(s) is computed, however few of its rows are used."""
-        return self.asks_policies or self.hypernet_views
-
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
         out = super().problems(spec, collect)
@@ -61,7 +56,8 @@ class MixingSettings(Settings):
             out.append("algo.hypernet_views reads what algo.state_obs appends: set both")
         if self.hypernet_views and self.critic_pass == "grouped":
             out.append(
-                'algo.hypernet_views computes all of W1(s): use algo.critic_pass "dense" or "auto"'
+                "algo.hypernet_views computes all of W1(s) at policies: use algo.critic_pass "
+                '"dense" or "auto"'
             )
         return out
 
