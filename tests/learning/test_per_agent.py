@@ -34,8 +34,7 @@ def test_both_agents_must_match(algorithm):
 @pytest.mark.parametrize("algorithm", quick("sqddpg"))
 def test_private_bits(algorithm):
     """Each agent plays the bit that only it sees."""
-    steps = {"total_steps": 25_000} if algorithm == "sqddpg" else {}
-    summary = trained(algorithm, "probe/private", **steps)
+    summary = trained(algorithm, "probe/private")
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 

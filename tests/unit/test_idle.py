@@ -42,6 +42,27 @@ def test_a_run_says_what_changes_nothing(algorithm, algo, hp, what, why):
     assert not any(name in line for line in without_effect(resolve(without, spec)))
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "algo", "hp", "what", "needs"),
+    [
+        ("vdn", {"state_obs": True}, {}, "algo.state_obs True", None),
+        ("lica", {}, {"average_decay": 0.5}, "hp.average_decay 0.5", {"critic_average": True}),
+        (
+            "lica_adv", {"advantage": "state_value", "state_obs": True, "hypernet_views": True}, {},
+            "algo.hypernet_views True", {"advantage": "soft"},
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_critic_does_not_read_is_told(algorithm, algo, hp, what, needs):
+    def said(**algo):
+        config = load_config(algorithm, "probe/match", algo=algo, hp=hp)
+        lines = without_effect(resolve(config, make_task("probe/match").spec))
+        return any(what in line for line in lines)
+
+    assert said(**algo)
+    assert needs is None or not said(**algo | needs)
+
+
 def test_an_interval_without_a_target_changes_nothing(tiny):
     """The claim itself, of one: both runs end with the same parameters."""
     tiny |= {"total_steps": 64, "algo": tiny["algo"] | {"target_critic": False}}

@@ -9,7 +9,7 @@ import pytest
 
 from lica_jax.algorithms.actors import joint_state, joint_state_size, state_now
 from lica_jax.algorithms.lica import lica
-from lica_jax.algorithms.q_learning import qmix
+from lica_jax.algorithms.q_learning import qmix, shared
 from lica_jax.core.optim import ADAM
 from lica_jax.networks.critics import MixingCritic, Views
 from lica_jax.networks.layers import MLP
@@ -47,6 +47,13 @@ def test_mixers_read_observations_too(traj):
     assert state.shape[-1] == joint_state_size(nets.agent, SPEC, config)
     plain = joint_state_size(nets.agent, SPEC, replace(config, state_obs=False))
     assert state.shape[-1] == plain + N * SPEC.obs_size
+    # And they learn from them: what is seen has weights of its own, which an objective moves.
+    params = shared.Params(nets.agent.init(KEY), nets.init_mixer(KEY))
+    objective = jax.grad(lambda p: shared.td_objective(p, nets, params, traj, qmix.HParams())[0])
+    grads = objective(params).mixer
+    seen = slice(SPEC.state_size, SPEC.state_size + N * SPEC.obs_size)
+    first = [x for x in jax.tree.leaves(grads) if x.shape[:1] == state.shape[-1:]]
+    assert first and all(np.any(x[seen]) for x in first)
 
 
 # --- one hypernetwork for all agents -------------------------------------------------------------
@@ -165,4 +172,6 @@ def test_the_actor_climbs_the_average(traj):
     update, _ = ADAM.update(grads, learner.actor_opt)
     by_hand = jax.tree.map(lambda p, u: p - HP.actor_lr * u, learner.actor, update)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), held.actor, by_hand)
-    assert nets.config == replace(SMALL, critic_average=True)
+    # It is also what `diagnose` and `render` show.
+    shown = lica.make(replace(SMALL, critic_average=True), SPEC).insight.critic
+    assert shown(learner) is far and shown(start) is start.critic

@@ -317,6 +317,8 @@ def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     out = ppo.policy_scratch(config.hidden, spec, per_step)
     if config.value_obs and config.advantage != "soft":
         out["the agents' values' inputs"] = 4 * rows * spec.n_agents * view_size(nets)
+    if config.state_obs:
+        out["the critics' states"] = 2 * 4 * rows * nets.state_size
     if config.advantage != "state_value":
         piece = -(-rows // max(nets.mixing.n_chunks(2 * rows), 1))
         sizes = nets.mixing.scratch_numbers(max(per_step, piece))

@@ -52,6 +52,7 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         names = []
         if self.advantage == "state_value":
             names += ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
+            names += ["algo.hypernet_views"]
         if self.advantage == "soft":
             names += ["algo.value_hidden", "algo.value_obs"]
         if not self.mixes_beside:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lica_jax.algorithms.q_learning import shared
-from lica_jax.algorithms.q_learning.settings import Config, HParams
+from lica_jax.algorithms.q_learning.settings import HParams
+from lica_jax.algorithms.q_learning.settings import StatelessConfig as Config
 from lica_jax.networks.mixers import NoMixer
 from lica_jax.types import Algorithm, TaskSpec
 

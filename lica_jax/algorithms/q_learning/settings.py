@@ -41,6 +41,15 @@ class Config(AgentSettings, ReplaySettings):
         return super().problems(spec, collect) + self.replay_problems("segment", spec, collect)
 
 
+@dataclass(frozen=True)
+class StatelessConfig(Config):
+    """Of a method whose mixer is no function of the state."""
+
+    def idle(self) -> dict[str, tuple[str, ...]]:
+        names = ("algo.state_last_action", "algo.state_obs")
+        return super().idle() | {"utilities that no state mixes": names}
+
+
 @struct.dataclass
 class HParams:
     """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.

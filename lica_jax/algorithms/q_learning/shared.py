@@ -187,6 +187,7 @@ def td_objective(
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
-    """The agents' activations, online and, without cotangents, target."""
+    """The agents' activations, online and, without cotangents, target; and long states."""
     one = activation_bytes(rows * nets.spec.n_agents, nets.config.hidden, nets.spec.n_actions)
-    return {f"the agents' activations over {rows} rows": one + one // 2}
+    states = {"the mixer's states": 4 * rows * nets.state_size} if nets.config.state_obs else {}
+    return {f"the agents' activations over {rows} rows": one + one // 2} | states
