@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from lica_jax.cli.parsing import Parser
+from lica_jax.cli.process import drop_output
 from lica_jax.config import TrainConfig
 from lica_jax.config.presets import Preset
 from lica_jax.errors import UserError
@@ -53,10 +54,10 @@ def train(argv: list[str]) -> int:
         config, run_dir=run_dir, resume=args.resume, display=args.progress, on_signal="return",
         stop_at=args.stop_at, log=args.log,
     )  # fmt: skip
-    if result.interrupted is not None:
-        return 128 + result.interrupted
-    put(f"learning curve, policy and evaluations are in {run_dir}", sys.stdout)
-    return 0
+    if result.interrupted is None:
+        put(f"learning curve, policy and evaluations are in {run_dir}", sys.stdout)
+    drop_output()  # what could not be printed is no fault of the run
+    return 0 if result.interrupted is None else 128 + result.interrupted
 
 
 def _parser() -> Parser:

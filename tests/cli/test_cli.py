@@ -350,9 +350,11 @@ def test_output_does_not_decide_a_runs_fate(how, tmp_path):
     words = " ".join([*FAST, "--run-dir", "r"])
     command = f"{sys.executable} -m lica_jax train lica probe/match {words} {end}"
     script = f"set -o pipefail; {command}; echo code $?"
+    # Buffered, as it is where nobody says otherwise: what could not be written is still there later.
+    here = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(lica_jax.__file__).parents[1])},
+        env=here | {"PYTHONPATH": str(Path(lica_jax.__file__).parents[1])},
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "code 0", done
     assert "Traceback" not in done.stderr + done.stdout
