@@ -279,6 +279,20 @@ class Outlook:
     weight: Float[Array, " N"] | None = None  # of each agent's credit in the team's value
 
 
+class Climb(NamedTuple):
+    """What policies are made to climb, and what they would climb without a critic.
+
+    Attributes:
+      value: the critic's, of the policies themselves.
+      log_policy: of the joint action that was done.
+      entropy: the agents' mean, in nats.
+    """
+
+    value: Float[Array, "T+1 B"]
+    log_policy: Float[Array, "T+1 B"]
+    entropy: Float[Array, "T+1 B"]
+
+
 class Insight(NamedTuple):
     """How to ask an algorithm what it makes of a moment (`rendering`).
 
@@ -291,6 +305,8 @@ class Insight(NamedTuple):
       deviations: the arguments of ``look`` -> [B, N, A], what the critic says the team gets where
         one agent does something else than was chosen and the others do not, up to what is the same
         for all actions of an agent; None where the critic does not say (`diagnosis`).
+      climb: ``(params, critic, trajectory) -> Climb``, of an algorithm whose policies follow the
+        slope of their critic at the policies; None otherwise (`diagnosis`).
     """
 
     look: Callable[..., Outlook]
@@ -298,6 +314,7 @@ class Insight(NamedTuple):
     value: str = ""
     credit: str = ""
     deviations: Callable[..., Array] | None = None
+    climb: Callable[..., Climb] | None = None
 
 
 class Algorithm(NamedTuple):

@@ -23,6 +23,10 @@ def diagnose(argv: list[str]) -> int:
         "--rollouts", type=count, default=64, help="how often each action is tried (64)"
     )
     parser.add_argument(
+        "--gradient-steps", type=count, default=100_000, metavar="N",
+        help="env steps for the gradient that the policies climb (100000; 0: without)",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder to write into (PATH/diagnosis)"
     )
     parser.add_argument("--seed", type=count, default=0, help="seed of the episodes (0)")
@@ -38,10 +42,10 @@ def diagnose(argv: list[str]) -> int:
 
     load_plugins(args.plugin)
     out = args.path / "diagnosis" if args.out is None else args.out
-    with Counter("trying actions", "rollouts") as counter:
+    with Counter("diagnosing", "rollouts") as counter:
         found = diagnosis.diagnose(
             args.path, which=args.which, states=args.states, rollouts=args.rollouts,
-            seed=args.seed, out=out, tell=counter.tell,
+            gradient_steps=args.gradient_steps, seed=args.seed, out=out, tell=counter.tell,
         )  # fmt: skip
     print(found)
     for path in files_in(out):

@@ -11,6 +11,7 @@ import numpy as np
 
 from lica_jax.algorithms import algorithm_names
 from lica_jax.config import TrainConfig
+from lica_jax.diagnosis import climbing
 from lica_jax.diagnosis.agreement import Figure
 from lica_jax.diagnosis.curves import ends, read_curves
 from lica_jax.diagnosis.measuring import Held, Tried, figures, measure
@@ -28,7 +29,7 @@ from lica_jax.types import Task
 
 JSON, PNG = "diagnosis.json", "diagnosis.png"
 LOW_CEILING = 0.5  # of the correlation: below it a figure says more of the rollouts
-MOST = {"states": 100_000, "rollouts": 10_000}
+MOST = {"states": 100_000, "rollouts": 10_000, "gradient_steps": 10**9}
 # Lambdas of the returns that a critic of joint actions is fitted to.
 LAMBDAS = ("mixing_lambda", "td_lambda", "gae_lambda")
 WORDS = {
@@ -40,6 +41,10 @@ WORDS = {
     "gradient_correlation": "{credit}: correlation with the true effects",
     "gradient_cosine": "  cosine within a moment",
     "gradient_rank_correlation": "  rank correlation within a moment",
+    "climb_cosine": "what policies climb: cosine with the gradient of the return",
+    "climb_ceiling": "  the most that so many env steps can show",
+    "climb_cosine_beside_entropy": "  without the direction of the entropy",
+    "climb_ceiling_beside_entropy": "    the most that so many env steps can show",
     "effect_std": "standard deviation of the true effects",
     "critic_effect_std": "  of the critic's",
     "return_std": "  of the return of one action at one moment",
@@ -124,7 +129,8 @@ class Diagnosis:
 
 def diagnose(
     run_dir: str | Path, *, which: str = "last", states: int = 200, rollouts: int = 64,
-    seed: int = 0, out: str | Path | None = None, tell: Tell = silent,
+    gradient_steps: int = 100_000, seed: int = 0, out: str | Path | None = None,
+    tell: Tell = silent,
 ) -> Diagnosis:  # fmt: skip
     """Asks a run's critic what one agent's actions are worth, and the simulator what they are.
 
@@ -134,6 +140,8 @@ def diagnose(
         update, may not know.
       states: moments at which all actions of one agent are tried.
       rollouts: how often each of them is tried.
+      gradient_steps: env steps from which the gradient that the policies climb and that of the
+        return are estimated, of an algorithm whose policies climb their critic; 0: they are not.
       seed: of the episodes and of the choice of moments.
       out: a folder to `Diagnosis.save` into.
       tell: is called with the rollouts made so far and all of them.
@@ -142,7 +150,7 @@ def diagnose(
       UserError: no such run, an algorithm or a task that cannot be asked, no critic, numbers out of
         range, or too little memory.
     """
-    _check_numbers(states, rollouts, seed)
+    _check_numbers(states, rollouts, gradient_steps, seed)
     run_dir = as_path(run_dir, "the run directory")
     config, policy, task = _subject(run_dir, which)
     if out is not None:
@@ -151,17 +159,21 @@ def diagnose(
     lam = lambda_of(config.algo, hp)
     scale = getattr(hp, "reward_scale", task.spec.reward_scale)  # its own, where runs differ in it
     player = Player(policy.algo, task, scale, bool(config.timeout_is_terminal))
+    mind = Mind(policy.params, policy.critic.params, hp)
     tried, held = measure(
-        player, Mind(policy.params, policy.critic.params, hp), states=states, n_rollouts=rollouts,
+        player, mind, states=states, n_rollouts=rollouts,
         lam=lam, slopes=insight.credit.startswith("dQ"), seed=seed, tell=tell,
     )  # fmt: skip
     about = _about(policy, which) | {
         "critic_env_steps": policy.critic.env_steps, "states": len(tried.t), "rollouts": rollouts,
+        "gradient_steps": gradient_steps,
         "episodes": int(held.episode.max()) + 1, "sample_seed": seed, "lambda": lam,
     }  # fmt: skip
     labels = {"value": insight.value, "credit": insight.credit, "lam": lam}
     curves = read_curves(run_dir, policy.about)
     shown = figures(tried, held)
+    if insight.climb is not None and gradient_steps:
+        shown |= climbing.measure(player, mind, held, gradient_steps, seed)
     notes = _notes(about, states, curves, shown["effect_correlation_ceiling"].value)
     found = Diagnosis(about, shown, curves, tried, held, labels, notes)
     if out is not None:
@@ -177,10 +189,10 @@ def lambda_of(config: Any, hp: Any) -> float:
     return next((float(getattr(hp, x)) for x in used), 1.0)
 
 
-def _check_numbers(states: Any, rollouts: Any, seed: Any) -> None:
+def _check_numbers(states: Any, rollouts: Any, gradient_steps: Any, seed: Any) -> None:
     for name, value, low, high in (
         ("states", states, 2, MOST["states"]), ("rollouts", rollouts, 4, MOST["rollouts"]),
-        ("seed", seed, 0, 2**31 - 1),
+        ("gradient_steps", gradient_steps, 0, MOST["gradient_steps"]), ("seed", seed, 0, 2**31 - 1),
     ):  # fmt: skip
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")

@@ -350,7 +350,7 @@ def test_output_does_not_decide_a_runs_fate(how, tmp_path):
     words = " ".join([*FAST, "--run-dir", "r"])
     command = f"{sys.executable} -m lica_jax train lica probe/match {words} {end}"
     script = f"set -o pipefail; {command}; echo code $?"
-    # Buffered, as it is where nobody says otherwise: what could not be written is still there later.
+    # Buffered, as it is by default: what could not be written is still there at the end.
     here = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,

@@ -13,7 +13,7 @@ from lica_jax import UserError, train
 from lica_jax.algorithms import algorithm_module, make_algorithm
 from lica_jax.cli.main import main
 from lica_jax.config import load_config, resolve
-from lica_jax.diagnosis import agreement, diagnosis, measuring
+from lica_jax.diagnosis import agreement, climbing, diagnosis, measuring
 from lica_jax.diagnosis.curves import ends, read_curves
 from lica_jax.diagnosis.playing import Mind, Moments, Player, at, episodes, rollouts
 from lica_jax.envs import make_task
@@ -155,6 +155,76 @@ def test_what_is_remembered_is_the_action_that_was_tried():
     np.testing.assert_allclose(got, np.broadcast_to(1 + gamma * value, (3, 4)), rtol=1e-4)
 
 
+def test_angles_of_mean_gradients_are_numpys():
+    """With the entropy's mean direction in them and without it, and how far noise lets them go."""
+    rng = np.random.default_rng(0)
+    true, n = rng.normal(size=(3, 50)), 40
+    noise = rng.normal(size=(n, 3, 50)) * np.array([1.0, 3.0, 0.1])[:, None]
+    got = climbing.figures(climbing.products((true + noise).astype(np.float32)))
+    value, gain, entropy = (true + noise).mean(0)
+    rest = [x - entropy * (x @ entropy) / (entropy @ entropy) for x in (value, gain)]
+    for name, (a, b), perfect in (
+        ("", (value, gain), true[1]),
+        ("_beside_entropy", rest, true[1] - true[2] * (true[1] @ true[2]) / (true[2] @ true[2])),
+    ):
+        cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        found = got[f"climb_cosine{name}"]
+        assert found.value == pytest.approx(cosine, abs=1e-5) and found.count == n
+        assert 0.01 < found.error < 0.1
+        most = perfect @ b / np.linalg.norm(perfect) / np.linalg.norm(b)
+        assert got[f"climb_ceiling{name}"].value == pytest.approx(most, abs=0.06) and most < 0.95
+    # Nothing but noise has no ceiling, and what has no length no angle.
+    alone = climbing.ceiling(np.array([[1.0, -0.5], [-0.5, 1.0]]))
+    assert np.isnan(alone)
+    nothing = climbing.figures(np.zeros((3, 3, 4, 4)))
+    assert all(np.isnan(f.value) for f in nothing.values())
+
+
+def test_the_line_of_a_baseline_by_hand():
+    line = climbing.baseline(np.array([0.0, 1, 2]), np.array([5.0, 7, 9]))
+    np.testing.assert_allclose(line, [5, 2])
+    np.testing.assert_allclose(climbing.baseline(np.ones(3), np.array([1.0, 2, 6])), [3, 0])
+
+
+@pytest.mark.parametrize("critic", ["mixing", "mlp"])
+def test_gradients_are_those_of_the_table_of_rewards(critic, monkeypatch):
+    """A game of one step: every expectation is a sum over its nine cells."""
+    monkeypatch.setattr(climbing, "ENVS", 512)
+    monkeypatch.setattr(climbing, "LENGTH", 16)
+    task = make_task("game/climbing")
+    config = resolve(
+        load_config("lica", "game/climbing", algo={"critic": critic, "hidden": 8}), task.spec
+    )
+    algo = make_algorithm("lica", task.spec, config.algo)
+    learner = jax.jit(algo.init)(jax.random.key(0))
+    mind = Mind(learner.actor, learner.critic, config.hp)
+    player = Player(algo, task, 2.0, True)
+    stream = jax.jit(partial(climbing.first_stream, player))(jax.random.key(1))
+    play = jax.jit(partial(climbing.batch_gradients, player))
+    line = climbing.Baseline(jnp.float32(-3), jnp.float32(0))
+    _, got = play(mind, line, stream, jax.random.key(2))
+
+    _, ts = jax.jit(jax.vmap(task.reset))(jax.random.split(jax.random.key(1), 1))
+    carry = algo.initial_carry(1)
+
+    def exact(params):
+        outlook = algo.insight.look(params, learner.critic, carry, ts, None, config.hp)
+        one, other = outlook.policy[0]
+        return jnp.stack([
+            outlook.value[0, 0], 2.0 * one @ jnp.array(CLIMBING, float) @ other,
+            jnp.mean(outlook.entropy),
+        ])  # fmt: skip
+
+    slopes = jax.tree.leaves(jax.jit(jax.jacrev(exact))(learner.actor))
+    want = jnp.concatenate([x.reshape(3, -1) for x in slopes], axis=1)
+    for row in (0, 2):
+        np.testing.assert_allclose(got[row], want[row], rtol=1e-3, atol=1e-6)
+    # 4,096 sampled battles: the same direction and length, but for their noise.
+    sampled, truth = np.asarray(got[1]), np.asarray(want[1])
+    assert sampled @ truth / (truth @ truth) == pytest.approx(1, abs=0.15)
+    assert sampled @ truth > 0.9 * np.linalg.norm(sampled) * np.linalg.norm(truth)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A short run on a game of one step."""
@@ -172,7 +242,10 @@ def test_a_whole_diagnosis_of_a_game_of_one_step(run, capsys, monkeypatch):
     """The truth is the table of rewards."""
     monkeypatch.setattr(measuring, "EPISODES", 8)
     monkeypatch.setattr(measuring, "ROWS", 12)
-    assert main(["diagnose", str(run), "--states", "6", "--rollouts", "4"]) == 0
+    monkeypatch.setattr(climbing, "ENVS", 4)
+    monkeypatch.setattr(climbing, "LENGTH", 8)
+    words = ["--states", "6", "--rollouts", "4", "--gradient-steps", "200"]
+    assert main(["diagnose", str(run), *words]) == 0
     said = capsys.readouterr().out
     found = json.loads((run / "diagnosis" / "diagnosis.json").read_text())
     png = (run / "diagnosis" / "diagnosis.png").read_bytes()
@@ -189,6 +262,7 @@ def test_a_whole_diagnosis_of_a_game_of_one_step(run, capsys, monkeypatch):
     assert figures["effect_correlation"]["count"] == 18 and figures["return_std"]["value"] == 0
     # Everything can be known of a game without chance.
     assert figures["effect_correlation_ceiling"]["value"] == pytest.approx(1)
+    assert figures["climb_cosine"]["count"] == 7 and abs(figures["climb_cosine"]["value"]) <= 1
     for name, figure in figures.items():
         assert figure["what"] in said, name
     assert "actor_grad_norm, first to last tenth" in said and "kl, first" in said
@@ -216,6 +290,7 @@ def test_curves_are_those_of_the_policys_run(run):
     [
         (["--states", "1"], "states must be an integer within 2 and"),
         (["--rollouts", "3"], "rollouts must be an integer within 4 and"),
+        (["--gradient-steps", "-1"], "gradient_steps must be an integer within 0 and"),
         (["--which", "all"], "which must be last or best"),
     ],
 )

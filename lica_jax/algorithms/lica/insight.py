@@ -14,19 +14,41 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from lica_jax.algorithms.actors import ActorCarry, actor_step, state_now
+from lica_jax.algorithms.actors import (
+    ActorCarry,
+    actor_step,
+    joint_state,
+    state_now,
+    unroll_over,
+)
 from lica_jax.core import gaussian
 from lica_jax.core.entropy import categorical_entropy
-from lica_jax.core.masking import masked_softmax
-from lica_jax.types import Insight, Outlook, TimeStep
+from lica_jax.core.masking import mask_logits, masked_softmax, take_action
+from lica_jax.types import Climb, Insight, Outlook, TimeStep, Trajectory
 
 
 def insight(nets: Any, critic: Callable[[Any], PyTree]) -> Insight:
     """Of LICA with the networks ``nets`` (`lica.Networks`); ``critic`` of a learner: what the actor
     climbs."""
     credit = "dQ/dμ" if nets.spec.continuous else "dQ/dπ"
-    worth = None if nets.spec.continuous else partial(deviations, nets)
-    return Insight(partial(look, nets), critic, "Q(s, π)", credit, worth)
+    if nets.spec.continuous:
+        return Insight(partial(look, nets), critic, "Q(s, π)", credit)
+    asked = partial(deviations, nets), partial(climb, nets)
+    return Insight(partial(look, nets), critic, "Q(s, π)", credit, *asked)
+
+
+def climb(nets: Any, params: PyTree, critic: PyTree, traj: Trajectory) -> Climb:
+    """`Insight.climb`: Q(s, pi) at every slot, also where training asks at samples of pi."""
+    avail = traj.steps.avail
+    logits = unroll_over(nets.actor, params, traj)
+    state = joint_state(nets.actor, traj, nets.config)
+    pi, everywhere = masked_softmax(logits, avail), jnp.ones(avail.shape[:2], bool)
+    q = nets.critic.apply(critic, state, pi, avail, everywhere, method="at_policies")
+    log_policy = take_action(jax.nn.log_softmax(mask_logits(logits, avail)), traj.action)
+    # Slots without an action (padding) have none available either.
+    log_policy = jnp.where(jnp.any(avail, axis=-1), log_policy, 0)
+    entropy = categorical_entropy(logits, avail)
+    return Climb(q, jnp.sum(log_policy, axis=-1), jnp.mean(entropy, axis=-1))
 
 
 def deviations(
