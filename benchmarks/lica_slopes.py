@@ -24,9 +24,9 @@ import optax
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.actors import joint_state, unroll_over
 from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica.insight import climb
 from lica_jax.config import load_config, resolve
-from lica_jax.core.entropy import categorical_entropy
-from lica_jax.core.masking import mask_logits, masked_mean, masked_softmax
+from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.returns import lambda_returns
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
@@ -73,20 +73,20 @@ def measure(args: argparse.Namespace) -> None:
     print(f"{args.task}: held still after {float(state.env_steps):,.0f} env steps")
 
     value = fitted_value(nets, batches)
-    actor = state.learner.actor
-    sampled = jax.jit(partial(sampled_gradient, nets, actor, value))
+    actor, critic = state.learner.actor, state.learner.critic
+    sampled = jax.jit(partial(sampled_gradient, nets, actor, critic, value))
     each = np.stack([flat(sampled(batch)) for batch in batches])
-    entropy = jax.jit(partial(entropy_gradient, nets, actor))
+    entropy = jax.jit(partial(entropy_gradient, nets, actor, critic))
     away = np.mean([flat(entropy(batch)) for batch in batches], axis=0)
     truth, halves = each.mean(0), (each[::2].mean(0), each[1::2].mean(0))
     print(f"{'two halves of the data agree to':44} {in_words(*halves, away)}")
 
     def tell(name, own, critic):
-        climb = jax.jit(partial(climbed_gradient, own, actor, critic))
-        slope = np.mean([flat(climb(batch)) for batch in batches[:10]], axis=0)
+        climbed = jax.jit(partial(climbed_gradient, own, actor, critic))
+        slope = np.mean([flat(climbed(batch)) for batch in batches[:10]], axis=0)
         print(f"{name:44} {in_words(slope, truth, away)}", flush=True)
 
-    tell("the critic of training", nets, state.learner.critic)
+    tell("the critic of training", nets, critic)
     still = hp.replace(target_interval=jnp.int32(16))
     for name, change in VARIANTS.items():
         own, learner = nets, state.learner
@@ -167,44 +167,29 @@ def learned(nets, hp, learner, traj, key):
     return lica.update_critic(nets, learner, lica.critic_batch(nets, traj), traj, hp, key)[0]
 
 
-def by_actor(nets, actor, traj, worth):
-    """Gradient of the mean of ``worth(logits [T, B, N, A]) [T, B]`` by the actor's parameters."""
+def by_actor(nets, actor, critic, traj, worth):
+    """Gradient of the mean of ``worth(climb [T, B] each) [T, B]`` by the actor's parameters."""
 
     def mean(params):
-        logits = unroll_over(nets.actor, params, traj)[:-1]
-        return masked_mean(worth(logits), traj.valid.astype(logits.dtype))
+        seen = jax.tree.map(lambda x: x[:-1], climb(nets, params, critic, traj))
+        return masked_mean(worth(seen), traj.valid.astype(seen.value.dtype))
 
     return jax.grad(mean)(actor)
 
 
-def sampled_gradient(nets, actor, params, traj):
+def sampled_gradient(nets, actor, critic, params, traj):
     value, target = value_targets(nets, params, traj)
-
-    def worth(logits):
-        log_policy = jax.nn.log_softmax(mask_logits(logits, traj.steps.avail[:-1]))
-        taken = jnp.take_along_axis(log_policy, traj.action[:-1, ..., None], axis=-1)[..., 0]
-        return jnp.sum(taken, axis=-1) * (target - value[:-1])
-
-    return by_actor(nets, actor, traj, worth)
+    above = target - value[:-1]
+    return by_actor(nets, actor, critic, traj, lambda seen: seen.log_policy * above)
 
 
-def entropy_gradient(nets, actor, traj):
-    def worth(logits):
-        return jnp.mean(categorical_entropy(logits, traj.steps.avail[:-1]), axis=-1)
-
-    return by_actor(nets, actor, traj, worth)
+def entropy_gradient(nets, actor, critic, traj):
+    return by_actor(nets, actor, critic, traj, lambda seen: seen.entropy)
 
 
 def climbed_gradient(nets, actor, critic, traj):
     """What LICA's actor follows: the gradient of Q(s, pi)."""
-    batch, avail = lica.critic_batch(nets, traj), traj.steps.avail[:-1]
-
-    def worth(logits):
-        probs = masked_softmax(logits, avail)
-        args = batch.state[:-1], probs, avail, batch.valid
-        return nets.critic.apply(critic, *args, method="at_policies")
-
-    return by_actor(nets, actor, traj, worth)
+    return by_actor(nets, actor, critic, traj, lambda seen: seen.value)
 
 
 def flat(tree):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lica_jax.cli.parsing import Parser, count
+from lica_jax.cli.process import drop_output
 from lica_jax.errors import UserError
 from lica_jax.files import put
 
@@ -64,10 +65,10 @@ def sweep(argv: list[str]) -> int:
 
 def _ended(result: Any) -> int:
     """The exit code of a sweep, and the last line about it."""
-    if result.interrupted is not None:
-        return 128 + result.interrupted
-    put(f"table, summary and figure are in {result.sweep_dir}", sys.stdout)
-    return 0
+    if result.interrupted is None:
+        put(f"table, summary and figure are in {result.sweep_dir}", sys.stdout)
+    drop_output()  # what could not be printed is no fault of the sweep
+    return 0 if result.interrupted is None else 128 + result.interrupted
 
 
 def _distributed(args: Namespace, asked: dict[str, Any], path: Path) -> int:

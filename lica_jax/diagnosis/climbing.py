@@ -26,20 +26,30 @@ from lica_jax.training.rollout import learning_view, start_stream, unroll
 from lica_jax.types import EnvStream
 
 ENVS, LENGTH = 64, 64  # of a batch, for which the gradients are computed at once
-LEAST = 4  # batches
+LEAST, MOST = 4, 64  # groups of batches, whose gradients are kept
 _STREAM = 0x636C696D  # "clim": keys that nothing else has
 
 
+def plan(steps: int) -> tuple[int, int]:
+    """``(groups, batches of each)`` for at least ``steps`` env steps."""
+    batches = max(LEAST, -(-steps // (ENVS * LENGTH)))
+    size = -(-batches // MOST)
+    return -(-batches // size), size
+
+
 def measure(player: Player, mind: Mind, held: Held, steps: int, seed: int) -> dict[str, Figure]:
-    """Plays at least ``steps`` env steps (and `LEAST` batches); see `figures`."""
+    """Plays as much as `plan` says; see `figures`."""
     start, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), _STREAM))
     stream = jax.jit(partial(first_stream, player))(start)
     args = mind, baseline(held.value, held.full)
     play = compiled(partial(batch_gradients, player), *args, stream, key)
-    each = []
-    for i in range(max(LEAST, -(-steps // (ENVS * LENGTH)))):
-        stream, gradients = play(*args, stream, jax.random.fold_in(key, i))
-        each.append(np.asarray(gradients))
+    (groups, size), each = plan(steps), []
+    for group in range(groups):  # in a row: neighbours have episodes in common
+        total = 0.0
+        for i in range(group * size, (group + 1) * size):
+            stream, gradients = play(*args, stream, jax.random.fold_in(key, i))
+            total = total + gradients
+        each.append(np.asarray(total) / size)
     return figures(products(np.stack(each)))
 
 
@@ -86,16 +96,16 @@ def first_stream(player: Player, key: PRNGKeyArray) -> EnvStream:
 
 
 def products(gradients: Float[np.ndarray, "n 3 P"]) -> Float[np.ndarray, "3 3 n n"]:
-    """Inner products of every batch's gradients with every other's: all that angles need."""
+    """Inner products of every group's gradients with every other's: all that angles need."""
     each = gradients.astype(float).swapaxes(0, 1)
     return np.einsum("imp,jnp->ijmn", each, each, optimize=True)
 
 
 def figures(products: Float[np.ndarray, "3 3 n n"], seed: int = 0) -> dict[str, Figure]:
     """Cosines of the mean gradients, whole and without the direction of the entropy, and the most
-    that an estimate of the return's gradient from so many batches can show.
+    that an estimate of the return's gradient from so much play can show.
 
-    Standard errors are those of a bootstrap over batches.
+    Standard errors are those of a bootstrap over groups of batches.
     """
     n = products.shape[-1]
     once = np.full((1, n), 1 / n)
@@ -119,7 +129,7 @@ def beside_entropy(products: Float[np.ndarray, "3 3 n n"]) -> Float[np.ndarray, 
 def cosine(
     products: Float[np.ndarray, "2 2 n n"], weights: Float[np.ndarray, "D n"]
 ) -> Float[np.ndarray, " D"]:
-    """Of two means under weights of the batches; NaN where one has no length."""
+    """Of two means under weights of the groups; NaN where one has no length."""
     p = np.einsum("ijmn,dm,dn->ijd", products, weights, weights, optimize=True)
     length = np.sqrt(np.maximum(p[0, 0], 0) * np.maximum(p[1, 1], 0))
     return np.where(length > TINY, p[0, 1] / np.maximum(length, TINY), np.nan)
@@ -127,7 +137,7 @@ def cosine(
 
 def ceiling(products: Float[np.ndarray, "n n"]) -> float:
     """The cosine that the true mean would have with the estimate of it: its length, which products
-    of different batches tell, over the estimate's. NaN where batches do not agree at all."""
+    of different groups tell, over the estimate's. NaN where groups do not agree at all."""
     n = len(products)
     true = (products.sum() - np.trace(products)) / (n * (n - 1))
     return float(np.sqrt(true / products.mean())) if true > 0 else np.nan

@@ -81,6 +81,8 @@ class Diagnosis:
             f"{a['states']} moments of {a['episodes']} episodes, {a['rollouts']} rollouts of "
             "every action; in units of scaled reward, +- standard error",
         ]
+        if a["gradient_steps"]:
+            lines.append(f"what policies climb: of {_steps(a['gradient_steps'])} more env steps")
         rows = [(self.words(name), f) for name, f in self.figures.items()]
         width = max(len(text) for text, _ in rows)
         for text, f in rows:
@@ -158,6 +160,7 @@ def diagnose(
     insight, hp = policy.algo.insight, policy.hp
     lam = lambda_of(config.algo, hp)
     scale = getattr(hp, "reward_scale", task.spec.reward_scale)  # its own, where runs differ in it
+    climbed = 0 if insight.climb is None else gradient_steps
     player = Player(policy.algo, task, scale, bool(config.timeout_is_terminal))
     mind = Mind(policy.params, policy.critic.params, hp)
     tried, held = measure(
@@ -166,14 +169,14 @@ def diagnose(
     )  # fmt: skip
     about = _about(policy, which) | {
         "critic_env_steps": policy.critic.env_steps, "states": len(tried.t), "rollouts": rollouts,
-        "gradient_steps": gradient_steps,
+        "gradient_steps": climbed,
         "episodes": int(held.episode.max()) + 1, "sample_seed": seed, "lambda": lam,
     }  # fmt: skip
     labels = {"value": insight.value, "credit": insight.credit, "lam": lam}
     curves = read_curves(run_dir, policy.about)
     shown = figures(tried, held)
-    if insight.climb is not None and gradient_steps:
-        shown |= climbing.measure(player, mind, held, gradient_steps, seed)
+    if climbed:
+        shown |= climbing.measure(player, mind, held, climbed, seed)
     notes = _notes(about, states, curves, shown["effect_correlation_ceiling"].value)
     found = Diagnosis(about, shown, curves, tried, held, labels, notes)
     if out is not None:

@@ -57,6 +57,16 @@ def test_ablations_add_up():
     assert (config.algo.critic, config.algo.entropy_mode) == ("mlp", "agent")
 
 
+@pytest.mark.parametrize("name", ablation_names("lica"))
+def test_every_ablation_goes_on_tuned(name):
+    """But for those of whole episodes, whose refusal says so."""
+    config = load_config("lica", "smax/3m", preset=f"tuned+{name}")
+    try:
+        resolve(config, SPEC)
+    except UserError as error:
+        assert "needs collect.mode" in str(error)
+
+
 @pytest.mark.parametrize(
     ("preset", "match"),
     [

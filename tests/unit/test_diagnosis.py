@@ -225,6 +225,51 @@ def test_gradients_are_those_of_the_table_of_rewards(critic, monkeypatch):
     assert sampled @ truth > 0.9 * np.linalg.norm(sampled) * np.linalg.norm(truth)
 
 
+class Late(Toll):
+    """The toll of the first step is paid back at the second one."""
+
+    def step(self, key, state, action):
+        t, paid = state
+        return (t + 1, action[0]), self._seen(t + 1, 10.0 * paid * (t == 1))
+
+    def reset(self, key):
+        return (jnp.int32(0), jnp.int32(0)), self._seen(jnp.int32(0), 0.0)
+
+
+def test_gradients_know_what_comes_later(monkeypatch):
+    """Of 3 decisions in 4 slots, the first has the gradient of 2 gamma 10 E[a]."""
+    monkeypatch.setattr(climbing, "ENVS", 256)
+    task, gamma = Late(), 0.5
+    config = algorithm_module("lica").Config(
+        actor="mlp", hidden=4, mixing_embed=4, hypernet_hidden=4, last_action=False
+    )
+    algo = make_algorithm("lica", task.spec, config)
+    learner = jax.jit(algo.init)(jax.random.key(0))
+    mind = Mind(learner.actor, learner.critic, algo.hparams.replace(gamma=gamma))
+    player, line = Player(algo, task, 2.0, True), climbing.Baseline(jnp.float32(5), jnp.float32(0))
+    stream = jax.jit(partial(climbing.first_stream, player))(jax.random.key(1))
+    play = jax.jit(partial(climbing.batch_gradients, player))
+    _, got = play(mind, line, stream, jax.random.key(2))
+    _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), 1))
+
+    def exact(params):
+        outlook = algo.insight.look(params, None, algo.initial_carry(1), ts, None, mind.hp)
+        return 2.0 * gamma * 10.0 * outlook.policy[0, 0] @ jnp.arange(3.0) / 3
+
+    slopes = jax.jit(jax.grad(exact))(learner.actor)
+    truth = jnp.concatenate([x.ravel() for x in jax.tree.leaves(slopes)])
+    assert got[1] @ truth / (truth @ truth) == pytest.approx(1, abs=0.1)
+    assert got[1] @ truth > 0.97 * jnp.linalg.norm(got[1]) * jnp.linalg.norm(truth)
+
+
+def test_what_is_kept_of_gradients_does_not_grow_with_what_is_played():
+    batch = climbing.ENVS * climbing.LENGTH
+    assert climbing.plan(1) == (4, 1) and climbing.plan(25 * batch) == (25, 1)
+    assert climbing.plan(64 * batch + 1) == (33, 2)
+    groups, size = climbing.plan(10**9)
+    assert groups <= 64 and (groups - 1) * size * batch < 10**9 <= groups * size * batch
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A short run on a game of one step."""
