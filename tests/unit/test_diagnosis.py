@@ -223,6 +223,13 @@ def test_gradients_are_those_of_the_table_of_rewards(critic, monkeypatch):
     sampled, truth = np.asarray(got[1]), np.asarray(want[1])
     assert sampled @ truth / (truth @ truth) == pytest.approx(1, abs=0.15)
     assert sampled @ truth > 0.9 * np.linalg.norm(sampled) * np.linalg.norm(truth)
+    # The critic says v everywhere: a + b v is taken from every return, which are what they are.
+    v = float(exact(learner.actor)[0])
+    by = [play(mind, climbing.Baseline(*map(jnp.float32, x)), stream, jax.random.key(2))[1][1]
+          for x in ((100, 200), (100 + 200 * v, 0), (0, 0))]  # fmt: skip
+    np.testing.assert_allclose(by[0], by[1], atol=1e-3)
+    np.testing.assert_allclose(by[0] - by[2], (by[2] - got[1]) * (100 + 200 * v) / 3, atol=0.02)
+    assert np.abs(by[2] - by[0]).max() > 0.2
 
 
 class Late(Toll):
