@@ -340,16 +340,20 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     assert again["failed_at_update"] == result["failed_at_update"]
 
 
-@pytest.mark.parametrize("how", ["closed reader", "full disk", "no streams"])
-def test_output_does_not_decide_a_runs_fate(how, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [("train", "closed reader"), ("train", "full disk"), ("train", "no streams"),
+     ("sweep", "full disk")],
+)  # fmt: skip
+def test_output_does_not_decide_a_runs_fate(command, how, tmp_path):
     """A run whose reader went away, or whose log is full, ends as it would have."""
     end = {
         "closed reader": "2>&1 | head -1", "full disk": ">/dev/full 2>/dev/full",
         "no streams": ">&- 2>&-",
     }[how]  # fmt: skip
-    words = " ".join([*FAST, "--run-dir", "r"])
-    command = f"{sys.executable} -m lica_jax train lica probe/match {words} {end}"
-    script = f"set -o pipefail; {command}; echo code $?"
+    where, run = {"train": ("--run-dir r", "r"), "sweep": ("--sweep-dir r", "r/runs/0000")}[command]
+    words = f"{command} lica probe/match {' '.join(FAST)} {where} {end}"
+    script = f"set -o pipefail; {sys.executable} -m lica_jax {words}; echo code $?"
     # Buffered, as it is by default: what could not be written is still there at the end.
     here = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(
@@ -358,8 +362,8 @@ def test_output_does_not_decide_a_runs_fate(how, tmp_path):
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "code 0", done
     assert "Traceback" not in done.stderr + done.stdout
-    result = json.loads((tmp_path / "r" / "result.json").read_text())
-    assert not result["interrupted"] and (tmp_path / "r" / "policy.safetensors").is_file()
+    result = json.loads((tmp_path / run / "result.json").read_text())
+    assert not result["interrupted"] and (tmp_path / run / "policy.safetensors").is_file()
 
 
 @pytest.mark.parametrize(("end", "code"), [("| head -1", 0), (">/dev/full", 1), (">&-", 0)])
