@@ -82,7 +82,7 @@ class Diagnosis:
             "every action; in units of scaled reward, +- standard error",
         ]
         if a["gradient_steps"]:
-            lines.append(f"what policies climb: of {_steps(a['gradient_steps'])} more env steps")
+            lines.append(f"{_steps(a['gradient_steps'])} more env steps for what policies climb")
         rows = [(self.words(name), f) for name, f in self.figures.items()]
         width = max(len(text) for text, _ in rows)
         for text, f in rows:
