@@ -26,7 +26,8 @@ train: $(READY)
 # These tests compile far more than they compute: code generation need not try hard. (XLA_FLAGS= for
 # the programs that users run; the slow tests compute, and have them anyway.) One worker more than
 # two cores have: some tests wait for processes.
-test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
+	--xla_cpu_parallel_codegen_split_count=1
 test: $(READY)
 	$(KEEP_BYTE_CODE) $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(ARGS)
 
