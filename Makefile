@@ -63,7 +63,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
 		-c $(CONSTRAINTS) -e '.[test]'
 	@$(KEEP_BYTE_CODE) $(BIN)/python -c 'import lica_jax.cli.train, lica_jax.runs.session, \
-		lica_jax.runs.learning_curve, lica_jax.envs.jaxmarl_import, orbax.checkpoint' 2>/dev/null || true
+		lica_jax.runs.learning_curve, lica_jax.envs.jaxmarl_import, orbax.checkpoint'
 	@touch $(READY)
 
 clean:
