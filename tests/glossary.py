@@ -8,7 +8,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 # Figures that an algorithm gives with some settings only.
-SOMETIMES = {"lica": {"entropy_fraction", "entropy_gap", "kl", "std", "temperature"}}
+SOMETIMES = {"lica": {"entropy_fraction", "entropy_gap", "kl", "kl_share", "std", "temperature"}}
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import pytest
 from lica_jax.algorithms.lica import lica
 from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import categorical_kl
+from lica_jax.core.masking import masked_mean
 from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import adam_step
 from lica_jax.core.schedules import annealed
@@ -113,9 +114,58 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *at_rest)
 
 
-def test_continuous_actions_take_one_step():
-    config = load_config("lica", "probe/aim", algo={"actor_steps": 2})
-    with pytest.raises(UserError, match=r"algo.actor_steps 2 .* use 1"):
+@pytest.mark.parametrize("steps", [1, 2])
+def test_policies_stay_within_the_trust_region(world, steps):
+    """A step that leads further is cut short on its way, one that does not is not touched."""
+    nets, learner, traj = world
+    batch = lica.critic_batch(nets, traj)
+    old = lica.unroll_over(nets.actor, learner.actor, traj)[:-1]
+    avail = traj.steps.avail[:-1]
+
+    def divergence(params):
+        new = lica.unroll_over(nets.actor, params, traj)[:-1]
+        return float(masked_mean(categorical_kl(old, new, avail), batch.mask))
+
+    def updated(limit, **algo):
+        own = changed(nets, actor_steps=steps, **algo)
+        hp = HP.replace(kl_limit=limit)
+        return jax.jit(partial(lica.update_actor, own, traj=traj, hp=hp))(learner, batch)
+
+    free, _ = updated(1.0)
+    kl = divergence(free.actor)
+    near, shown = updated(kl / 100, trust_region=True)
+    assert shown["kl"] == pytest.approx(kl, rel=1e-3)
+    assert shown["kl_share"] == pytest.approx(0.1, rel=1e-3)
+    assert divergence(near.actor) == pytest.approx(kl / 100, rel=0.3)  # the square is an estimate
+    assert shown.keys() <= figures("lica")
+    way = jax.tree.map(lambda x, y: 0.1 * (y - x), learner.actor, free.actor)
+    went = jax.tree.map(lambda x, y: y - x, learner.actor, near.actor)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), went, way)
+    whole, shown = updated(2 * kl, trust_region=True)
+    assert shown["kl_share"] == 1
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), whole.actor, free.actor)
+    # What is cut short is the policies' way; the optimiser goes on from its own gradients.
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), near.actor_opt, free.actor_opt)
+
+
+def test_policies_that_do_not_move_stay_where_they_are(world):
+    nets, learner, traj = world
+    own, hp = changed(nets, trust_region=True), HP.replace(actor_lr=0.0)
+    after, shown = lica.update_actor(own, learner, lica.critic_batch(nets, traj), traj, hp)
+    assert shown["kl_share"] == 1 and abs(shown["kl"]) < 1e-6
+    jax.tree.map(np.testing.assert_array_equal, after.actor, learner.actor)
+
+
+@pytest.mark.parametrize(
+    "algo, message",
+    [
+        ({"actor_steps": 2}, r"algo.actor_steps 2 .* use 1"),
+        ({"trust_region": True}, r"algo.trust_region .* leave it False"),
+    ],
+)
+def test_continuous_policies_are_not_held_by_divergence(algo, message):
+    config = load_config("lica", "probe/aim", algo=algo)
+    with pytest.raises(UserError, match=message):
         resolve(config, make_task("probe/aim").spec)
 
 

@@ -507,13 +507,41 @@ def update_actor(
         return (params, opt), metrics | {"actor_loss": loss, "actor_grad_norm": norm}
 
     start, n = (learner.actor, learner.actor_opt), nets.config.actor_steps
+    if n > 1 or nets.config.trust_region:
+        old = unroll_over(nets.actor, learner.actor, traj)[:-1]
     if n == 1:
         (params, opt), metrics = step(*start)
     else:
-        old = unroll_over(nets.actor, learner.actor, traj)[:-1]
         (params, opt), metrics = jax.lax.scan(lambda x, _: step(*x, old), start, None, length=n)
         metrics = jax.tree.map(jnp.mean, metrics) | {"kl": metrics["kl"][-1]}
+    if nets.config.trust_region:
+        params, held = within(hp.kl_limit, nets, learner.actor, params, old, traj, batch.mask)
+        metrics |= held
     return learner.replace(actor=params, actor_opt=opt), metrics
+
+
+def within(
+    limit: Float[Array, ""],
+    nets: Networks,
+    before: PyTree,
+    after: PyTree,
+    old: Float[Array, "T B N A"],
+    traj: Trajectory,
+    mask: Float[Array, "T B"],
+) -> tuple[PyTree, dict[str, Array]]:
+    """The actor on its way from ``before`` to ``after``, where KL(old || new) is ``limit``.
+
+    To second order KL is the square of the way: where it is more than ``limit``, that is ``before +
+    sqrt(limit / KL) (after - before)`` (as Schulman et al., 2015, scale a natural step).
+    """
+    new = unroll_over(nets.actor, after, traj)[:-1]
+    kl = masked_mean(categorical_kl(old, new, traj.steps.avail[:-1]), mask)
+    share = jnp.sqrt(jnp.where(kl > limit, limit / jnp.where(kl > limit, kl, 1), 1))
+
+    def part(x, y):
+        return jnp.where(share < 1, x + share * (y - x), y)
+
+    return jax.tree.map(part, before, after), {"kl": kl, "kl_share": share}
 
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:

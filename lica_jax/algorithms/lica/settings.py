@@ -85,6 +85,8 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         and Juditsky, 1992; see ``average_decay``) instead of the newest ones.
       critic_soft_inputs: fit the critic also where one agent's action is replaced by its policy.
       actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
+      trust_region: the actor goes back towards where it was before the batch if its steps led
+        further than ``hp.kl_limit``.
       target_critic: compute targets with a slowly updated copy of the critic.
       targets: TD(lambda) (Eq. 2), PyMARL's unmasked recursion of it, or Monte-Carlo returns.
       policy_input: what the actor's loss feeds to the critic: action probabilities (Eq. 4),
@@ -107,6 +109,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     critic_average: bool = False
     critic_soft_inputs: bool = False
     actor_steps: int = number(1, 1, MOST_UPDATES)
+    trust_region: bool = False
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
@@ -138,6 +141,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                  self.entropy_mode != "target"),
                 ("algo.critic_average False", ["hp.average_decay"], not self.critic_average),
                 ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
+                ("algo.trust_region False", ["hp.kl_limit"], not self.trust_region),
                 ('algo.targets "monte_carlo"', ["hp.td_lambda", "hp.target_interval"],
                  self.targets == "monte_carlo"),
                 ('algo.critic "mixing"', ["algo.mlp_hidden"], self.critic == "mixing"),
@@ -175,6 +179,11 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
             out.append(
                 f"algo.actor_steps {self.actor_steps} holds policies by the divergence of a choice "
                 f"among actions; {spec.name} has continuous actions: use 1"
+            )
+        if spec.continuous and self.trust_region:
+            out.append(
+                "algo.trust_region limits the divergence of a choice among actions; "
+                f"{spec.name} has continuous actions: leave it False"
             )
         if spec.continuous and self.entropy_mode == "target":
             out.append(
@@ -242,6 +251,8 @@ class HParams:
       average_decay: what every batch leaves of the critic's average, with ``critic_average``.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
         first of its ``actor_steps``.
+      kl_limit: largest KL(old policies || new ones) of an update, on average over agents and
+        steps, with ``trust_region``.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
       target_interval: critic gradient steps between copies into the target critic.
       temperature: of Gumbel-Softmax samples, at the beginning.
@@ -266,6 +277,7 @@ class HParams:
     entropy_rate: float = number(0.05, low=0)
     average_decay: float = number(0.9, 0, 0.999999)
     kl_coef: float = number(0.0, low=0)
+    kl_limit: float = number(0.01, low=1e-12)
     grad_norm_clip: float = number(10.0, low=1e-12)
     target_interval: int = number(200, low=1)
     temperature: float = number(1.0, low=1e-3)
