@@ -37,11 +37,11 @@ TASKS = (
 
 
 def random_actions(avail, key):
-    """Uniform among the first, available actions [..., A]; one number each, to leave the time to
-    the simulation."""
+    """Uniform among the first, available actions [..., A]; one short hash each, to leave the time
+    to the simulation."""
     count = jnp.sum(avail, axis=-1)
     index = np.arange(count.size, dtype=np.uint32).reshape(count.shape)
-    return (bits.uniform(bits.as_key(key), index, 0, 1) * count).astype(jnp.int32)
+    return (bits.quick_uniform(bits.as_key(key), index, 0, 1) * count).astype(jnp.int32)
 
 
 def split(task, envs):
