@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.core import bits
 from lica_jax.envs import make_task
 from lica_jax.envs.frames import NONE
 from lica_jax.envs.mpe import particles, physics
@@ -141,7 +140,7 @@ def test_random_steps_are_those_of_an_independent_core(name, soft):
         lambda x: x.reshape(envs * steps, *x.shape[2:]), jax.jit(jax.vmap(one))(keys)
     )
     ts = jax.device_get(ts)
-    choice = np.floor(bits.quick_uniform(bits.as_key(key), 0, 0, 5)).astype(int)
+    choice = jax.vmap(lambda k: jax.random.randint(k, (), 0, 5))(key)
     vectors = np.asarray(action) if soft else np.eye(5)[np.asarray(action)]
     if tag:
         vectors = np.concatenate([vectors, np.eye(5)[np.asarray(choice)][:, None]], axis=1)
@@ -300,9 +299,6 @@ def test_reset(name):
         np.testing.assert_allclose(np.mean(x, axis=0), 0, atol=0.07)
         np.testing.assert_allclose(np.std(x, axis=0), bound / np.sqrt(3), atol=0.03)
     np.testing.assert_array_equal(ts.state, ts.obs.reshape(2000, -1))
-    drawn = np.concatenate([state.position, state.landmark], axis=1).reshape(2000, -1)
-    apart = np.corrcoef(drawn.T) - np.eye(drawn.shape[1])
-    assert np.max(np.abs(apart)) < 0.1  # 4.5 standard errors
 
 
 @pytest.mark.parametrize("name", ["mpe/predator_prey", "mpe/simple_reference"])

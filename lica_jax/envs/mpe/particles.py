@@ -162,15 +162,10 @@ class PredatorPrey(ParticleTask):
 
     def orders(self, key, state, action):
         dtype = state.position.dtype
-        choice = bits.quick_uniform(key, 0, 0, physics.N_ACTIONS).astype(jnp.int32)
+        whole = jax.dtypes.canonicalize_dtype(int)
+        choice = bits.randint(key, 0, physics.N_ACTIONS, whole)
         predators = physics.steer(physics.as_vectors(action, dtype))
         return jnp.concatenate([predators, prey_direction(choice, dtype)]), None
-
-    # The paper's task owes nobody the bits of `jax.random`: they were a third of a step's time.
-    def places(self, key, i, count, half):
-        at = np.arange(2 * count).reshape(count, 2, *(1,) * key.low.ndim)
-        drawn = bits.quick_uniform(key, at + i * 2 * len(self.kind), -half, half)
-        return drawn.astype(jax.dtypes.canonicalize_dtype(float))
 
     def observe(self, state):
         return predator_prey_obs(state.position, state.velocity, state.landmark)

@@ -137,12 +137,18 @@ class ParticleTask(Task):
     # --- how -------------------------------------------------------------------------------------
 
     def start(self, keys) -> ParticleState:
-        """Everything at rest."""
-        key = bits.as_key(keys)
-        position = self.places(key, 0, len(self.world.radius), 1.0)
+        """Everything at rest; draws what JaxMARL's tasks draw."""
+        key, real = bits.as_key(keys), jax.dtypes.canonicalize_dtype(float)
+        batch = (1,) * key.low.ndim
+
+        def square(i, count, half):
+            at = np.arange(2 * count).reshape(count, 2, *batch)
+            return bits.uniform(bits.split(key, i), at, -half, half, real)
+
+        position = square(0, len(self.world.radius), 1.0)
         goal = word = None
         if self.n_goals:
-            at = np.arange(self.n_goals).reshape(-1, *(1,) * key.low.ndim)
+            at = np.arange(self.n_goals).reshape(-1, *batch)
             whole = jax.dtypes.canonicalize_dtype(int)
             goal = bits.randint(bits.split(key, 2), at, len(self.world.landmark_radius), whole)
             goal = goal.astype(jnp.int32)
@@ -150,17 +156,11 @@ class ParticleTask(Task):
         return ParticleState(
             position=position,
             velocity=jnp.zeros_like(position),
-            landmark=self.places(key, 1, len(self.world.landmark_radius), self.landmark_range),
+            landmark=square(1, len(self.world.landmark_radius), self.landmark_range),
             t=jnp.zeros(key.low.shape, jnp.int32),
             goal=goal,
             word=word,
         )
-
-    def places(self, key: bits.Key, i: int, count: int, half: float) -> Float[Array, "count 2 *B"]:
-        """Draw ``i`` of a start, from the square of this half-width; as JaxMARL's tasks draw."""
-        at = np.arange(2 * count).reshape(count, 2, *(1,) * key.low.ndim)
-        real = jax.dtypes.canonicalize_dtype(float)
-        return bits.uniform(bits.split(key, i), at, -half, half, real)
 
     def _advance(self, keys, state, action) -> ParticleState:
         batch = state.t.ndim
