@@ -251,8 +251,8 @@ class HParams:
       average_decay: what every batch leaves of the critic's average, with ``critic_average``.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
         first of its ``actor_steps``.
-      kl_limit: largest KL(old policies || new ones) of an update, on average over agents and
-        steps, with ``trust_region``.
+      kl_limit: largest KL(old policies || new ones) of an update, with ``trust_region``; the
+        average over steps and agents, those without a choice (KL 0) among them.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
       target_interval: critic gradient steps between copies into the target critic.
       temperature: of Gumbel-Softmax samples, at the beginning.
