@@ -117,3 +117,10 @@ def controlled(
     temperature loss in log xi (Haarnoja et al., 2018), without the factor xi.
     """
     return jnp.clip(log_factor + rate * gap, -MOST_LOG_FACTOR, MOST_LOG_FACTOR)
+
+
+def kl_excess(kl: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:
+    """What the logarithm of a KL penalty's weight is raised by: log 2 where policies moved by more
+    than 1.5 times the ``target``, -log 2 by less than it over 1.5 (Schulman et al., 2017, sec. 4).
+    """
+    return jnp.log(2.0) * jnp.where(kl > 1.5 * target, 1, jnp.where(kl < target / 1.5, -1, 0))

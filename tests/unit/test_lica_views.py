@@ -138,7 +138,7 @@ def test_an_update_with_views_changes_everything(traj):
 )
 def test_the_average_by_hand(batches, kept):
     plain = lica.new_learner({"w": jnp.ones(1)}, {"w": jnp.array([10.0])}, ())
-    learner = lica.AveragingLearner(**vars(plain), average={"w": jnp.ones(1)})
+    learner = lica.learner_with(("average",))(**vars(plain), average={"w": jnp.ones(1)})
     got = lica.averaged(learner, jnp.float32(0.8), jnp.int32(batches))
     np.testing.assert_allclose(got["w"], [kept * 1 + (1 - kept) * 10], rtol=1e-6)
 

@@ -8,7 +8,7 @@ an entropy bonus whose strength adapts to the entropy itself.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +38,7 @@ from lica_jax.core.entropy import (
     controlled,
     entropy_bonus,
     entropy_gap,
+    kl_excess,
     undecided,
 )
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
@@ -64,7 +65,7 @@ __all__ = ["Config", "HParams", "make"]
 
 @struct.dataclass
 class Learner:
-    """Everything LICA learns."""
+    """Everything that LICA learns by its default settings; others add to it (`learner_with`)."""
 
     actor: PyTree
     critic: PyTree
@@ -75,25 +76,17 @@ class Learner:
     last_copy: Int[Array, ""]
 
 
-@struct.dataclass
-class ControlledLearner(Learner):
-    """With the factor on xi by which the entropy is held, in entropy mode "target"."""
+@cache
+def learner_with(names: tuple[str, ...]) -> type[Learner]:
+    """A learner with more arrays, a kind of its own for each configuration, so that a checkpoint
+    holds nothing that it does not need:
 
-    log_factor: Float[Array, ""]
-
-
-@struct.dataclass
-class AveragingLearner(Learner):
-    """With the average of the critic's parameters over batches (`critic_average`)."""
-
-    average: PyTree
-
-
-@struct.dataclass
-class AveragingControlledLearner(ControlledLearner):
-    """With both."""
-
-    average: PyTree
+    * ``average`` of the critic's parameters over batches (`critic_average`);
+    * ``log_factor``: logarithm of the factor on xi, in entropy mode "target";
+    * ``log_kl_factor``: of that on `kl_coef`, in KL mode "target".
+    """
+    annotations = dict.fromkeys(names, PyTree)
+    return struct.dataclass(type("Learner", (Learner,), {"__annotations__": annotations}))
 
 
 @struct.dataclass
@@ -157,17 +150,15 @@ def init(nets: Networks, key: Array) -> Learner:
     actor_key, critic_key = jax.random.split(key)
     zeros = jnp.zeros(nets.state_size), jnp.zeros(nets.critic.n_inputs)
     critic = nets.critic.init(critic_key, *zeros)
-    learner = new_learner(
-        nets.actor.init(actor_key), critic, critic if nets.config.keeps_target else ()
-    )
-    # Kinds of their own, so that a checkpoint holds nothing that its configuration does not need.
-    kind, more = Learner, {}
-    if nets.config.entropy_mode == "target":
-        kind, more = ControlledLearner, {"log_factor": jnp.zeros(())}
-    if nets.config.critic_average:
-        kind = AveragingControlledLearner if more else AveragingLearner
+    config, more = nets.config, {}
+    learner = new_learner(nets.actor.init(actor_key), critic, critic if config.keeps_target else ())
+    if config.entropy_mode == "target":
+        more["log_factor"] = jnp.zeros(())
+    if config.critic_average:
         more["average"] = critic
-    return kind(**vars(learner), **more)
+    if config.kl_mode == "target":
+        more["log_kl_factor"] = jnp.zeros(())
+    return learner_with(tuple(more))(**vars(learner), **more) if more else learner
 
 
 def new_learner(actor: PyTree, critic: PyTree, target_critic: PyTree) -> Learner:
@@ -213,20 +204,19 @@ def update(
     learner, actor_metrics = update_actor(
         nets, learner, batch, traj, scheduled(learner, hp, progress.env_steps), relaxation
     )
-    if isinstance(learner, ControlledLearner):
+    if nets.config.entropy_mode == "target":
         log_factor = controlled(learner.log_factor, actor_metrics["entropy_gap"], hp.entropy_rate)
         learner = learner.replace(log_factor=log_factor)
+    if nets.config.kl_mode == "target":
+        excess = kl_excess(actor_metrics["kl"], hp.kl_target)
+        learner = learner.replace(log_kl_factor=controlled(learner.log_kl_factor, excess, 1.0))
     metrics |= actor_metrics
     loss = metrics["critic_loss"] + metrics["actor_loss"]
     norms = metrics["critic_grad_norm"], metrics["actor_grad_norm"]
     return learner, metrics | {"loss": watched(loss, *norms)}
 
 
-def averaged(
-    learner: AveragingLearner | AveragingControlledLearner,
-    decay: Float[Array, ""],
-    batches: Int[Array, ""],
-) -> PyTree:
+def averaged(learner: Learner, decay: Float[Array, ""], batches: Int[Array, ""]) -> PyTree:
     """The average of the critic's parameters, a batch later.
 
     The first batches count for more, so that a critic that knows nothing yet is soon forgotten.
@@ -241,14 +231,21 @@ def climbed(learner: Learner) -> PyTree:
 
 
 def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HParams:
-    """The numbers with xi and the entropy's target as they are at this point of training."""
+    """The numbers with xi, the entropy's target and the KL's weight as they are at this point of
+    training."""
     xi = annealed(hp.entropy_coef, hp.entropy_final, hp.entropy_steps, env_steps)
-    if isinstance(learner, ControlledLearner):
-        xi = xi * jnp.exp(learner.log_factor)
     target = annealed(
         hp.entropy_target, hp.entropy_target_final, hp.entropy_target_steps, env_steps
     )
-    return hp.replace(entropy_coef=xi, entropy_target=target)
+
+    def adjusted(number, by):
+        return number * jnp.exp(getattr(learner, by)) if hasattr(learner, by) else number
+
+    return hp.replace(
+        entropy_coef=adjusted(xi, "log_factor"),
+        entropy_target=target,
+        kl_coef=adjusted(hp.kl_coef, "log_kl_factor"),
+    )
 
 
 # --- critic --------------------------------------------------------------------------------------
@@ -456,6 +453,8 @@ def actor_objective(
         "q_policy_mean": masked_mean(q, batch.mask),
     }
     loss = policy_value_loss(q, bonus, batch.mask)
+    if nets.config.kl_mode == "target":
+        metrics["kl_coef_effective"] = hp.kl_coef
     if old is not None:
         kl = masked_mean(categorical_kl(old, outputs, steps.avail), batch.mask)
         loss, metrics["kl"] = loss + hp.kl_coef * kl, kl

@@ -85,6 +85,8 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         and Juditsky, 1992; see ``average_decay``) instead of the newest ones.
       critic_soft_inputs: fit the critic also where one agent's action is replaced by its policy.
       actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
+      kl_mode: ``kl_coef`` as it is ("constant"), or doubled and halved from batch to batch until
+        policies move by about ``hp.kl_target`` in each ("target").
       trust_region: the actor goes back towards where it was before the batch if its steps led
         further than ``hp.kl_limit``.
       target_critic: compute targets with a slowly updated copy of the critic.
@@ -109,6 +111,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     critic_average: bool = False
     critic_soft_inputs: bool = False
     actor_steps: int = number(1, 1, MOST_UPDATES)
+    kl_mode: Literal["constant", "target"] = "constant"
     trust_region: bool = False
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
@@ -141,6 +144,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                  self.entropy_mode != "target"),
                 ("algo.critic_average False", ["hp.average_decay"], not self.critic_average),
                 ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
+                ('algo.kl_mode "constant"', ["hp.kl_target"], self.kl_mode == "constant"),
                 ("algo.trust_region False", ["hp.kl_limit"], not self.trust_region),
                 ('algo.targets "monte_carlo"', ["hp.td_lambda", "hp.target_interval"],
                  self.targets == "monte_carlo"),
@@ -179,6 +183,11 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
             out.append(
                 f"algo.actor_steps {self.actor_steps} holds policies by the divergence of a choice "
                 f"among actions; {spec.name} has continuous actions: use 1"
+            )
+        if self.kl_mode == "target" and self.actor_steps == 1:
+            out.append(
+                'algo.kl_mode "target" adjusts a weight that has no effect on the first of an '
+                "update's steps: set algo.actor_steps above 1"
             )
         if spec.continuous and self.trust_region:
             out.append(
@@ -250,7 +259,9 @@ class HParams:
       entropy_rate: how much log xi changes in an update for each unit that the entropy lacks.
       average_decay: what every batch leaves of the critic's average, with ``critic_average``.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
-        first of its ``actor_steps``.
+        first of its ``actor_steps``. In KL mode "target" the one that the adjustment starts from.
+      kl_target: in KL mode "target", KL(old policies || new ones) of an update, on average over
+        steps and agents, those without a choice (KL 0) among them.
       kl_limit: largest KL(old policies || new ones) of an update, with ``trust_region``; the
         average over steps and agents, those without a choice (KL 0) among them.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
@@ -277,6 +288,7 @@ class HParams:
     entropy_rate: float = number(0.05, low=0)
     average_decay: float = number(0.9, 0, 0.999999)
     kl_coef: float = number(0.0, low=0)
+    kl_target: float = number(0.005, low=1e-12)
     kl_limit: float = number(0.01, low=1e-12)
     grad_norm_clip: float = number(10.0, low=1e-12)
     target_interval: int = number(200, low=1)
