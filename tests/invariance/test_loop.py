@@ -67,10 +67,10 @@ def test_hyper_parameters_are_per_run_and_do_not_recompile(tiny):
     # Else the temperature, the weight of the divergence or the average changes nothing.
     tiny["algo"].update(
         policy_input="straight_through", actor_steps=2, entropy_mode="target", critic_average=True,
-        trust_region=True,
+        trust_region=True, kl_mode="target",
     )  # fmt: skip
     tiny["hp"] = {"temperature_final": 0.2, "temperature_steps": 1e3, "kl_coef": 1.0}
-    tiny["hp"].update(kl_limit=1e-5)
+    tiny["hp"].update(kl_limit=1e-5, kl_target=1e-4)
     tiny["hp"].update(entropy_final=0.05, entropy_steps=1e3)
     tiny["hp"].update(entropy_target_final=0.2, entropy_target_steps=1e3, average_decay=0.2)
     config, (init, chunk) = build(tiny)
@@ -84,7 +84,7 @@ def test_hyper_parameters_are_per_run_and_do_not_recompile(tiny):
     init_all, chunk_all = batch_runs(init, counted, 2)
     hp = stack_hparams([config.hp] * 2)
     names = [f.name for f in dataclasses.fields(hp) if f.name != "target_interval"]
-    assert len(names) == 19
+    assert len(names) == 20
     for name in names:
         # Small enough to be felt within five updates: clipping at 10 is not.
         value = 0.01 if name == "grad_norm_clip" else getattr(hp, name)

@@ -47,6 +47,7 @@ def test_a_run_says_what_changes_nothing(algorithm, algo, hp, what, why):
     [
         ("vdn", {"state_obs": True}, {}, "algo.state_obs True", None),
         ("lica", {}, {"average_decay": 0.5}, "hp.average_decay 0.5", {"critic_average": True}),
+        ("lica", {"actor_steps": 2}, {"kl_target": 0.5}, "hp.kl_target 0.5", {"kl_mode": "target"}),
         ("lica", {}, {"kl_limit": 0.5}, "hp.kl_limit 0.5", {"trust_region": True}),
         (
             "lica_adv", {"advantage": "state_value", "state_obs": True, "hypernet_views": True}, {},

@@ -10,7 +10,7 @@ import pytest
 
 from lica_jax.algorithms.lica import lica
 from lica_jax.config import load_config, resolve
-from lica_jax.core.entropy import categorical_kl
+from lica_jax.core.entropy import categorical_kl, kl_excess
 from lica_jax.core.masking import masked_mean
 from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import adam_step
@@ -112,6 +112,43 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
     assert max(jax.tree.leaves(pull)) > 1e-3
     at_rest = (gradient(learner.actor, hp, x)[1] for x in (old, None))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *at_rest)
+
+
+def test_what_the_weight_of_the_divergence_is_raised_by():
+    """Twice as much above 1.5 times the target, half of it below the target over 1.5."""
+    kl = jnp.array([0.016, 0.0149, 0.01, 0.0067, 0.0066, 0.0])
+    want = np.log(2) * np.array([1, 0, 0, 0, -1, -1])
+    np.testing.assert_allclose(kl_excess(kl, 0.01), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("coef", [0.5, 0.0])
+def test_the_weight_of_the_divergence_follows_its_target(world, coef):
+    nets, _, traj = world
+    own = changed(nets, actor_steps=2, kl_mode="target")
+    learner, update = lica.init(own, KEY), jax.jit(partial(lica.update, own))
+    hp = HP.replace(kl_coef=coef)
+    after, shown = update(learner, traj, KEY, hp=hp.replace(kl_target=1e9), progress=START)
+    start = coef or 1.0  # a weight of 0 could not be raised
+    assert shown["kl_coef_effective"] == pytest.approx(start) and shown["kl"] > 0
+    assert shown.keys() <= figures("lica")
+    # Too little: halved for the next batch. Too much there: doubled from there.
+    after, shown = update(after, traj, KEY, hp=hp.replace(kl_target=1e-9), progress=START)
+    assert shown["kl_coef_effective"] == pytest.approx(start / 2)
+    kl = update(after, traj, KEY, hp=hp, progress=START)[1]["kl"]
+    here, shown = update(after, traj, KEY, hp=hp.replace(kl_target=kl), progress=START)
+    assert shown["kl_coef_effective"] == pytest.approx(start)
+    assert here.log_kl_factor == after.log_kl_factor  # as much as there should be
+    # It is what pulls: the same as a constant weight.
+    plain = lica.Learner(**{name: getattr(after, name) for name in vars(world[1])})
+    constant, hp = changed(nets, actor_steps=2), hp.replace(kl_coef=start)
+    there, _ = jax.jit(partial(lica.update, constant))(plain, traj, KEY, hp=hp, progress=START)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), here.actor, there.actor)
+
+
+def test_a_target_needs_steps_that_the_weight_acts_on():
+    config = load_config("lica", "probe/match", algo={"kl_mode": "target"})
+    with pytest.raises(UserError, match=r"algo.kl_mode .* algo.actor_steps above 1"):
+        resolve(config, make_task("probe/match").spec)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -238,14 +238,12 @@ def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HPa
         hp.entropy_target, hp.entropy_target_final, hp.entropy_target_steps, env_steps
     )
 
-    def adjusted(number, by):
-        return number * jnp.exp(getattr(learner, by)) if hasattr(learner, by) else number
-
-    return hp.replace(
-        entropy_coef=adjusted(xi, "log_factor"),
-        entropy_target=target,
-        kl_coef=adjusted(hp.kl_coef, "log_kl_factor"),
-    )
+    if hasattr(learner, "log_factor"):
+        xi = xi * jnp.exp(learner.log_factor)
+    kl_coef = hp.kl_coef
+    if hasattr(learner, "log_kl_factor"):
+        kl_coef = jnp.where(kl_coef > 0, kl_coef, 1) * jnp.exp(learner.log_kl_factor)
+    return hp.replace(entropy_coef=xi, entropy_target=target, kl_coef=kl_coef)
 
 
 # --- critic --------------------------------------------------------------------------------------

@@ -259,7 +259,8 @@ class HParams:
       entropy_rate: how much log xi changes in an update for each unit that the entropy lacks.
       average_decay: what every batch leaves of the critic's average, with ``critic_average``.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
-        first of its ``actor_steps``. In KL mode "target" the one that the adjustment starts from.
+        first of its ``actor_steps``. In KL mode "target" what the adjustment starts from; 1
+        where it is 0.
       kl_target: in KL mode "target", KL(old policies || new ones) of an update, on average over
         steps and agents, those without a choice (KL 0) among them.
       kl_limit: largest KL(old policies || new ones) of an update, with ``trust_region``; the
