@@ -1,8 +1,6 @@
 """``python -m lica_jax`` is the ``lica-jax`` command."""
 
-import sys
-
-from lica_jax.cli.main import main
+from lica_jax.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -6,6 +6,7 @@ Bad input gives one message and exit code 2. Commands are imported when they are
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -33,6 +34,9 @@ WITHOUT_JAX, WITHOUT_DEVICE = ("report", "sc2"), ("report", "sc2", "listing", "s
 
 def entry() -> None:
     """The installed command."""
+    # Tracing makes millions of objects that live on; looking for garbage among them as often as
+    # Python does by default takes a twentieth of a small run and more.
+    gc.set_threshold(50_000, 20, 50)
     sys.exit(main())
 
 
