@@ -213,6 +213,7 @@ class Replay:
         replay holds that many.
       draws: minibatches that one update is given, side by side along B.
       updates: updates after each collection.
+      beside: an update is given the fresh trajectory, and the draws behind its streams along B.
     """
 
     unit: Literal["segment", "transition"]
@@ -220,6 +221,7 @@ class Replay:
     batch: int
     draws: int = 1
     updates: int = 1
+    beside: bool = False
 
 
 class Layer(NamedTuple):

@@ -10,8 +10,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 # Figures that an algorithm gives with some settings only.
 SOMETIMES = {
     "lica": {
-        "entropy_fraction", "entropy_gap", "kl", "kl_coef_effective", "kl_share", "std",
-        "temperature",
+        "entropy_fraction", "entropy_gap", "importance_weight", "kl", "kl_coef_effective",
+        "kl_share", "std", "temperature",
     }
 }  # fmt: skip
 

@@ -62,6 +62,41 @@ def differentiable_lambda_returns(q, reward, terminal, cut, valid, gamma, lam):
     return jax.lax.scan(step, q[-1], xs, reverse=True)[1]
 
 
+def corrected_lambda_returns(
+    q: Float[Array, "T+1 B"],
+    now: Float[Array, "T+1 B"],
+    weight: Float[Array, "T+1 B"],
+    reward: Float[Array, "T B"],
+    terminal: Bool[Array, "T B"],
+    cut: Bool[Array, "T B"],
+    valid: Bool[Array, "T B"],
+    gamma: Float[Array, ""],
+    lam: Float[Array, ""],
+) -> Float[Array, "T B"]:
+    """TD(lambda) targets from what older policies did: `lambda_returns` where every weight is 1.
+
+    ``G_t = r_t + gamma (1 - d_t) [v_{t+1} + lam c_{t+1} (G_{t+1} - q_{t+1})]`` with ``v = c q +
+    (1 - c) now``: as far as today's policies would not do what was done, it looks up what they do,
+    and follows the rest of the segment no further (Retrace, Munos et al., 2016, whose expectation
+    over actions is ``now``). Arguments and result as of `lambda_returns`, and
+
+    Args:
+      now: values at today's policies.
+      weight: c, the importance weight of the joint action of a slot, truncated at 1.
+    """
+    v = now + weight * (q - now)
+
+    def step(g_next, x):
+        q_next, v_next, c_next, r, d, c, ok = x
+        g_next = jnp.where(c, q_next, g_next)
+        follow = v_next + lam * c_next * (g_next - q_next)
+        g = jnp.where(ok, r + gamma * (1 - d.astype(r.dtype)) * follow, 0)
+        return g, g
+
+    xs = q[1:], v[1:], weight[1:], reward, terminal, cut, valid
+    return jax.lax.stop_gradient(jax.lax.scan(step, q[-1], xs, reverse=True)[1])
+
+
 def pymarl_lambda_returns(
     q: Float[Array, "T+1 *B"],
     reward: Float[Array, "T *B"],

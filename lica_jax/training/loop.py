@@ -124,7 +124,10 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
 
         def step(learner, key):
             draw_key, update_key = jax.random.split(jax.random.clone(key))  # as in `unroll`
-            return update(learner, replays.sample(buffer, algo.replay, draw_key), update_key)
+            drawn = replays.sample(buffer, algo.replay, draw_key)
+            if algo.replay.beside:
+                drawn = replays.side_by_side(seen, drawn)
+            return update(learner, drawn, update_key)
 
         keys = jax.random.split(key, algo.replay.updates)
         learner, metrics = jax.lax.scan(step, state.learner, keys)

@@ -94,3 +94,15 @@ def sample(buffer: Buffer, replay: Replay, key: PRNGKeyArray) -> Trajectory:
     carry = items.carry
     items = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items.replace(carry=()))
     return items.replace(carry=carry)
+
+
+def side_by_side(fresh: Trajectory, drawn: Trajectory) -> Trajectory:
+    """The streams of a fresh trajectory, and behind them those of segments that were drawn."""
+    fresh = fresh.replace(steps=fresh.steps.replace(info={}))
+
+    def join(axis):
+        return lambda *xs: jnp.concatenate(xs, axis=axis)
+
+    carry = jax.tree.map(join(0), fresh.carry, drawn.carry)
+    both = jax.tree.map(join(1), fresh.replace(carry=()), drawn.replace(carry=()))
+    return both.replace(carry=carry)

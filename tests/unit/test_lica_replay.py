@@ -94,7 +94,8 @@ def test_without_a_capacity_there_is_no_replay():
 
 def test_a_replays_settings_are_idle_without_one():
     reason = "algo.replay_capacity 0"
-    assert lica.Config().idle()[reason] == ("algo.replay_batch", "algo.updates_per_collect")
+    names = ("algo.replay_batch", "algo.updates_per_collect", "algo.replay_for")
+    assert lica.Config().idle()[reason] == names
     assert reason not in lica.Config(replay_capacity=64).idle()
 
 
@@ -132,3 +133,95 @@ def test_memory_is_estimated_for_the_streams_that_are_drawn():
     replayed, parts = temporaries(replay_capacity=20, replay_batch=3 * ENVS)
     assert replayed == {name: 3 * size for name, size in plain.items()}
     assert any("the replay of 20 segments" in name for name in parts)
+    beside, _ = temporaries(replay_capacity=20, replay_batch=3 * ENVS, replay_for="critic")
+    assert beside == {name: 4 * size for name, size in plain.items()}
+
+
+# --- the critic alone, with importance weights ---------------------------------------------------
+
+CRITIC = {"replay_capacity": 3 * ENVS, "replay_batch": 2 * ENVS, "replay_for": "critic"}
+
+
+def test_importance_by_hand(x64):
+    """Two agents: 2 times likelier and half as likely; once each likelier; a slot of nobody."""
+    before = jnp.array([[[0.2, 0.8], [0.5, 0.5]], [[0.5, 0.5], [0.1, 0.9]], [[0.0, 0.0]] * 2])
+    now = jnp.array([[[0.4, 0.6], [0.8, 0.2]], [[0.7, 0.3], [0.3, 0.7]], [[0.0, 0.0]] * 2])
+    action = jnp.array([[0, 1], [0, 0], [1, 1]])
+    np.testing.assert_allclose(lica.importance(action, before, now), [2 * 0.4, 1, 0])
+
+
+def older(traj, by):
+    """What policies that were ``by`` times as likely to do what was done have played."""
+    return traj.replace(extras={"policy": traj.extras["policy"] * by})
+
+
+def test_the_actor_learns_from_the_fresh_streams_alone():
+    """Whatever stands beside them; the critic learns from all, corrected."""
+    config = lica.Config(**SMALL | {"replay_capacity": B, "replay_batch": B}, replay_for="critic")
+    config = dataclasses.replace(config, actor="mlp", critic_pass="dense")
+    nets = lica.make_networks(config, SPEC)
+    learner = lica.init(nets, KEY)
+    fresh = battle(networks(actor="mlp", critic="mlp"))
+    fresh = fresh.replace(carry=nets.actor.initial_carry(B))
+    policy = lica.correction(
+        nets, learner.actor, lica.critic_batch(nets, older_by_none(fresh)), fresh
+    ).policy
+    fresh = fresh.replace(extras={"policy": policy})
+    update = jax.jit(partial(lica.update, nets, hp=lica.HParams(), progress=START))
+    off = older(fresh, 4.0)
+    (same, shown), (changed, less) = (
+        update(learner, replays.side_by_side(fresh, x), KEY) for x in (fresh, off)
+    )
+    assert shown["importance_weight"] == pytest.approx(1, abs=1e-5)
+    assert less["importance_weight"] < 0.3
+    moved = [
+        max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), a, b)))
+        for a, b in ((same.critic, changed.critic), (learner.critic, same.critic))
+    ]
+    assert min(moved) > 1e-6
+    # With a critic that stands still the actor's way is that of the fresh batch.
+    plain = lica.make_networks(dataclasses.replace(config, replay_capacity=0), SPEC)
+    hp = lica.HParams(critic_lr=0.0)
+    alone, _ = lica.update(plain, learner, fresh, KEY, hp=hp, progress=START)
+    beside, _ = lica.update(
+        nets, learner, replays.side_by_side(fresh, off), KEY, hp=hp, progress=START
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), alone.actor, beside.actor)
+
+
+def older_by_none(traj):
+    n = SPEC.n_actions
+    return traj.replace(extras={"policy": jnp.ones((*traj.action.shape, n)) / n})
+
+
+def test_a_run_whose_critic_remembers():
+    algorithm, init, chunk = build(
+        actor="mlp", critic_minibatches=3, critic_steps=1, updates_per_collect=2, **CRITIC
+    )
+    assert algorithm.replay == Replay("segment", 12, 8, 1, 2, beside=True)
+    start = jax.jit(init)(KEY)
+    one = chunk(start)  # four segments: no batch of eight yet
+    jax.tree.map(np.testing.assert_array_equal, start.learner, one.learner)
+    three = chunk(one, 2)
+    assert int(three.learner.critic_steps) == 2 * 2 * 3 and int(three.failed_at) == -1
+
+
+@pytest.mark.parametrize(
+    ("algo", "said"),
+    [
+        ({"dueling": True}, "not algo.dueling"),
+        ({"critic_soft_inputs": True}, "not algo.critic_soft_inputs"),
+        ({"targets": "monte_carlo"}, "not algo.targets 'monte_carlo'"),
+        ({"critic_minibatches": 5}, r"must divide collect.envs \+ algo.replay_batch 12"),
+    ],
+)
+def test_what_the_correction_is_not_made_for(algo, said):
+    config = lica.Config(**CRITIC | algo)
+    mode = "episode" if "targets" in algo else "steps"
+    (problem,) = config.problems(make_task("probe/match").spec, Collect(mode, envs=ENVS))
+    assert re.search(said, problem), problem
+
+
+def test_points_have_no_probabilities():
+    (problem,) = lica.Config(**CRITIC).problems(make_task("probe/aim").spec, Collect(envs=ENVS))
+    assert "not continuous actions" in problem

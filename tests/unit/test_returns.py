@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lica_jax.core.returns import lambda_returns
+from lica_jax.core.returns import corrected_lambda_returns, lambda_returns
 
 
 def call(q, r, terminal, cut, valid, gamma=0.5, lam=0.5):
@@ -92,3 +92,34 @@ def test_any_batch_shape_gives_the_same_rows(batch):
         *[x.reshape(x.shape[0], -1) for x in (q, r, flags[0], flags[0] | flags[1], valid)], 0.9, 0.7
     )
     np.testing.assert_allclose(np.asarray(got).reshape(4, -1), flat, rtol=1e-5, atol=1e-6)
+
+
+# --- corrected to today's policies ---------------------------------------------------------------
+
+
+def test_corrected_returns_by_hand(x64):
+    """Three steps without an end; gamma .5, lambda .8, weights 1, .5 and 0 where it looks."""
+    q, now = jnp.array([[9.0], [4.0], [2.0], [6.0]]), jnp.array([[9.0], [8.0], [6.0], [3.0]])
+    weight, reward = jnp.array([[0.3], [1.0], [0.5], [0.0]]), jnp.array([[1.0], [1.0], [1.0]])
+    no, yes = jnp.zeros((3, 1), bool), jnp.ones((3, 1), bool)
+    cut = no.at[2].set(True)
+    got = corrected_lambda_returns(q, now, weight, reward, no, cut, yes, 0.5, 0.8)[:, 0]
+    last = 1 + 0.5 * 3  # nobody would do that now: what they do instead is worth 3
+    middle = 1 + 0.5 * (4 + 0.8 * 0.5 * (last - 2))  # half of 2, half of 6
+    first = 1 + 0.5 * (4 + 0.8 * (middle - 4))  # as on-policy
+    np.testing.assert_allclose(got, [first, middle, last])
+    ends = corrected_lambda_returns(q, now, weight, reward, cut, cut, yes, 0.5, 0.8)
+    assert ends[2, 0] == 1
+    none = corrected_lambda_returns(q, now, weight, reward, no, cut, yes.at[1].set(False), 0.5, 0.8)
+    assert none[1, 0] == 0
+
+
+def test_weights_of_one_change_nothing(x64):
+    rng = np.random.default_rng(0)
+    q, now = rng.normal(size=(2, 9, 5))
+    terminal = rng.random((8, 5)) < 0.2
+    cut, valid = terminal | (rng.random((8, 5)) < 0.2), rng.random((8, 5)) < 0.9
+    rest = rng.normal(size=(8, 5)), terminal, cut, valid, 0.9, 0.7
+    got = corrected_lambda_returns(q, now, np.ones((9, 5)), *rest)
+    np.testing.assert_allclose(got, lambda_returns(q, *rest))
+    assert np.abs(corrected_lambda_returns(q, now, np.zeros((9, 5)), *rest) - got).max() > 0.1

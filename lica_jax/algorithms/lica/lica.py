@@ -47,6 +47,7 @@ from lica_jax.core.masking import explained, masked_mean, masked_softmax
 from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
+    corrected_lambda_returns,
     lambda_returns,
     monte_carlo_returns,
     pymarl_lambda_returns,
@@ -58,7 +59,7 @@ from lica_jax.networks.critics import (
     by_platform,
     with_one_replaced,
 )
-from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
+from lica_jax.types import Algorithm, Replay, TaskSpec, TimeStep, Trajectory
 
 __all__ = ["Config", "HParams", "make"]
 
@@ -139,10 +140,16 @@ def make(config: Config, spec: TaskSpec) -> Algorithm:
         scratch_bytes=partial(scratch_bytes, nets),
         hparams=HParams(),
         metrics=("entropy",),
-        replay=config.replay("segment"),
+        replay=replay(config),
         acting=nets.actor.acting,
         insight=insight(nets, climbed),
     )
+
+
+def replay(config: Config) -> Replay | None:
+    """What is kept, and whether it is drawn beside the fresh batch or instead of it."""
+    kept = config.replay("segment")
+    return kept and replace(kept, beside=config.corrects)
 
 
 def init(nets: Networks, key: Array) -> Learner:
@@ -182,7 +189,7 @@ def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, pro
     extras = {}
     if nets.spec.continuous:
         extras = {"policy": policy_parameters(outputs)}
-    elif nets.config.asks_policies:
+    elif nets.config.asks_policies or nets.config.corrects:
         extras = {"policy": masked_softmax(outputs, ts.avail)}
     return ActorCarry(hidden=hidden, last_action=action), action, extras
 
@@ -200,6 +207,9 @@ def update(
     learner, metrics = update_critic(nets, learner, batch, traj, hp, jax.random.fold_in(key, 1))
     if nets.config.critic_average:
         learner = learner.replace(average=averaged(learner, hp.average_decay, progress.updates))
+    if nets.config.corrects:  # the actor learns on-policy
+        traj = first_streams(traj, traj.valid.shape[1] - nets.config.replay_batch)
+        batch = critic_batch(nets, traj)
     relaxation = draw_relaxation(nets, traj, key, hp, progress)
     learner, actor_metrics = update_actor(
         nets, learner, batch, traj, scheduled(learner, hp, progress.env_steps), relaxation
@@ -214,6 +224,12 @@ def update(
     loss = metrics["critic_loss"] + metrics["actor_loss"]
     norms = metrics["critic_grad_norm"], metrics["actor_grad_norm"]
     return learner, metrics | {"loss": watched(loss, *norms)}
+
+
+def first_streams(traj: Trajectory, n: int) -> Trajectory:
+    """The first ``n`` streams of a trajectory: of one with draws beside it, the fresh ones."""
+    carry = jax.tree.map(lambda x: x[:n], traj.carry)
+    return jax.tree.map(lambda x: x[:, :n], traj.replace(carry=())).replace(carry=carry)
 
 
 def averaged(learner: Learner, decay: Float[Array, ""], batches: Int[Array, ""]) -> PyTree:
@@ -253,6 +269,32 @@ def critic_batch(nets: Networks, traj: Trajectory) -> CriticBatch:
     """States (with all agents' previous actions where configured) and joint actions."""
     state = joint_state(nets.actor, traj, nets.config)
     return CriticBatch(state, traj.action, traj.extras.get("policy"), traj.valid)
+
+
+class Correction(NamedTuple):
+    """What today's policies make of older batches: their probabilities, and importance weights."""
+
+    policy: Float[Array, "T+1 B N A"]
+    weight: Float[Array, "T+1 B"]
+
+
+def correction(nets: Networks, actor: PyTree, batch: CriticBatch, traj: Trajectory) -> Correction:
+    """Of the policies of ``actor``."""
+    policy = masked_softmax(unroll_over(nets.actor, actor, traj), traj.steps.avail)
+    return Correction(policy, importance(batch.action, batch.policy, policy))
+
+
+def importance(
+    action: Int[Array, "*B N"], before: Float[Array, "*B N A"], now: Float[Array, "*B N A"]
+) -> Float[Array, "*B"]:
+    """How much likelier a joint action is under policies ``now`` than ``before``, at most 1."""
+
+    def taken(policy):
+        return jnp.take_along_axis(policy, action[..., None], axis=-1)[..., 0]
+
+    # Slots behind an episode's end hold actions that nobody chose.
+    ratio = taken(now) / jnp.where(taken(before) > 0, taken(before), 1)
+    return jnp.minimum(jnp.prod(ratio, axis=-1), 1)
 
 
 class Values(NamedTuple):
@@ -306,9 +348,11 @@ def taken_values(
 
 
 def critic_targets(
-    nets: Networks, critic: PyTree, batch: CriticBatch, traj: Trajectory, hp: HParams
-) -> Float[Array, "T B"]:
-    """Targets of the critic's regression (Eq. 2), from the values of ``critic``, held constant."""
+    nets: Networks, critic: PyTree, batch: CriticBatch, traj: Trajectory, hp: HParams,
+    corrected: Correction | None = None,
+) -> Float[Array, "T B"]:  # fmt: skip
+    """Targets of the critic's regression (Eq. 2), from the values of ``critic``, held constant;
+    ``corrected`` where some of the batch was played by older policies."""
     reward, valid = traj.steps.reward[1:], traj.valid
     terminal, cut, _ = traj.endings()
     kind = nets.config.targets
@@ -325,7 +369,12 @@ def critic_targets(
             (valid | behind_cut).astype(q.dtype), hp.gamma, hp.td_lambda,
         )  # fmt: skip
     q = taken_values(nets, critic, batch, slice(None), needed).following
-    return lambda_returns(q, reward, terminal, cut, valid, hp.gamma, hp.td_lambda)
+    rest = reward, terminal, cut, valid, hp.gamma, hp.td_lambda
+    if corrected is None:
+        return lambda_returns(q, *rest)
+    inputs = batch.state, corrected.policy, traj.steps.avail, needed
+    now = nets.critic.apply(critic, *inputs, method="at_policies")
+    return corrected_lambda_returns(q, now, corrected.weight, *rest)
 
 
 def critic_objective(
@@ -353,7 +402,8 @@ def update_critic(
     """
     has_target = nets.config.keeps_target
     bootstrap = learner.target_critic if has_target else learner.critic
-    target = critic_targets(nets, bootstrap, batch, traj, hp)
+    corrected = correction(nets, learner.actor, batch, traj) if nets.config.corrects else None
+    target = critic_targets(nets, bootstrap, batch, traj, hp, corrected)
 
     def gradient(critic, params, batch, target):
         own = nets._replace(critic=critic)
@@ -392,6 +442,10 @@ def update_critic(
     # whether any step went wrong.
     shown = {name: value[0] for name, value in metrics.items()}
     shown["critic_grad_norm"] = jnp.max(metrics["critic_grad_norm"])
+    if corrected is not None:
+        older = slice(-nets.config.replay_batch, None)
+        weight, mask = corrected.weight[:-1, older], batch.mask[:, older]
+        shown["importance_weight"] = masked_mean(weight, mask)
     return learner, shown | {"target_mean": masked_mean(target, batch.mask)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from flax import struct
 
@@ -96,8 +96,10 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
       entropy_mode: what the entropy is averaged over before it divides xi; nothing divides it in
         "constant", and in "target" xi is adjusted until the entropy is ``hp.entropy_target``.
       replay_capacity: how many segments (in episode mode whole episodes) are kept, from which the
-        batches of critic and actor are drawn, off-policy and uncorrected; 0: every batch is the
-        fresh one, as in the paper.
+        batches of critic and actor are drawn; 0: every batch is the fresh one, as in the paper.
+      replay_for: who learns from what is drawn: critic and actor, instead of from the fresh batch
+        and with nothing that corrects for it ("critic_and_actor"), or the critic alone, beside the
+        fresh batch and with importance weights truncated at 1 ("critic").
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -118,14 +120,16 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
     entropy_mode: Literal["global", "agent", "sample", "constant", "target"] = "global"
     replay_capacity: int = number(0, low=0)
+    replay_for: Literal["critic_and_actor", "critic"] = "critic_and_actor"
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
-        streams = (
-            (self.replay_batch, "algo.replay_batch", "segments that are drawn")
-            if self.replay_capacity
-            else (collect.envs,)
-        )
+        streams: tuple[Any, ...] = (collect.envs,)
+        if self.corrects:
+            what = "environments and segments that are drawn"
+            streams = collect.envs + self.replay_batch, "collect.envs + algo.replay_batch", what
+        elif self.replay_capacity:
+            streams = self.replay_batch, "algo.replay_batch", "segments that are drawn"
         sizes = minibatch_problems("critic_minibatches", self.critic_minibatches, *streams)
         sizes += self.replay_problems("segment", spec, collect)
         return super().problems(spec, collect) + sizes + self._contradictions(spec, collect)
@@ -135,7 +139,10 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         numbers = ("temperature", "temperature_final", "temperature_steps")
         targets = ("target", "target_final", "target_steps", "rate")
         mixing = ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
-        return super().idle() | {
+        found = super().idle()
+        if no_replay := found.get(reason := "algo.replay_capacity 0"):
+            found[reason] = (*no_replay, "algo.replay_for")
+        return found | {
             reason: tuple(names)
             for reason, names, idle in (
                 ('algo.policy_input "probs"', [f"hp.{x}" for x in numbers],
@@ -165,6 +172,11 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     @property
     def asks_policies(self) -> bool:
         return self.dueling or self.critic_soft_inputs
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the critic learns from older batches, too, with importance weights."""
+        return self.replay_capacity > 0 and self.replay_for == "critic"
 
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
@@ -198,6 +210,13 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
             out.append(
                 'algo.entropy_mode "target" is a fraction of the largest entropy of a choice; '
                 f"{spec.name} has continuous actions, whose entropy has no such bound: use another"
+            )
+        if self.corrects and (spec.continuous or self.asks_policies or self.targets != "td_lambda"):
+            which = "dueling" if self.dueling else "critic_soft_inputs"
+            what = "continuous actions" if spec.continuous else f"algo.targets {self.targets!r}"
+            out.append(
+                'algo.replay_for "critic" corrects TD(lambda) targets of choices among actions, '
+                f"not {f'algo.{which}' if self.asks_policies else what}: leave that, or it"
             )
         if self.targets != "td_lambda" and collect.mode == "steps":
             reason = {
