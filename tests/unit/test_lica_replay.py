@@ -182,6 +182,7 @@ def test_the_actor_learns_from_the_fresh_streams_alone():
     # With a critic that stands still the actor's way is that of the fresh batch.
     plain = lica.make_networks(dataclasses.replace(config, replay_capacity=0), SPEC)
     hp = lica.HParams(critic_lr=0.0)
+    off = off.replace(steps=off.steps.replace(obs=-off.steps.obs))
     alone, _ = lica.update(plain, learner, fresh, KEY, hp=hp, progress=START)
     beside, _ = lica.update(
         nets, learner, replays.side_by_side(fresh, off), KEY, hp=hp, progress=START
