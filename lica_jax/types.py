@@ -213,7 +213,8 @@ class Replay:
         replay holds that many.
       draws: minibatches that one update is given, side by side along B.
       updates: updates after each collection.
-      beside: an update is given the fresh trajectory, and the draws behind its streams along B.
+      beside: an update is given the fresh trajectory, and behind its streams along B draws from
+        what was there before it.
     """
 
     unit: Literal["segment", "transition"]

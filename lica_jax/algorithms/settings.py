@@ -87,9 +87,14 @@ class ReplaySettings(Settings):
     replay_batch: int = 32
     updates_per_collect: int = number(1, 1, MOST_UPDATES)
 
+    @property
+    def of_replay(self) -> tuple[str, ...]:
+        """What has no effect without a replay."""
+        return "algo.replay_batch", "algo.updates_per_collect"
+
     def idle(self) -> dict[str, tuple[str, ...]]:
-        names = "algo.replay_batch", "algo.updates_per_collect"
-        return super().idle() | ({} if self.replay_capacity else {"algo.replay_capacity 0": names})
+        idle = {} if self.replay_capacity else {"algo.replay_capacity 0": self.of_replay}
+        return super().idle() | idle
 
     def replay(self, unit: str, draws: int = 1) -> Replay | None:
         """What is kept of items of a ``unit``, and how it is drawn; None where nothing is."""

@@ -15,7 +15,7 @@ ENTROPY_MODES = ("global", "agent", "sample", "constant", "target")
 
 # A policy that has become deterministic would divide by zero; the official code has no guard.
 MIN_ENTROPY = 1e-6
-# How far a controlled xi may leave the one that is set: a factor of about 1,000 either way.
+# How far a controlled weight may leave the one that is set: a factor of about 1,000 either way.
 MOST_LOG_FACTOR = 7.0
 
 
@@ -111,10 +111,10 @@ def entropy_gap(
 def controlled(
     log_factor: Float[Array, ""], gap: Float[Array, ""], rate: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The logarithm of the factor on xi after a batch: ``+ rate * gap``, within bounds.
+    """The logarithm of the factor on a weight after a batch: ``+ rate * gap``, within bounds.
 
-    An integral controller: xi rises as long as the entropy is too low. The gradient of SAC's
-    temperature loss in log xi (Haarnoja et al., 2018), without the factor xi.
+    An integral controller: xi, for one, rises as long as the entropy is too low. That is the
+    gradient of SAC's temperature loss in log xi (Haarnoja et al., 2018), without the factor xi.
     """
     return jnp.clip(log_factor + rate * gap, -MOST_LOG_FACTOR, MOST_LOG_FACTOR)
 

@@ -121,10 +121,12 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
             learner, metrics = update(state.learner, seen, key)
             return learner, (), jnp.array(True), metrics
         buffer = replays.add(state.replay, algo.replay, seen)
+        # Beside the fresh batch stand older ones.
+        drawn_from = state.replay if algo.replay.beside else buffer
 
         def step(learner, key):
             draw_key, update_key = jax.random.split(jax.random.clone(key))  # as in `unroll`
-            drawn = replays.sample(buffer, algo.replay, draw_key)
+            drawn = replays.sample(drawn_from, algo.replay, draw_key)
             if algo.replay.beside:
                 drawn = replays.side_by_side(seen, drawn)
             return update(learner, drawn, update_key)
@@ -132,7 +134,7 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         keys = jax.random.split(key, algo.replay.updates)
         learner, metrics = jax.lax.scan(step, state.learner, keys)
         metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
-        return learner, buffer, replays.is_ready(buffer, algo.replay), metrics
+        return learner, buffer, replays.is_ready(drawn_from, algo.replay), metrics
 
     def learn(state: RunState, trajectory: Trajectory, episodes: EpisodeStats, key, hp):
         scale = getattr(hp, "reward_scale", spec.reward_scale)

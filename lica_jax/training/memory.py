@@ -74,9 +74,11 @@ def estimate(
     learner, played = tree_bytes(state.learner), tree_bytes((trajectory, state.stream))
     rows, replay = (length + 1) * collect.envs, {}
     if algo.replay:
-        fresh = rows if algo.replay.beside else 0
+        fresh = rows
         rows, replay = _replay_bytes(algo.replay, state.replay, length)
-        rows += fresh
+        if algo.replay.beside:
+            replay["the draw beside the fresh batch"] = tree_bytes(trajectory) * (1 + rows // fresh)
+            rows += fresh
     width = jnp.result_type(float).itemsize // 4  # of the temporaries, given in float32
     per_run = {
         # Before and behind an update both are alive; the gradients are a quarter of a learner

@@ -133,8 +133,9 @@ def test_memory_is_estimated_for_the_streams_that_are_drawn():
     replayed, parts = temporaries(replay_capacity=20, replay_batch=3 * ENVS)
     assert replayed == {name: 3 * size for name, size in plain.items()}
     assert any("the replay of 20 segments" in name for name in parts)
-    beside, _ = temporaries(replay_capacity=20, replay_batch=3 * ENVS, replay_for="critic")
+    beside, parts = temporaries(replay_capacity=20, replay_batch=3 * ENVS, replay_for="critic")
     assert beside == {name: 4 * size for name, size in plain.items()}
+    assert "the draw beside the fresh batch" in parts
 
 
 # --- the critic alone, with importance weights ---------------------------------------------------
@@ -196,23 +197,52 @@ def older_by_none(traj):
 
 
 def test_a_run_whose_critic_remembers():
-    algorithm, init, chunk = build(
-        actor="mlp", critic_minibatches=3, critic_steps=1, updates_per_collect=2, **CRITIC
-    )
-    assert algorithm.replay == Replay("segment", 12, 8, 1, 2, beside=True)
+    algorithm, init, chunk = build(actor="mlp", critic_minibatches=3, critic_steps=1, **CRITIC)
+    assert algorithm.replay == Replay("segment", 12, 8, beside=True)
     start = jax.jit(init)(KEY)
-    one = chunk(start)  # four segments: no batch of eight yet
-    jax.tree.map(np.testing.assert_array_equal, start.learner, one.learner)
-    three = chunk(one, 2)
-    assert int(three.learner.critic_steps) == 2 * 2 * 3 and int(three.failed_at) == -1
+    two = chunk(start, 2)  # behind four segments and beside four: no eight older ones yet
+    jax.tree.map(np.testing.assert_array_equal, start.learner, two.learner)
+    four = chunk(two, 2)
+    assert int(four.learner.critic_steps) == 2 * 3 and int(four.failed_at) == -1
+
+
+def test_what_stands_beside_a_fresh_batch_was_there_before_it():
+    """An update that only looks: the fresh rewards first, then all that were played before."""
+    task, collect, seen = make_task("probe/two_step"), Collect("steps", ENVS, 4), []
+    config = load_config("lica", task.spec.name, collect={"envs": ENVS, "length": 4})
+    config = resolve(config, task.spec)
+    algorithm = make_algorithm("lica", task.spec, config.algo)
+
+    def look(learner, traj, key, *, hp, progress):
+        return learner, {"loss": jnp.float32(0), "action": traj.action}
+
+    for beside in (True, False):
+        replay = Replay("segment", ENVS, ENVS, beside=beside)
+        looking = algorithm._replace(update=look, replay=replay)
+        init, chunk = make_run(looking, task, collect, config.timeout_is_terminal)
+        _, metrics = chunk(init(KEY), config.hp, 3)
+        seen.append(np.asarray(metrics["learn"]["action"]))
+    both, drawn = seen  # without it the ring holds the fresh batch alone
+
+    def streams(x):
+        return sorted(map(bytes, np.moveaxis(x, 1, 0)))
+
+    for t in (1, 2):
+        assert streams(both[t][:, :ENVS]) == streams(drawn[t])
+        assert streams(both[t][:, ENVS:]) == streams(both[t - 1][:, :ENVS])
 
 
 @pytest.mark.parametrize(
     ("algo", "said"),
     [
-        ({"dueling": True}, "not algo.dueling"),
-        ({"critic_soft_inputs": True}, "not algo.critic_soft_inputs"),
-        ({"targets": "monte_carlo"}, "not algo.targets 'monte_carlo'"),
+        ({"dueling": True}, "with algo.dueling; use"),
+        ({"critic_soft_inputs": True}, "with algo.critic_soft_inputs; use"),
+        ({"targets": "monte_carlo"}, 'with algo.targets "monte_carlo"; use "critic_and_actor"'),
+        ({"updates_per_collect": 2}, "with algo.updates_per_collect 2; use"),
+        (
+            {"dueling": True, "critic_soft_inputs": True},
+            "algo.dueling, algo.critic_soft_inputs; use",
+        ),
         ({"critic_minibatches": 5}, r"must divide collect.envs \+ algo.replay_batch 12"),
     ],
 )
@@ -225,4 +255,4 @@ def test_what_the_correction_is_not_made_for(algo, said):
 
 def test_points_have_no_probabilities():
     (problem,) = lica.Config(**CRITIC).problems(make_task("probe/aim").spec, Collect(envs=ENVS))
-    assert "not continuous actions" in problem
+    assert "not together with continuous actions" in problem

@@ -198,6 +198,7 @@ def test_policies_that_do_not_move_stay_where_they_are(world):
     [
         ({"actor_steps": 2}, r"algo.actor_steps 2 .* use 1"),
         ({"trust_region": True}, r"algo.trust_region .* leave it False"),
+        ({"kl_mode": "target"}, r'algo.kl_mode "target" .* use "constant"'),
     ],
 )
 def test_continuous_policies_are_not_held_by_divergence(algo, message):

@@ -189,7 +189,7 @@ def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, pro
     extras = {}
     if nets.spec.continuous:
         extras = {"policy": policy_parameters(outputs)}
-    elif nets.config.asks_policies or nets.config.corrects:
+    elif nets.config.keeps_policies:
         extras = {"policy": masked_softmax(outputs, ts.avail)}
     return ActorCarry(hidden=hidden, last_action=action), action, extras
 
@@ -214,10 +214,10 @@ def update(
     learner, actor_metrics = update_actor(
         nets, learner, batch, traj, scheduled(learner, hp, progress.env_steps), relaxation
     )
-    if nets.config.entropy_mode == "target":
+    if hasattr(learner, "log_factor"):
         log_factor = controlled(learner.log_factor, actor_metrics["entropy_gap"], hp.entropy_rate)
         learner = learner.replace(log_factor=log_factor)
-    if nets.config.kl_mode == "target":
+    if hasattr(learner, "log_kl_factor"):
         excess = kl_excess(actor_metrics["kl"], hp.kl_target)
         learner = learner.replace(log_kl_factor=controlled(learner.log_kl_factor, excess, 1.0))
     metrics |= actor_metrics
@@ -253,7 +253,6 @@ def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HPa
     target = annealed(
         hp.entropy_target, hp.entropy_target_final, hp.entropy_target_steps, env_steps
     )
-
     if hasattr(learner, "log_factor"):
         xi = xi * jnp.exp(learner.log_factor)
     kl_coef = hp.kl_coef

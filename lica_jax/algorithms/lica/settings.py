@@ -46,8 +46,13 @@ class MixingSettings(Settings):
 
     @property
     def asks_policies(self) -> bool:
-        """Whether the critic is fitted at the policies that acted, which are then kept."""
+        """Whether the critic is fitted at the policies that acted."""
         return False
+
+    @property
+    def keeps_policies(self) -> bool:
+        """Whether the policies that acted are kept beside the actions."""
+        return self.asks_policies
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
@@ -85,7 +90,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         and Juditsky, 1992; see ``average_decay``) instead of the newest ones.
       critic_soft_inputs: fit the critic also where one agent's action is replaced by its policy.
       actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
-      kl_mode: ``kl_coef`` as it is ("constant"), or doubled and halved from batch to batch until
+      kl_mode: ``kl_coef`` as it is ("constant"), or doubled and halved from update to update until
         policies move by about ``hp.kl_target`` in each ("target").
       trust_region: the actor goes back towards where it was before the batch if its steps led
         further than ``hp.kl_limit``.
@@ -139,10 +144,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         numbers = ("temperature", "temperature_final", "temperature_steps")
         targets = ("target", "target_final", "target_steps", "rate")
         mixing = ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
-        found = super().idle()
-        if no_replay := found.get(reason := "algo.replay_capacity 0"):
-            found[reason] = (*no_replay, "algo.replay_for")
-        return found | {
+        return super().idle() | {
             reason: tuple(names)
             for reason, names, idle in (
                 ('algo.policy_input "probs"', [f"hp.{x}" for x in numbers],
@@ -178,6 +180,14 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         """Whether the critic learns from older batches, too, with importance weights."""
         return self.replay_capacity > 0 and self.replay_for == "critic"
 
+    @property
+    def keeps_policies(self) -> bool:
+        return self.asks_policies or self.corrects
+
+    @property
+    def of_replay(self) -> tuple[str, ...]:
+        return *super().of_replay, "algo.replay_for"
+
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
         if spec.state_size == 0 and not self.state_last_action:
@@ -196,7 +206,12 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                 f"algo.actor_steps {self.actor_steps} holds policies by the divergence of a choice "
                 f"among actions; {spec.name} has continuous actions: use 1"
             )
-        if self.kl_mode == "target" and self.actor_steps == 1:
+        if spec.continuous and self.kl_mode == "target":
+            out.append(
+                'algo.kl_mode "target" is about the divergence of a choice among actions; '
+                f'{spec.name} has continuous actions: use "constant"'
+            )
+        elif self.kl_mode == "target" and self.actor_steps == 1:
             out.append(
                 'algo.kl_mode "target" adjusts a weight that has no effect on the first of an '
                 "update's steps: set algo.actor_steps above 1"
@@ -211,12 +226,18 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
                 'algo.entropy_mode "target" is a fraction of the largest entropy of a choice; '
                 f"{spec.name} has continuous actions, whose entropy has no such bound: use another"
             )
-        if self.corrects and (spec.continuous or self.asks_policies or self.targets != "td_lambda"):
-            which = "dueling" if self.dueling else "critic_soft_inputs"
-            what = "continuous actions" if spec.continuous else f"algo.targets {self.targets!r}"
+        others = {
+            "continuous actions": spec.continuous,
+            "algo.dueling": self.dueling,
+            "algo.critic_soft_inputs": self.critic_soft_inputs,
+            f'algo.targets "{self.targets}"': self.targets != "td_lambda",
+            f"algo.updates_per_collect {self.updates_per_collect}": self.updates_per_collect > 1,
+        }
+        if self.corrects and any(others.values()):
             out.append(
                 'algo.replay_for "critic" corrects TD(lambda) targets of choices among actions, '
-                f"not {f'algo.{which}' if self.asks_policies else what}: leave that, or it"
+                "and its actor learns once from each fresh batch: not together with "
+                f'{", ".join(x for x in others if others[x])}; use "critic_and_actor"'
             )
         if self.targets != "td_lambda" and collect.mode == "steps":
             reason = {
@@ -280,8 +301,9 @@ class HParams:
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
         first of its ``actor_steps``. In KL mode "target" what the adjustment starts from; 1
         where it is 0.
-      kl_target: in KL mode "target", KL(old policies || new ones) of an update, on average over
-        steps and agents, those without a choice (KL 0) among them.
+      kl_target: in KL mode "target", what the metric `kl` of an update is held at: KL(old policies
+        || new ones), on average over steps and agents, those without a choice (KL 0) among them. A
+        target above ``kl_limit`` is never reached.
       kl_limit: largest KL(old policies || new ones) of an update, with ``trust_region``; the
         average over steps and agents, those without a choice (KL 0) among them.
       grad_norm_clip: largest gradient norm, of actor and critic separately.
