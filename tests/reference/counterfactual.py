@@ -1,7 +1,6 @@
 """What the golden files of COMA and LIIR have in common."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lica_jax.algorithms.heads import NO_ACTION
@@ -40,8 +39,8 @@ def trajectories(g, nets):
         traj = trajectory(batch, nets.actor.initial_carry(batch["obs"].shape[0]), nets.spec)
         happened = ours(batch, "actions_onehot").sum(-1) > 0
         alive = ours(batch, "avail_actions")[..., 0] == 0
-        steps = traj.steps.replace(alive=jnp.asarray(alive))
-        action = jnp.where(jnp.asarray(happened), traj.action, NO_ACTION)
+        steps = traj.steps.replace(alive=alive)
+        action = np.where(happened, traj.action, NO_ACTION)
         yield s, traj.replace(steps=steps, action=action)
 
 

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lica_jax.types import TaskSpec, TimeStep, Trajectory
@@ -35,21 +34,21 @@ def trajectory(batch, carry, spec):
     episodes, slots = batch.shaped("obs", None, None, spec.n_agents, spec.obs_size).shape[:2]
 
     def time_major(name, *shape):
-        return jnp.moveaxis(jnp.asarray(batch.shaped(name, episodes, slots, *shape)), 1, 0)
+        return np.moveaxis(batch.shaped(name, episodes, slots, *shape), 1, 0)
 
     obs = time_major("obs", None, None)
     avail = time_major("avail_actions", spec.n_agents, spec.n_actions).astype(bool)
     terminated = time_major("terminated", 1)[..., 0].astype(bool)
     filled = time_major("filled", 1)[..., 0].astype(bool)
     reward = time_major("reward", 1)[..., 0]
-    zeros = jnp.zeros((1, obs.shape[1]), bool)
-    arrived = jnp.concatenate([zeros, terminated[:-1]])
+    first = np.zeros(obs.shape[:2], bool)
+    first[0] = True
+    arrived = np.concatenate([np.zeros_like(first[:1]), terminated[:-1]])
     steps = TimeStep(
         obs=obs, state=time_major("state", None), avail=avail,
-        reward=jnp.concatenate([0.0 * reward[:1], reward[:-1]]),
-        terminated=arrived, truncated=jnp.zeros_like(arrived),
-        first=jnp.zeros_like(arrived).at[0].set(True),
-        alive=jnp.ones(obs.shape[:3], bool), info={},
+        reward=np.concatenate([0.0 * reward[:1], reward[:-1]]),
+        terminated=arrived, truncated=np.zeros_like(arrived), first=first,
+        alive=np.ones(obs.shape[:3], bool), info={},
     )  # fmt: skip
     # A transition is one that starts in a filled slot which no ending led to.
     valid = (filled & ~arrived)[:-1]

@@ -1,7 +1,6 @@
 """COMA against PyMARL's numbers, through the functions training uses."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -35,14 +34,14 @@ def test_two_updates(golden, name):
 def one_update(g, nets, learner, traj, s):
     hp, floor, valid = coma.HParams(**hparams_of(g)), g.cfg("epsilon"), np.asarray(traj.valid)
     q = check_critic(g, nets, learner, traj, hp, s)
-    probs = counterfactual.policy(nets, learner.actor, traj, floor)
-    close(probs[valid], ours(g, s + "pi")[valid])
-    advantage = coma.counterfactual_advantage(q, probs, traj.action[:-1])
-    close(advantage[valid], ours(g, s + "advantages")[valid])
+    probs = compiled(counterfactual.policy, nets)(learner.actor, traj, floor)
+    close(np.asarray(probs)[valid], ours(g, s + "pi")[valid])
+    advantage = jax.jit(coma.counterfactual_advantage)(q, probs, traj.action[:-1])
+    close(np.asarray(advantage)[valid], ours(g, s + "advantages")[valid])
     grads = gradients(coma.actor_objective, nets)(learner.actor, q, traj, floor)[1]
     close(grads, recurrent_agent(g.under(s + "actor_grad_preclip.")))
 
-    progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
+    progress = Progress(np.zeros(()), np.int32(0), np.int32(0))
     new, metrics = compiled(coma.update, nets)(
         learner, traj, jax.random.key(0), hp=hp, progress=progress
     )
@@ -64,15 +63,21 @@ STATS = {
 }  # fmt: skip
 
 
+def read_by_the_critic(nets, critic, traj):
+    """A critic's inputs, its values and those of what was done."""
+    inputs = counterfactual.inputs_over(nets, traj)
+    q = nets.critic.apply(critic, inputs)
+    return inputs, q, take_action(q, traj.action)
+
+
 def check_critic(g, nets, learner, traj, hp, s):
     """Inputs, targets, and every step of the sweep; returns its values."""
     valid = np.asarray(traj.valid)
-    inputs = counterfactual.inputs_over(nets, traj)
+    inputs, target_q, taken_q = compiled(read_by_the_critic, nets)(learner.target_critic, traj)
     close(inputs, ours(g, s + "critic_inputs"))
-    target_q = nets.critic.apply(learner.target_critic, inputs)
     close(target_q, ours(g, s + "target_critic_q"))
-    close(take_action(target_q, traj.action), ours(g, s + "target_q_taken"))
-    rows = compiled(coma.regression, nets)(learner.target_critic, traj, hp)
+    close(taken_q, ours(g, s + "target_q_taken"))
+    rows = jax.device_get(compiled(coma.regression, nets)(learner.target_critic, traj, hp))
     close(rows.target[valid], ours(g, s + "targets")[valid])
 
     order = g[s + "critic_t_order"]
@@ -80,8 +85,8 @@ def check_critic(g, nets, learner, traj, hp, s):
     grads = gradients(counterfactual.critic_objective, nets)(learner.critic, first)[1]
     # After the first update the parameters themselves agree to a step's precision only.
     close(grads, critic_of(g, s + "critic_first_grad_preclip."), RTOL_STEP)
-    _, (q, taken, shown) = compiled(counterfactual.sweep_critic, nets)(
-        learner.critic, learner.critic_opt, rows, hp
+    _, (q, taken, shown) = jax.device_get(
+        compiled(counterfactual.sweep_critic, nets)(learner.critic, learner.critic_opt, rows, hp)
     )
     assert [t for t in range(len(valid)) if taken[t]] == sorted(order)
     close(shown["critic_loss"][order], g[s + "critic_loss_per_t"], RTOL_STEP)

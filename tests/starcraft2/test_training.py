@@ -26,9 +26,13 @@ from tests.starcraft2.conftest import wait_until
 BINARY = "Versions/Base75689/SC2_x64"
 SMALL = {
     "collect": {"mode": "episode", "envs": 3}, "log_interval": 1,
-    "algo": {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8},
+    "algo": {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8, "critic_pass": "dense"},
     "eval": {"interval": 1000, "episodes": 3, "final_episodes": 3},
 }  # fmt: skip
+SIZES = [
+    word for name, value in SMALL["algo"].items()
+    for word in (f"--algo.{name.replace('_', '-')}", str(value))
+]  # fmt: skip
 
 
 def kill_after(run_dir, rows, find_pid):
@@ -78,9 +82,8 @@ def test_training_survives_a_killed_game_and_a_killed_worker(sc2, private_temp, 
 
 def test_resume_evaluate_and_replays_from_the_shell(sc2, tmp_path, capsys):
     run = ["--run-dir", str(tmp_path / "run"), "--progress", "plain"]
-    sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]
     few = ["--eval.episodes", "2", "--eval.final-episodes", "2", "--eval.interval", "2000"]
-    begin = ["train", "lica", "smac/3m", "--envs", "2", "--total-steps", "300", *sizes, *few, *run]
+    begin = ["train", "lica", "smac/3m", "--envs", "2", "--total-steps", "300", *SIZES, *few, *run]
     assert main(begin) == 0
     assert main(["train", "--resume", "--total-steps", "600", "--save-replay", *run]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -204,9 +207,8 @@ def test_games_that_do_not_start_any_more_end_a_run_that_can_go_on(sc2, tmp_path
         return living(sc2)[0]
 
     wait_for = kill_after(run_dir, 2, find)
-    sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]
     few = ["--eval.episodes", "2", "--eval.final-episodes", "2"]
-    command = ["train", "lica", "smac/3m", "--envs", "2", *sizes, *few, "--progress", "none"]
+    command = ["train", "lica", "smac/3m", "--envs", "2", *SIZES, *few, "--progress", "none"]
     assert main([*command, "--run-dir", str(run_dir)]) == 1
     assert wait_for()
     said = capsys.readouterr().err
@@ -226,10 +228,9 @@ def test_games_that_do_not_start_any_more_end_a_run_that_can_go_on(sc2, tmp_path
 )
 def test_a_stopped_run_leaves_nothing_behind_and_goes_on(sc2, private_temp, tmp_path, number, code):
     run_dir = tmp_path / "run"
-    sizes = ["--algo.hidden", "8", "--algo.mixing-embed", "8", "--algo.hypernet-hidden", "8"]
     few = ["--eval.episodes", "2", "--eval.final-episodes", "2", "--checkpoint.every-seconds", "0"]
     command = [sys.executable, "-m", "lica_jax", "train", "lica", "smac/3m", "--envs", "2"]
-    command += [*sizes, *few, "--run-dir", str(run_dir), "--progress", "none"]
+    command += [*SIZES, *few, "--run-dir", str(run_dir), "--progress", "none"]
     trainer = subprocess.Popen(command, start_new_session=True)
     metrics = run_dir / "metrics.jsonl"
     assert wait_until(lambda: metrics.exists() and len(read_rows(metrics)) >= 4, 120)

@@ -1,7 +1,7 @@
 """The paper's ablations: settings, presets, and what each of them changes in an update."""
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from lica_jax.errors import UserError
 from lica_jax.networks.critics import ON_CPU, MixingCritic, MLPCritic, by_platform
 from lica_jax.types import Collect, Progress, TaskSpec, TimeStep, Trajectory
 from tests.glossary import check_figures
+from tests.unit.test_lica_remedies import begun, make_networks
+from tests.unit.test_ppo import drawn
 
 # 5m_vs_6m's sizes, without the last actions that `state_last_action` appends.
 SPEC = TaskSpec("x", n_agents=5, n_actions=12, obs_size=55, state_size=38, episode_limit=70)
@@ -137,18 +139,19 @@ def test_the_matched_mlp_has_the_mixing_critics_size():
 
 
 def test_straight_through_is_hard_in_value_and_soft_in_gradient(x64):
-    logits = jnp.array([[0.3, -0.2, 1.0], [0.0, 5.0, 0.0]])
-    avail = jnp.array([[True, True, False], [False, False, False]])
-    uniform = jnp.array([[0.2, 0.9, 0.5], [0.5, 0.5, 0.5]])
-    weights = jnp.array([[1.0, -2.0, 4.0], [1.0, 1.0, 1.0]])
+    logits = np.array([[0.3, -0.2, 1.0], [0.0, 5.0, 0.0]])
+    avail = np.array([[True, True, False], [False, False, False]])
+    uniform = np.array([[0.2, 0.9, 0.5], [0.5, 0.5, 0.5]])
+    weights = np.array([[1.0, -2.0, 4.0], [1.0, 1.0, 1.0]])
 
     def total(logits, sample):
-        return jnp.sum(sample(gumbel_softmax(logits, avail, uniform, 0.7)) * weights)
+        u = sample(gumbel_softmax(logits, avail, uniform, 0.7))
+        return jnp.sum(u * weights), u
 
-    hard = straight_through(gumbel_softmax(logits, avail, uniform, 0.7))
+    slope = jax.jit(jax.grad(total, has_aux=True), static_argnums=1)
+    grads, hard = jax.device_get(slope(logits, straight_through))
     np.testing.assert_allclose(hard, [[0, 1, 0], [0, 0, 0]])  # 0.3 - 0.48 < -0.2 + 2.25
-    grads = jax.grad(total)(logits, straight_through)
-    np.testing.assert_allclose(grads, jax.grad(total)(logits, lambda x: x), rtol=1e-12)
+    np.testing.assert_allclose(grads, slope(logits, lambda x: x)[0], rtol=1e-12)
     # By hand: two actions, soft = sigmoid of the difference of scores over the temperature.
     d = (0.3 - np.log(-np.log(0.2)) - (-0.2 - np.log(-np.log(0.9)))) / 0.7
     p = 1 / (1 + np.exp(-d))
@@ -157,12 +160,11 @@ def test_straight_through_is_hard_in_value_and_soft_in_gradient(x64):
 
 
 def test_gumbel_samples_follow_the_policy():
-    logits, n = jnp.array([1.0, 0.0, -1.0, 9.0]), 20_000
-    avail = jnp.array([True, True, True, False])
-    uniform = jax.random.uniform(jax.random.key(0), (n, 4))
-    picked = jnp.argmax(
-        gumbel_softmax(jnp.tile(logits, (n, 1)), jnp.tile(avail, (n, 1)), uniform, 0.3), axis=-1
-    )
+    logits, n = np.float32([1.0, 0.0, -1.0, 9.0]), 20_000
+    avail = np.array([True, True, True, False])
+    uniform = np.random.default_rng(0).uniform(size=(n, 4)).astype(np.float32)
+    soft = jax.jit(gumbel_softmax)(np.tile(logits, (n, 1)), np.tile(avail, (n, 1)), uniform, 0.3)
+    picked = np.argmax(np.asarray(soft), axis=-1)
     shares = np.bincount(picked, minlength=4) / n
     np.testing.assert_allclose(shares, [0.665, 0.245, 0.09, 0], atol=0.012)
 
@@ -174,62 +176,62 @@ def test_a_linear_schedule():
 
 
 def test_monte_carlo_returns_by_hand():
-    reward = jnp.array([1.0, 2.0, 4.0, 100.0])[:, None]
-    cut = jnp.array([False, False, True, True])[:, None]
-    valid = jnp.array([True, True, True, False])[:, None]
-    got = monte_carlo_returns(reward, cut, valid, 0.5)[:, 0]
-    np.testing.assert_allclose(got, [3.0, 4.0, 4.0, 0.0])
+    reward = np.array([1.0, 2.0, 4.0, 100.0])[:, None]
+    cut = np.array([False, False, True, True])[:, None]
+    valid = np.array([True, True, True, False])[:, None]
+    got = jax.jit(monte_carlo_returns)(reward, cut, valid, 0.5)
+    np.testing.assert_allclose(got[:, 0], [3.0, 4.0, 4.0, 0.0])
 
 
 def test_the_reference_recursion_leaks_behind_a_cut():
     """Slot 1 ends an episode by a time limit while the batch goes on: G_1 is not 0 there."""
-    q, r = jnp.array([9.0, 3.0, 7.0])[:, None], jnp.array([1.0, 0.0])[:, None]
-    no = jnp.zeros((2, 1), bool)
-    mask = jnp.ones((2, 1))
-    got = pymarl_lambda_returns(q, r, no, mask, 0.5, 0.5)[:, 0]
+    q, r = np.array([9.0, 3.0, 7.0])[:, None], np.array([1.0, 0.0])[:, None]
+    no = np.zeros((2, 1), bool)
+    mask = np.ones((2, 1))
+    got = jax.jit(pymarl_lambda_returns)(q, r, no, mask, 0.5, 0.5)
     # y_2 = 7;  y_1 = .25 * 7 + .25 * 7 = 3.5;  y_0 = .25 * 3.5 + 1 + .25 * 3 = 2.625
-    np.testing.assert_allclose(got, [2.625, 3.5])
-    cut, valid = jnp.array([[True], [False]]), jnp.array([[True], [False]])
-    ours = lambda_returns(q, r, no, cut, valid, 0.5, 0.5)[:, 0]
-    np.testing.assert_allclose(ours, [2.5, 0.0])
+    np.testing.assert_allclose(got[:, 0], [2.625, 3.5])
+    cut, valid = np.array([[True], [False]]), np.array([[True], [False]])
+    ours = jax.jit(lambda_returns)(q, r, no, cut, valid, 0.5, 0.5)
+    np.testing.assert_allclose(ours[:, 0], [2.5, 0.0])
 
 
 # --- updates -------------------------------------------------------------------------------------
 
 
+@cache
 def batch(spec=SMALL, steps=6, envs=4):
     """Whole episodes of several lengths; one is cut by the limit."""
-    keys = jax.random.split(jax.random.key(0), 5)
+    rng = np.random.default_rng(0)
     shape = (steps + 1, envs)
-    length = jnp.array([3, 6, 6, 4])
-    t = jnp.arange(steps + 1)[:, None]
-    over, limit = t >= length, jnp.array([False, False, False, True])
-    avail = jax.random.bernoulli(keys[0], 0.6, (*shape, spec.n_agents, spec.n_actions))
+    t, length = np.arange(steps + 1)[:, None], np.array([3, 6, 6, 4])
+    over, limit = t >= length, np.array([False, False, False, True])
+    avail = rng.random((*shape, spec.n_agents, spec.n_actions)) < 0.6
+    avail[..., 0] = True
+
+    def normal(*more):
+        return rng.normal(size=(*shape, *more)).astype(np.float32)
+
     ts = TimeStep(
-        obs=jax.random.normal(keys[1], (*shape, spec.n_agents, spec.obs_size)),
-        state=jax.random.normal(keys[2], (*shape, spec.state_size)),
-        avail=avail.at[..., 0].set(True),
-        reward=jax.random.normal(keys[3], shape),
-        terminated=over & ~limit, truncated=over & limit,
-        first=jnp.zeros(shape, bool).at[0].set(True),
-        alive=jnp.ones((*shape, spec.n_agents), bool), info={},
+        obs=normal(spec.n_agents, spec.obs_size), state=normal(spec.state_size), avail=avail,
+        reward=normal(), terminated=over & ~limit, truncated=over & limit,
+        first=np.broadcast_to(t == 0, shape), alive=np.ones((*shape, spec.n_agents), bool), info={},
     )  # fmt: skip
-    action = jnp.zeros((*shape, spec.n_agents), jnp.int32)
-    carry = lica.make_networks(NETS, spec).actor.initial_carry(envs)
+    action = np.zeros((*shape, spec.n_agents), np.int32)
+    carry = make_networks(NETS, spec).actor.initial_carry(envs)
     return Trajectory(ts, action, ~over[:-1], carry, {})
 
 
+update = jax.jit(lica.update, static_argnums=0)
+
+
 def updated(hp=None, env_steps=0.0, **changes):
-    nets = lica.make_networks(dataclasses.replace(NETS, **changes), SMALL)
-    learner = lica.init(nets, jax.random.key(1))
+    nets = make_networks(dataclasses.replace(NETS, **changes), SMALL)
+    learner = begun(nets)
     hp = merge(lica.HParams(reward_scale=1.0), hp or {})
     progress = Progress(jnp.float32(env_steps), jnp.int32(0))
-
-    @jax.jit
-    def run(learner, traj, hp, key, progress):
-        return lica.update(nets, learner, traj, key, hp=hp, progress=progress)
-
-    return learner, *run(learner, batch(), hp, jax.random.key(2), progress)
+    new, metrics = update(nets, learner, batch(), jax.random.key(2), hp=hp, progress=progress)
+    return learner, *jax.device_get((new, metrics))
 
 
 @pytest.fixture(scope="module")
@@ -318,10 +320,12 @@ def test_the_grouped_pass_is_chosen_by_platform():
     loop over groups of rows, whatever compiles it."""
     nets = lica.make_networks(lica.Config(hypernet_hidden=8), SPEC)
     n, a = SPEC.n_agents, SPEC.n_actions
-    state = jax.random.normal(jax.random.key(0), (6, nets.state_size))
-    action = jax.random.randint(jax.random.key(1), (6, n), 0, a)
-    needed = jnp.arange(6) != 2
-    params = nets.critic.init(jax.random.key(2), state[0], jnp.zeros(n * a))
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(6, nets.state_size)).astype(np.float32)
+    action = rng.integers(a, size=(6, n), dtype=np.int32)
+    needed = np.arange(6) != 2
+    zeros = state[0], np.zeros(n * a, np.float32)
+    params = drawn(jax.eval_shape(nets.critic.init, jax.random.key(2), *zeros))
 
     def gradient(critic, params, state, action, needed):
         def total(params):
@@ -333,7 +337,7 @@ def test_the_grouped_pass_is_chosen_by_platform():
     args = params, state, action, needed
     inside = jax.jit(by_platform(nets.critic, gradient))
     outside = jax.jit(partial(gradient, nets.critic))
-    dense = partial(gradient, nets.critic.clone(grouped_actions=False))
+    dense = jax.jit(partial(gradient, nets.critic.clone(grouped_actions=False)))
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     for function in (inside, outside):
         jax.tree.map(close, function(*args), dense(*args))

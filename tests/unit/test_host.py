@@ -20,7 +20,7 @@ from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.policy import Policy
 from lica_jax.training.loop import bound_act, make_learn, make_run, progress_of
 from lica_jax.training.rollout import start_stream, unroll
-from lica_jax.types import EpisodeStats, TaskSpec, TimeStep
+from lica_jax.types import EpisodeStats, Progress, TaskSpec, TimeStep
 
 N_ENVS, LIMIT = 5, 7
 
@@ -58,18 +58,27 @@ class Race:
         return after, self._show(*after, together / goal, jnp.array(False))
 
 
+@partial(jax.jit, static_argnums=1)
+def race_reset(key, n):
+    return jax.vmap(Race().reset)(jax.random.split(key, n))
+
+
+@jax.jit
+def race_step(key, env, action):
+    return jax.vmap(Race().step)(jax.random.split(key, len(action)), env, action)
+
+
 class RaceGames:
     """`Race` behind the interface of games outside JAX; rows in ``faults`` break off at a step."""
 
     source, genuine, reason = "race", True, "it broke off"
 
     def __init__(self, n, keys=None, faults=()):
-        self.n, self._task = n, Race()
+        self.n = n
         self._keys = keys or (jax.random.key(i) for i in range(10**6))
         self._faults = list(faults)  # (row, number of its step), each happens once
         self._t = np.zeros(n, int)
         self.closed = False
-        self._reset, self._step = jax.jit(jax.vmap(Race().reset)), jax.jit(jax.vmap(Race().step))
         self._env = self._shown = None
 
     def _keep(self, which, env, ts):
@@ -92,13 +101,13 @@ class RaceGames:
 
     def start(self, which):
         self._t[which] = 0
-        self._keep(which, *self._reset(jax.random.split(next(self._keys), self.n)))
+        self._keep(which, *jax.device_get(race_reset(next(self._keys), self.n)))
         return self._moment(np.zeros(self.n, bool))
 
     def step(self, action, which):
         assert not (self._shown.terminated | self._shown.truncated)[which].any()
-        keys = jax.random.split(next(self._keys), self.n)
-        self._keep(which, *self._step(keys, self._env, jnp.asarray(action)))
+        after = race_step(next(self._keys), self._env, np.asarray(action))
+        self._keep(which, *jax.device_get(after))
         lost = np.zeros(self.n, bool)
         for row in np.flatnonzero(which):
             if (row, self._t[row]) in self._faults:
@@ -137,8 +146,10 @@ class RaceTask:
 
 
 def settings(name="lica", **changes):
-    small = {"lica": {"hidden": 8, "mixing_embed": 4, "hypernet_hidden": 4}, "qmix": {"hidden": 8}}
-    values = {"collect": {"mode": "episode", "envs": N_ENVS}, "algo": small[name]}
+    small = {"hidden": 8}
+    if name == "lica":
+        small |= {"mixing_embed": 4, "hypernet_hidden": 4, "critic_pass": "dense"}
+    values = {"collect": {"mode": "episode", "envs": N_ENVS}, "algo": small}
     return resolve(load_config(name, "probe/match", **values | changes), Race.spec)
 
 
@@ -147,39 +158,56 @@ def parts():
     config = settings()
     algo = make_algorithm("lica", Race.spec, config.algo)
     init, _ = make_run(algo, Race(), config.collect, True)
-    state = init(jax.random.key(3))
-    hp = jax.tree.map(jnp.asarray, config.hp)
-    explore = jnp.ones(N_ENVS, bool)
+    state = jax.jit(init)(jax.random.key(3))
+    hp = jax.tree.map(np.asarray, config.hp)
+    explore = np.ones(N_ENVS, bool)
     act = jax.jit(
         partial(bound_act, algo, algo.policy(state.learner), hp, progress_of(state), explore)
     )
     return algo, state, hp, act
 
 
-def both(parts, faults=()):
-    """The same episodes played by the compiled rollout and by the host, from the same keys."""
+@pytest.fixture(scope="module")
+def learn(parts):
+    return jax.jit(make_learn(parts[0], Race.spec, True))
+
+
+PLAY_KEY, RESET_KEY = jax.random.key(11), jax.random.key(12)
+
+
+@pytest.fixture(scope="module")
+def inside(parts):
+    """Episodes played by the compiled rollout, and their figures."""
     algo, _, _, act = parts
-    key, reset_key = jax.random.key(11), jax.random.key(12)
-    stream = start_stream(Race(), algo.initial_carry(N_ENVS), reset_key, N_ENVS)
-    _, inside, stats = jax.jit(lambda s, k: unroll(Race(), act, s, k, LIMIT, restart=False))(
-        stream, key
-    )
-    keys = jax.random.split(key, LIMIT + 1)
+
+    @jax.jit
+    def run(reset_key, key):
+        stream = start_stream(Race(), algo.initial_carry(N_ENVS), reset_key, N_ENVS)
+        return unroll(Race(), act, stream, key, LIMIT, restart=False)[1:]
+
+    return jax.device_get(run(RESET_KEY, PLAY_KEY))
+
+
+def outside(parts, faults=()):
+    """The same episodes played by the host, from the same keys; from others with ``faults``."""
+    algo, _, _, act = parts
+    keys = jax.random.split(PLAY_KEY, LIMIT + 1)
     act_keys = [jax.random.split(k, 3)[0] for k in keys[:-1]] + [keys[-1]]
-    env_keys = iter([reset_key, *(jax.random.split(k, 3)[1] for k in keys[:-1])])
+    env_keys = iter([RESET_KEY, *(jax.random.split(k, 3)[1] for k in keys[:-1])])
     games = RaceGames(N_ENVS, env_keys if not faults else None, faults)
     recorder = Recorder(Race.spec, N_ENVS)
     spare = [jax.random.key(i) for i in range(100, 200)]
     supply = spare if faults else act_keys
     carry = algo.initial_carry(N_ENVS)
     episodes, lost = play(games, lambda c, ts, call: act(c, ts, supply[call]), carry, recorder)
-    return inside, stats, recorder.trajectory(carry), episodes, lost
+    return recorder.trajectory(carry), episodes, lost
 
 
-def test_the_host_plays_the_compiled_rollouts_episodes(parts):
-    inside, stats, outside, episodes, lost = both(parts)
-    np.testing.assert_array_equal(outside.valid, inside.valid)
-    assert 0 < inside.valid.sum() < inside.valid.size  # episodes of different lengths
+def test_the_host_plays_the_compiled_rollouts_episodes(parts, inside):
+    theirs, stats = inside
+    ours, episodes, lost = outside(parts)
+    np.testing.assert_array_equal(ours.valid, theirs.valid)
+    assert 0 < theirs.valid.sum() < theirs.valid.size  # episodes of different lengths
     assert lost == 0 and episodes.finished.all()
     np.testing.assert_allclose(episodes.returns.sum(), stats.return_sum, rtol=1e-6)
     assert (
@@ -188,17 +216,17 @@ def test_the_host_plays_the_compiled_rollouts_episodes(parts):
     )
     # Everything up to the end of each episode, the action of the last slot included; behind it the
     # end is repeated in both.
-    seen = np.concatenate([np.ones((1, N_ENVS), bool), np.asarray(inside.valid)])
-    for a, b in zip(jax.tree.leaves(inside.steps), jax.tree.leaves(outside.steps), strict=True):
+    seen = np.concatenate([np.ones((1, N_ENVS), bool), theirs.valid])
+    for a, b in zip(jax.tree.leaves(theirs.steps), jax.tree.leaves(ours.steps), strict=True):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(np.asarray(inside.action)[seen], outside.action[seen])
+    np.testing.assert_array_equal(theirs.action[seen], ours.action[seen])
 
 
-def test_the_same_batch_gives_the_same_parameters(parts):
-    algo, state, hp, _ = parts
-    inside, stats, outside, *_ = both(parts)
-    learn = jax.jit(make_learn(algo, Race.spec, True))
-    after = [learn(state, x, stats, jax.random.key(5), hp)[0] for x in (inside, outside)]
+def test_the_same_batch_gives_the_same_parameters(parts, inside, learn):
+    _, state, hp, _ = parts
+    theirs, stats = inside
+    batches = theirs, outside(parts)[0]
+    after = [learn(state, x, stats, jax.random.key(5), hp)[0] for x in batches]
     for a, b in zip(*(jax.tree.leaves(s.learner) for s in after), strict=True):
         np.testing.assert_array_equal(a, b)
     before = jax.tree.leaves(state.learner)
@@ -218,60 +246,60 @@ def test_a_compiled_chunk_is_collection_and_learning(parts):
 
 
 def test_a_lost_episode_is_replaced_and_leaves_no_trace(parts):
-    *_, outside, episodes, lost = both(parts, faults=[(1, 0), (3, 1)])
+    played, episodes, lost = outside(parts, faults=[(1, 0), (3, 1)])
     assert lost == 2 and episodes.finished.all()
-    np.testing.assert_array_equal(outside.valid.sum(axis=0), episodes.length)
-    first, valid = np.asarray(outside.steps.first), np.asarray(outside.valid)
+    np.testing.assert_array_equal(played.valid.sum(axis=0), episodes.length)
+    first, valid = np.asarray(played.steps.first), np.asarray(played.valid)
     assert first[0].all() and not first[1:-1][valid[1:]].any()
-    over = outside.steps.terminated | outside.steps.truncated
+    over = played.steps.terminated | played.steps.truncated
     assert not over[:-1][valid].any(), "a transition that counts begins in an episode that goes on"
     for row in range(N_ENVS):
         assert over[episodes.length[row], row]
-        rewards = outside.steps.reward[1:, row][valid[:, row]]
+        rewards = played.steps.reward[1:, row][valid[:, row]]
         np.testing.assert_allclose(rewards.sum(), episodes.returns[row], rtol=1e-6)
 
 
-def test_an_environment_that_only_loses_is_left_out(parts):
+def test_an_environment_that_only_loses_is_left_out(parts, inside, learn):
     faults = [(2, 1)] * MAX_LOST  # after a step that was written down
-    *_, outside, episodes, lost = both(parts, faults)
+    played, episodes, lost = outside(parts, faults)
     assert lost == MAX_LOST
     assert list(episodes.finished) == [True, True, False, True, True]
-    assert not outside.valid[:, 2].any() and outside.valid[:, 1].any()
-    algo, state, hp, _ = parts
-    stats = both(parts)[1]
-    after, metrics = jax.jit(make_learn(algo, Race.spec, True))(
-        state, outside, stats, jax.random.key(5), hp
-    )
+    assert not played.valid[:, 2].any() and played.valid[:, 1].any()
+    _, state, hp, _ = parts
+    after, metrics = learn(state, played, inside[1], jax.random.key(5), hp)
     assert np.isfinite(metrics["learn"]["loss"]) and int(after.updates) == 1
-    assert int(after.env_steps) == outside.valid.sum()
+    assert int(after.env_steps) == played.valid.sum()
 
 
-def test_every_step_draws_anew():
-    """With one key for all steps, agents who see the same would do the same all along."""
-    config = settings()
-    algo = make_algorithm("lica", Race.spec, config.algo)
-    runs = LockstepEngine(
-        algo, RaceTask(), envs=N_ENVS, n_runs=1, timeout_is_terminal=True, seed="0"
+def lockstep(algo, task, n_runs=1):
+    return LockstepEngine(
+        algo, task, envs=N_ENVS, n_runs=n_runs, timeout_is_terminal=True, seed="0"
     )
-    states = runs.init(jax.random.key(0)[None])
-    zeros = jax.tree.map(jnp.zeros_like, states.learner)
-    trajectory = runs._collect(
-        states.replace(learner=zeros), 0, jax.tree.map(jnp.asarray, config.hp), lambda: False
-    )[0]
+
+
+@partial(jax.jit, static_argnums=1)
+def of_runs(state, n):
+    """A run's state as that of ``n`` runs."""
+    return jax.tree.map(lambda x: jnp.stack([x] * n), state)
+
+
+def test_every_step_draws_anew(parts):
+    """With one key for all steps, agents who see the same would do the same all along."""
+    algo, state, hp, _ = parts
+    zeros = jax.tree.map(np.zeros_like, jax.device_get(state.learner))
+    states = of_runs(state.replace(learner=zeros), 1)
+    trajectory = lockstep(algo, RaceTask())._collect(states, 0, hp, lambda: False)[0]
     action, valid = np.asarray(trajectory.action)[:-1], np.asarray(trajectory.valid)
     assert any(len(set(action[valid[:, b], b, 0])) > 1 for b in range(N_ENVS))
     assert len({tuple(a) for a in action[0]}) > 1  # nor do all environments do the same
 
 
-def test_training_stops_when_no_episode_can_be_played():
-    config = settings()
-    algo = make_algorithm("lica", Race.spec, config.algo)
-    task = RaceTask([(i, 0) for i in range(N_ENVS)] * MAX_LOST)
-    runs = LockstepEngine(algo, task, envs=N_ENVS, n_runs=1, timeout_is_terminal=True, seed="0")
-    states = runs.init(jax.random.key(0)[None])
-    hp = jax.tree.map(lambda x: jnp.asarray(x)[None], config.hp)
+def test_training_stops_when_no_episode_can_be_played(parts):
+    algo, state, hp, _ = parts
+    runs = lockstep(algo, RaceTask([(i, 0) for i in range(N_ENVS)] * MAX_LOST))
+    hp = jax.tree.map(lambda x: x[None], hp)
     with pytest.raises(TrainingFailed, match=r"lost 3 episodes in a row.*it broke off"):
-        runs.chunk(states, hp, 1)
+        runs.chunk(of_runs(state, 1), hp, 1)
 
 
 @pytest.fixture
@@ -325,9 +353,10 @@ def test_a_resumed_run_goes_on_with_other_games(race, tmp_path):
 
 def test_a_test_doubles_figures_are_marked(race, tmp_path, monkeypatch):
     monkeypatch.setattr(RaceGames, "genuine", False)
-    result = train(tiny(), run_dir=tmp_path / "run", display="none")
+    config = dataclasses.replace(tiny(), total_steps=100)
+    result = train(config, run_dir=tmp_path / "run", display="none")
     assert result.summary["test_double"] is True
-    assert all(
+    assert result.evaluations and all(
         row["test_double"] and "test_battle_won_mean" not in row for row in result.evaluations
     )
     assert evaluate(result.policy(), episodes=2, envs=2, task="race/track")["test_double"] is True
@@ -356,7 +385,8 @@ def untrained(task):
     spec = Race.spec if task == "race/track" else make_task(task).spec
     config = dataclasses.replace(tiny(), task=task)
     algo = make_algorithm("lica", spec, config.algo)
-    return Policy.of(config, spec, algo.policy(algo.init(jax.random.key(0))), seed=0)
+    start = jax.jit(lambda key: algo.policy(algo.init(key)))
+    return Policy.of(config, spec, start(jax.random.key(0)), seed=0)
 
 
 def test_shape_tasks_have_the_shapes_of_real_ones():
@@ -372,16 +402,15 @@ def test_learning_writes_the_replay_in_place():
     """A replay may be most of the memory: no batch may copy it."""
     config = settings("qmix", algo={"hidden": 8, "replay_capacity": 4000, "replay_batch": 8})
     algo = make_algorithm("qmix", Race.spec, config.algo)
-    runs = LockstepEngine(
-        algo, RaceTask(), envs=N_ENVS, n_runs=1, timeout_is_terminal=True, seed="0"
-    )
+    runs = lockstep(algo, RaceTask())
     states = jax.eval_shape(runs.init, jax.random.key(0)[None])
-    hp = jax.tree.map(jnp.asarray, config.hp)
+    hp = jax.tree.map(np.asarray, config.hp)
     recorder = Recorder(Race.spec, N_ENVS)
     carry = algo.initial_carry(N_ENVS)
-    params = algo.policy(algo.init(jax.random.key(0)))
-    state = make_run(algo, Race(), config.collect, True)[0](jax.random.key(0))
-    act = partial(bound_act, algo, params, hp, progress_of(state), jnp.ones(N_ENVS, bool))
+    shapes = jax.eval_shape(lambda key: algo.policy(algo.init(key)), jax.random.key(0))
+    params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    explore = np.ones(N_ENVS, bool)
+    act = jax.jit(partial(bound_act, algo, params, hp, Progress.finished(), explore))
     act_now = lambda c, ts, call: act(c, ts, jax.random.key(call))  # noqa: E731
     play(RaceGames(N_ENVS), act_now, carry, recorder)
     one = np.float32(1.0)
@@ -396,14 +425,11 @@ def test_learning_writes_the_replay_in_place():
     assert memory.alias_size_in_bytes >= replay and memory.temp_size_in_bytes < replay / 2
 
 
-def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(race):
+def test_a_stop_gives_a_batch_up_and_keeps_what_was_learned(parts):
     """Nothing of the batch is learned, and none of its games is started again."""
-    config = tiny()
-    algo = make_algorithm("lica", Race.spec, config.algo)
-    task = RaceTask()
-    runs = LockstepEngine(algo, task, envs=N_ENVS, n_runs=2, timeout_is_terminal=True, seed="0")
-    states = runs.init(jax.vmap(jax.random.key)(jnp.arange(2)))
-    hp = jax.tree.map(lambda x: jnp.full((2,), x), config.hp)
+    algo, state, hp, _ = parts
+    runs, states = lockstep(algo, RaceTask(), n_runs=2), of_runs(state, 2)
+    hp = jax.tree.map(lambda x: np.full(2, x), hp)
     calls = []
 
     def stop():
@@ -439,7 +465,7 @@ def test_every_lost_episode_is_told_of_in_the_end(race, capsys, monkeypatch):
 
 
 def test_a_run_that_cannot_start_can_be_begun_again(race, tmp_path, monkeypatch, capsys):
-    config = tiny()
+    config = dataclasses.replace(tiny(), total_steps=100)
     config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, save_replay=True))
     with monkeypatch.context() as broken:
         broken.setattr(RaceTask, "open", refuse)

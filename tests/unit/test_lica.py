@@ -14,11 +14,11 @@ from lica_jax.algorithms.heads import NO_ACTION
 from lica_jax.algorithms.lica import lica
 from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import categorical_entropy
-from lica_jax.core.masking import masked_mean
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Progress
+from tests.unit.test_lica_remedies import begun
 
 PROGRESS = Progress(jnp.zeros(()), jnp.int32(0))
 HP = lica.HParams(reward_scale=1.0)
@@ -36,7 +36,7 @@ def segments(request):
     task = make_task("mpe/simple_spread")
     config = lica.Config(actor=request.param, hidden=16, mixing_embed=8, hypernet_hidden=8)
     nets = lica.make_networks(config, task.spec)
-    learner = lica.init(nets, jax.random.key(0))
+    learner = begun(nets)
     # Larger weights than the initial ones, so that memory and last actions matter.
     learner = learner.replace(actor=jax.tree.map(lambda x: 4 * x, learner.actor))
     act = partial(
@@ -47,28 +47,33 @@ def segments(request):
     def play(stream, key):
         return unroll(task, act, stream, key, 10, restart=True)[:2]
 
-    stream = start_stream(task, nets.actor.initial_carry(4), jax.random.key(1), 4)
+    start = jax.jit(lambda key: start_stream(task, nets.actor.initial_carry(4), key, 4))
+    stream = start(jax.random.key(1))
     parts = []
     for i in range(4):
         stream, traj = play(stream, jax.random.key(2 + i))
-        parts.append(traj)
+        parts.append(jax.device_get(traj))
     return nets, learner, parts
 
 
 def test_the_learner_sees_the_policy_that_played(segments):
     """The actor's loss unrolls from the stored memory and last action, through episode ends."""
     nets, learner, parts = segments
-    step = jax.jit(partial(actor_step, nets.actor, learner.actor))
+
+    @jax.jit
+    def step(carry, obs, first, avail):
+        hidden, logits = actor_step(nets.actor, learner.actor, carry, obs, first)
+        return hidden, categorical_entropy(logits, avail)
+
     for traj in parts[1:]:
         batch = critic_batch(nets, traj)
         _, seen = actor_objective(learner.actor, nets, learner.critic, batch, traj, HP)
-        carry, entropies = traj.carry, []
+        carry, entropies, steps = traj.carry, [], traj.steps
         for t in range(10):
-            obs, first = traj.steps.obs[t], traj.steps.first[t]
-            hidden, logits = step(carry, obs, first)
-            entropies.append(categorical_entropy(logits, traj.steps.avail[t]))
+            hidden, entropy = step(carry, steps.obs[t], steps.first[t], steps.avail[t])
+            entropies.append(entropy)
             carry = carry.replace(hidden=hidden, last_action=traj.action[t])
-        expected = masked_mean(jnp.stack(entropies), batch.mask)
+        expected = np.mean(np.stack(entropies)[traj.valid])
         assert float(seen["entropy"]) == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -118,8 +123,9 @@ def test_invalid_transitions_do_not_count(segments):
     traj = next(p for p in parts if not np.all(p.valid))
     poisoned = traj.replace(
         steps=traj.steps.replace(
-            reward=jnp.concatenate(
-                [traj.steps.reward[:1], jnp.where(traj.valid, traj.steps.reward[1:], 1e6)]
+            reward=np.concatenate(
+                [traj.steps.reward[:1], np.where(traj.valid, traj.steps.reward[1:], 1e6)],
+                dtype=np.float32,
             )
         )
     )

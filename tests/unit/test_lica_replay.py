@@ -18,6 +18,7 @@ from lica_jax.training import replay as replays
 from lica_jax.training.loop import make_run, stack_hparams
 from lica_jax.training.memory import estimate
 from lica_jax.types import Collect, Replay
+from tests.unit.test_lica_remedies import begun, make_networks
 from tests.unit.test_ppo import SPEC, START, B, battle, networks
 
 ENVS, KEY = 4, jax.random.key(0)
@@ -40,20 +41,25 @@ def build(task="probe/two_step", mode="steps", **algo):
 def test_an_update_of_a_replay_that_holds_the_batch_alone_is_the_plain_one(x64):
     """Up to the order of the streams; memories and the policies that acted are replayed too."""
     traj = jax.tree.map(
-        lambda x: x.astype(float) if x.dtype == jnp.float32 else x,
+        lambda x: np.asarray(x, float if x.dtype == jnp.float32 else x.dtype),
         battle(networks(actor="gru", critic="mlp")),
     )
-    weights = jnp.where(traj.steps.avail, jnp.arange(1.0, SPEC.n_actions + 1), 0)
+    weights = np.where(traj.steps.avail, np.arange(1.0, SPEC.n_actions + 1), 0)
     traj = traj.replace(extras={"policy": weights / weights.sum(-1, keepdims=True)})
     replay = Replay("segment", B, B)
-    buffer = replays.add(replays.empty(replay, traj), replay, traj)
-    drawn = replays.sample(buffer, replay, KEY)
+
+    @jax.jit
+    def replay_of(traj):
+        buffer = replays.add(replays.empty(replay, traj), replay, traj)
+        return replays.sample(buffer, replay, KEY)
+
+    drawn = replay_of(traj)
     assert not np.array_equal(drawn.steps.reward, traj.steps.reward)
 
     width = traj.carry.hidden.shape[-1]
     config = lica.Config(**SMALL | ALL | {"hidden": width}, critic_pass="dense")
     nets = lica.make_networks(config, SPEC)
-    learner = jax.jit(partial(lica.init, nets))(KEY)
+    learner = begun(nets)
     update = jax.jit(partial(lica.update, nets, hp=lica.HParams(), progress=START))
     plain, replayed = update(learner, traj, KEY), update(learner, drawn, KEY)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-10), plain, replayed)
@@ -70,15 +76,15 @@ def test_critic_and_actor_learn_from_older_policies_too():
     one = chunk(start)  # four segments: no batch of eight yet
     jax.tree.map(np.testing.assert_array_equal, start.learner, one.learner)
     three = chunk(chunk(one))
-    moved = jax.tree.map(lambda x, y: np.any(x != y), one.learner.actor, three.learner.actor)
-    assert all(jax.tree.leaves(moved))
+    same = map(np.array_equal, *(jax.tree.leaves(x.learner.actor) for x in (one, three)))
+    assert not any(same)
     assert int(three.learner.critic_steps) == 2 * 2 * 8  # learning collections, updates, steps
 
     def oldest(state):
-        return jax.tree.map(lambda x: x[:ENVS], state.replay.items)
+        return jax.tree.map(lambda x: np.asarray(x)[:ENVS], state.replay.items)
 
     jax.tree.map(np.testing.assert_array_equal, oldest(one), oldest(three))
-    policies = three.replay.items.extras["policy"]
+    policies = np.asarray(three.replay.items.extras["policy"])
     assert not np.allclose(policies[:ENVS], policies[2 * ENVS :], atol=1e-4)
     # The fourth collection takes the place of the first.
     assert not np.array_equal(oldest(chunk(three)).extras["policy"], oldest(one).extras["policy"])
@@ -145,10 +151,11 @@ CRITIC = {"replay_capacity": 3 * ENVS, "replay_batch": 2 * ENVS, "replay_for": "
 
 def test_importance_by_hand(x64):
     """Two agents: 2 times likelier and half as likely; once each likelier; a slot of nobody."""
-    before = jnp.array([[[0.2, 0.8], [0.5, 0.5]], [[0.5, 0.5], [0.1, 0.9]], [[0.0, 0.0]] * 2])
-    now = jnp.array([[[0.4, 0.6], [0.8, 0.2]], [[0.7, 0.3], [0.3, 0.7]], [[0.0, 0.0]] * 2])
-    action = jnp.array([[0, 1], [0, 0], [1, 1]])
-    np.testing.assert_allclose(lica.importance(action, before, now), [2 * 0.4, 1, 0])
+    before = np.array([[[0.2, 0.8], [0.5, 0.5]], [[0.5, 0.5], [0.1, 0.9]], [[0.0, 0.0]] * 2])
+    now = np.array([[[0.4, 0.6], [0.8, 0.2]], [[0.7, 0.3], [0.3, 0.7]], [[0.0, 0.0]] * 2])
+    action = np.array([[0, 1], [0, 0], [1, 1]])
+    got = jax.jit(lica.importance)(action, before, now)
+    np.testing.assert_allclose(got, [2 * 0.4, 1, 0])
 
 
 def older(traj, by):
@@ -160,35 +167,43 @@ def test_the_actor_learns_from_the_fresh_streams_alone():
     """Whatever stands beside them; the critic learns from all, corrected."""
     config = lica.Config(**SMALL | {"replay_capacity": B, "replay_batch": B}, replay_for="critic")
     config = dataclasses.replace(config, actor="mlp", critic_pass="dense")
-    nets = lica.make_networks(config, SPEC)
-    learner = lica.init(nets, KEY)
+    nets = make_networks(config, SPEC)
+    learner = begun(nets)
     fresh = battle(networks(actor="mlp", critic="mlp"))
     fresh = fresh.replace(carry=nets.actor.initial_carry(B))
-    policy = lica.correction(
-        nets, learner.actor, lica.critic_batch(nets, older_by_none(fresh)), fresh
-    ).policy
-    fresh = fresh.replace(extras={"policy": policy})
-    update = jax.jit(partial(lica.update, nets, hp=lica.HParams(), progress=START))
-    off = older(fresh, 4.0)
+
+    @jax.jit
+    def policies(learner, traj):
+        batch = lica.critic_batch(nets, older_by_none(traj))
+        return lica.correction(nets, learner.actor, batch, traj).policy
+
+    fresh = fresh.replace(extras={"policy": np.asarray(policies(learner, fresh))})
+    update = jax.jit(lica.update, static_argnums=0)
+    beside = jax.jit(replays.side_by_side)
+    hp = lica.HParams()
+    off = older(fresh, np.float32(4))
     (same, shown), (changed, less) = (
-        update(learner, replays.side_by_side(fresh, x), KEY) for x in (fresh, off)
+        update(nets, learner, beside(fresh, x), KEY, hp=hp, progress=START) for x in (fresh, off)
     )
     assert shown["importance_weight"] == pytest.approx(1, abs=1e-5)
     assert less["importance_weight"] < 0.3
     moved = [
-        max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), a, b)))
-        for a, b in ((same.critic, changed.critic), (learner.critic, same.critic))
+        max(
+            np.abs(np.asarray(x) - y).max()
+            for x, y in zip(*map(jax.tree.leaves, pair), strict=True)
+        )
+        for pair in ((same.critic, changed.critic), (learner.critic, same.critic))
     ]
     assert min(moved) > 1e-6
     # With a critic that stands still the actor's way is that of the fresh batch.
     plain = lica.make_networks(dataclasses.replace(config, replay_capacity=0), SPEC)
     hp = lica.HParams(critic_lr=0.0)
-    off = off.replace(steps=off.steps.replace(obs=-off.steps.obs))
-    alone, _ = lica.update(plain, learner, fresh, KEY, hp=hp, progress=START)
-    beside, _ = lica.update(
-        nets, learner, replays.side_by_side(fresh, off), KEY, hp=hp, progress=START
+    off = off.replace(steps=off.steps.replace(obs=-np.asarray(off.steps.obs)))
+    one, other = (
+        update(own, learner, x, KEY, hp=hp, progress=START)[0].actor
+        for own, x in ((plain, fresh), (nets, beside(fresh, off)))
     )
-    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), alone.actor, beside.actor)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), one, other)
 
 
 def older_by_none(traj):
@@ -208,7 +223,7 @@ def test_a_run_whose_critic_remembers():
 
 def test_what_stands_beside_a_fresh_batch_was_there_before_it():
     """An update that only looks: the fresh rewards first, then all that were played before."""
-    task, collect, seen = make_task("probe/two_step"), Collect("steps", ENVS, 4), []
+    task, collect = make_task("probe/two_step"), Collect("steps", ENVS, 4)
     config = load_config("lica", task.spec.name, collect={"envs": ENVS, "length": 4})
     config = resolve(config, task.spec)
     algorithm = make_algorithm("lica", task.spec, config.algo)
@@ -216,13 +231,17 @@ def test_what_stands_beside_a_fresh_batch_was_there_before_it():
     def look(learner, traj, key, *, hp, progress):
         return learner, {"loss": jnp.float32(0), "action": traj.action}
 
-    for beside in (True, False):
+    learner = jax.jit(algorithm.init)(KEY)
+
+    @partial(jax.jit, static_argnums=0)
+    def played(beside):
         replay = Replay("segment", ENVS, ENVS, beside=beside)
-        looking = algorithm._replace(update=look, replay=replay)
+        looking = algorithm._replace(init=lambda _: learner, update=look, replay=replay)
         init, chunk = make_run(looking, task, collect, config.timeout_is_terminal)
-        _, metrics = chunk(init(KEY), config.hp, 3)
-        seen.append(np.asarray(metrics["learn"]["action"]))
-    both, drawn = seen  # without it the ring holds the fresh batch alone
+        return chunk(init(KEY), config.hp, 3)[1]["learn"]["action"]
+
+    # Without it the ring holds the fresh batch alone.
+    both, drawn = (np.asarray(played(beside)) for beside in (True, False))
 
     def streams(x):
         return sorted(map(bytes, np.moveaxis(x, 1, 0)))

@@ -11,7 +11,6 @@ import pytest
 from lica_jax.algorithms.lica import lica
 from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import categorical_kl, kl_excess
-from lica_jax.core.masking import masked_mean
 from lica_jax.core.minibatches import stream_groups
 from lica_jax.core.optim import adam_step
 from lica_jax.core.schedules import annealed
@@ -20,10 +19,19 @@ from lica_jax.errors import UserError
 from lica_jax.networks.critics import MixingCritic
 from lica_jax.types import Progress
 from tests.glossary import figures
-from tests.unit.test_ppo import SPEC, START, B, battle, networks
+from tests.unit.test_lica_remedies import begun, critic_batch
+from tests.unit.test_ppo import SPEC, START, B, battle, drawn, networks
 
 HP = lica.HParams(reward_scale=1.0)
 KEY = jax.random.key(7)
+
+update = jax.jit(lica.update, static_argnums=0)
+update_critic = jax.jit(lica.update_critic, static_argnums=0)
+update_actor = jax.jit(lica.update_actor, static_argnums=0)
+unroll_over = jax.jit(
+    lambda nets, params, traj: lica.unroll_over(nets.actor, params, traj)[:-1], static_argnums=0
+)
+kl_of = jax.jit(categorical_kl)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def world():
     )
     nets = lica.make_networks(config, SPEC)
     traj = battle(networks(actor="mlp", critic="mlp"))
-    return nets, lica.init(nets, jax.random.key(0)), traj
+    return nets, begun(nets), traj
 
 
 def changed(nets, **changes):
@@ -43,22 +51,25 @@ def changed(nets, **changes):
 
 def test_the_critic_goes_over_a_batch_in_minibatches(world):
     nets, learner, traj = world
-    batch = lica.critic_batch(nets, traj)
-    target = lica.critic_targets(nets, learner.target_critic, batch, traj, HP)
+    batch = critic_batch(nets, traj)
+    target = jax.jit(partial(lica.critic_targets, nets))(learner.target_critic, batch, traj, HP)
+    parts = jax.device_get((batch, target))
+
+    @jax.jit
+    def stepped(params, opt, part, y):
+        grads, _ = jax.grad(lica.critic_objective, has_aux=True)(params, nets, part, y)
+        return adam_step(params, grads, opt, HP.critic_lr, HP.grad_norm_clip)
+
     params, opt = learner.critic, learner.critic_opt
-    gradient = jax.jit(jax.grad(lambda p, x, y: lica.critic_objective(p, nets, x, y)[0]))
-    for streams in stream_groups(KEY, 2, 2, B):
-        part, y = jax.tree.map(lambda x, s=streams: x[:, s], (batch, target))
-        grads = gradient(params, part, y)
-        params, opt, _ = adam_step(params, grads, opt, HP.critic_lr, HP.grad_norm_clip)
+    groups = jax.jit(stream_groups, static_argnums=(1, 2, 3))(KEY, 2, 2, B)
+    for streams in np.asarray(groups):
+        part, y = jax.tree.map(lambda x, s=streams: x[:, s], parts)
+        params, opt, _ = stepped(params, opt, part, y)
     halves = changed(nets, critic_steps=2, critic_minibatches=2)
-    update = jax.jit(lica.update_critic, static_argnums=0)
-    got, shown = update(halves, learner, batch, traj, HP, KEY)
-    whole, _ = update(nets, learner, batch, traj, HP)
-    after, whole = (
-        float(lica.critic_objective(x.critic, nets, batch, target)[0]) for x in (got, whole)
-    )
-    want = float(lica.critic_objective(params, nets, batch, target)[0])
+    got, shown = update_critic(halves, learner, batch, traj, HP, KEY)
+    whole, _ = update_critic(nets, learner, batch, traj, HP)
+    objective = jax.jit(lambda params: lica.critic_objective(params, nets, batch, target)[0])
+    want, after, whole = (float(objective(x)) for x in (params, got.critic, whole.critic))
     assert after == pytest.approx(want, rel=1e-4) and abs(after - whole) > 1e-3 * want
     assert got.critic_steps == 4 and np.isfinite(shown["critic_loss"])
 
@@ -71,20 +82,20 @@ def test_minibatches_that_do_not_divide_the_environments_are_refused():
 
 
 def test_divergence_by_hand(x64):
-    old, new = jnp.log(jnp.array([[0.5, 0.5, 9.0]])), jnp.log(jnp.array([[0.25, 0.75, 9.0]]))
-    avail = jnp.array([[True, True, False]])
+    old, new = np.log(np.array([[0.5, 0.5, 9.0]])), np.log(np.array([[0.25, 0.75, 9.0]]))
+    avail = np.array([[True, True, False]])
     want = 0.5 * np.log(2) + 0.5 * np.log(2 / 3)
-    np.testing.assert_allclose(categorical_kl(old, new, avail), [want])
-    np.testing.assert_allclose(categorical_kl(old, old, avail), [0], atol=1e-12)
-    gradient = jax.grad(lambda x: categorical_kl(old, x, avail)[0])(new)
+    np.testing.assert_allclose(kl_of(old, new, avail), [want])
+    np.testing.assert_allclose(kl_of(old, old, avail), [0], atol=1e-12)
+    gradient = jax.jit(jax.grad(lambda x: categorical_kl(old, x, avail)[0]))(new)
     np.testing.assert_allclose(gradient, [[0.25 - 0.5, 0.75 - 0.5, 0]])  # new - old
 
 
 def test_several_actor_steps_are_held_by_the_old_policies(world):
     nets, learner, traj = world
-    batch = lica.critic_batch(nets, traj)
+    batch = critic_batch(nets, traj)
     hp = HP.replace(kl_coef=3.0)
-    old = lica.unroll_over(nets.actor, learner.actor, traj)[:-1]
+    old = unroll_over(nets, learner.actor, traj)
     gradient = jax.jit(
         jax.value_and_grad(
             lambda p, hp, old: lica.actor_objective(
@@ -93,14 +104,14 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
             has_aux=True,
         )
     )
+    step = jax.jit(adam_step)
     params, opt, losses = learner.actor, learner.actor_opt, []
     for _ in range(2):
         (loss, shown), grads = gradient(params, hp, old)
         losses.append(float(loss))
-        params, opt, _ = adam_step(params, grads, opt, hp.actor_lr, hp.grad_norm_clip)
+        params, opt, _ = step(params, grads, opt, hp.actor_lr, hp.grad_norm_clip)
     twice = changed(nets, actor_steps=2)
-    update = jax.jit(partial(lica.update_actor, twice, traj=traj, hp=hp))
-    _, metrics = update(learner, batch)
+    _, metrics = update_actor(twice, learner, batch, traj, hp)
     assert metrics["actor_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     assert metrics["kl"] == pytest.approx(float(shown["kl"]), rel=1e-2) and shown["kl"] > 0
     assert metrics.keys() <= figures("lica")
@@ -108,7 +119,7 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
     (free, _), plain = gradient(params, hp, None)
     assert there - free == pytest.approx(3 * float(gradient(params, hp, old)[0][1]["kl"]), rel=1e-2)
     # It pulls once policies have moved, and not before.
-    pull = jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(x - y))), held, plain)
+    pull = jax.tree.map(lambda x, y: np.abs(np.asarray(x) - y).max(), held, plain)
     assert max(jax.tree.leaves(pull)) > 1e-3
     at_rest = (gradient(learner.actor, hp, x)[1] for x in (old, None))
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), *at_rest)
@@ -116,32 +127,32 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
 
 def test_what_the_weight_of_the_divergence_is_raised_by():
     """Twice as much above 1.5 times the target, half of it below the target over 1.5."""
-    kl = jnp.array([0.016, 0.0149, 0.01, 0.0067, 0.0066, 0.0])
+    kl = np.float32([0.016, 0.0149, 0.01, 0.0067, 0.0066, 0.0])
     want = np.log(2) * np.array([1, 0, 0, 0, -1, -1])
-    np.testing.assert_allclose(kl_excess(kl, 0.01), want, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(kl_excess)(kl, 0.01), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("coef", [0.5, 0.0])
 def test_the_weight_of_the_divergence_follows_its_target(world, coef):
     nets, _, traj = world
     own = changed(nets, actor_steps=2, kl_mode="target")
-    learner, update = lica.init(own, KEY), jax.jit(partial(lica.update, own))
+    learner = begun(own)
     hp = HP.replace(kl_coef=coef)
-    after, shown = update(learner, traj, KEY, hp=hp.replace(kl_target=1e9), progress=START)
+    after, shown = update(own, learner, traj, KEY, hp=hp.replace(kl_target=1e9), progress=START)
     start = coef or 1.0  # a weight of 0 could not be raised
     assert shown["kl_coef_effective"] == pytest.approx(start) and shown["kl"] > 0
     assert shown.keys() <= figures("lica")
     # Too little: halved for the next batch. Too much there: doubled from there.
-    after, shown = update(after, traj, KEY, hp=hp.replace(kl_target=1e-9), progress=START)
+    after, shown = update(own, after, traj, KEY, hp=hp.replace(kl_target=1e-9), progress=START)
     assert shown["kl_coef_effective"] == pytest.approx(start / 2)
-    kl = update(after, traj, KEY, hp=hp, progress=START)[1]["kl"]
-    here, shown = update(after, traj, KEY, hp=hp.replace(kl_target=kl), progress=START)
+    kl = float(update(own, after, traj, KEY, hp=hp, progress=START)[1]["kl"])
+    here, shown = update(own, after, traj, KEY, hp=hp.replace(kl_target=kl), progress=START)
     assert shown["kl_coef_effective"] == pytest.approx(start)
     assert here.log_kl_factor == after.log_kl_factor  # as much as there should be
     # It is what pulls: the same as a constant weight.
     plain = lica.Learner(**{name: getattr(after, name) for name in vars(world[1])})
     constant, hp = changed(nets, actor_steps=2), hp.replace(kl_coef=start)
-    there, _ = jax.jit(partial(lica.update, constant))(plain, traj, KEY, hp=hp, progress=START)
+    there, _ = update(constant, plain, traj, KEY, hp=hp, progress=START)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), here.actor, there.actor)
 
 
@@ -155,18 +166,17 @@ def test_a_target_needs_steps_that_the_weight_acts_on():
 def test_policies_stay_within_the_trust_region(world, steps):
     """A step that leads further is cut short on its way, one that does not is not touched."""
     nets, learner, traj = world
-    batch = lica.critic_batch(nets, traj)
-    old = lica.unroll_over(nets.actor, learner.actor, traj)[:-1]
-    avail = traj.steps.avail[:-1]
+    batch = critic_batch(nets, traj)
+    old = unroll_over(nets, learner.actor, traj)
+    valid, avail = np.asarray(traj.valid), np.asarray(traj.steps.avail)[:-1]
 
     def divergence(params):
-        new = lica.unroll_over(nets.actor, params, traj)[:-1]
-        return float(masked_mean(categorical_kl(old, new, avail), batch.mask))
+        new = unroll_over(nets, params, traj)
+        return float(np.mean(np.asarray(kl_of(old, new, avail))[valid]))
 
     def updated(limit, **algo):
         own = changed(nets, actor_steps=steps, **algo)
-        hp = HP.replace(kl_limit=limit)
-        return jax.jit(partial(lica.update_actor, own, traj=traj, hp=hp))(learner, batch)
+        return update_actor(own, learner, batch, traj, HP.replace(kl_limit=limit))
 
     free, _ = updated(1.0)
     kl = divergence(free.actor)
@@ -175,8 +185,8 @@ def test_policies_stay_within_the_trust_region(world, steps):
     assert shown["kl_share"] == pytest.approx(0.1, rel=1e-3)
     assert divergence(near.actor) == pytest.approx(kl / 100, rel=0.3)  # the square is an estimate
     assert shown.keys() <= figures("lica")
-    way = jax.tree.map(lambda x, y: 0.1 * (y - x), learner.actor, free.actor)
-    went = jax.tree.map(lambda x, y: y - x, learner.actor, near.actor)
+    way = jax.tree.map(lambda x, y: 0.1 * (np.asarray(y) - x), learner.actor, free.actor)
+    went = jax.tree.map(lambda x, y: np.asarray(y) - x, learner.actor, near.actor)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), went, way)
     whole, shown = updated(2 * kl, trust_region=True)
     assert shown["kl_share"] == 1
@@ -188,7 +198,7 @@ def test_policies_stay_within_the_trust_region(world, steps):
 def test_policies_that_do_not_move_stay_where_they_are(world):
     nets, learner, traj = world
     own, hp = changed(nets, trust_region=True), HP.replace(actor_lr=0.0)
-    after, shown = lica.update_actor(own, learner, lica.critic_batch(nets, traj), traj, hp)
+    after, shown = update_actor(own, learner, critic_batch(nets, traj), traj, hp)
     assert shown["kl_share"] == 1 and abs(shown["kl"]) < 1e-6
     jax.tree.map(np.testing.assert_array_equal, after.actor, learner.actor)
 
@@ -218,30 +228,36 @@ def test_xi_at_its_end_is_that_of_a_constant_one(world):
     nets, learner, traj = world
     annealing = HP.replace(entropy_coef=0.5, entropy_final=0.01, entropy_steps=10.0)
     late = Progress(jnp.float32(10), jnp.int32(1))
-    update = jax.jit(partial(lica.update, nets))
-    _, got = update(learner, traj, KEY, hp=annealing, progress=late)
-    _, want = update(learner, traj, KEY, hp=HP.replace(entropy_coef=0.01), progress=START)
+    constant = annealing.replace(entropy_coef=0.01)
+    _, got = update(nets, learner, traj, KEY, hp=annealing, progress=late)
+    _, want = update(nets, learner, traj, KEY, hp=constant, progress=START)
     for name in ("actor_loss", "actor_grad_norm", "entropy_coef_effective"):
         assert got[name] == pytest.approx(float(want[name]), rel=1e-4), name
     assert got["entropy_coef_effective"] == pytest.approx(0.01 / float(got["entropy"]), rel=1e-4)
 
 
 def test_layer_norm_of_the_mixing_layer_by_hand(x64):
-    """Rows of ``u W1(s) + b1(s)`` have mean 0 and variance 1 before the ReLU."""
+    """Rows of ``u W1(s) + b1(s)`` have mean 0 and variance 1 before scale, bias and ReLU."""
     critic = MixingCritic(4, 3, 1, layer_norm=True)
-    state, u = jax.random.normal(KEY, (5, 2)), jax.random.uniform(KEY, (5, 4))
-    params = critic.init(jax.random.key(1), state, u)
+    rng = np.random.default_rng(7)
+    state, u = rng.normal(size=(5, 2)), rng.uniform(size=(5, 4))
+    params = drawn(jax.eval_shape(critic.init, KEY, state, u))
     p = params["params"]
+
+    def linear(x, layer):
+        return x @ layer["kernel"] + layer["bias"]
+
+    def normal(x, layer):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * layer["scale"] + layer["bias"]
+
     w1 = state @ p["hyper_w_1"]["layer_0"]["weight"].T + p["hyper_w_1"]["layer_0"]["bias"]
-    linear = {k: state @ p[k]["kernel"] + p[k]["bias"] for k in ("hyper_b_1",)}
-    x = jnp.einsum("rm,rme->re", u, w1.reshape(5, 4, 3)) + linear["hyper_b_1"]
-    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    w2 = state @ p["hyper_w_final"]["layer_0"]["kernel"] + p["hyper_w_final"]["layer_0"]["bias"]
-    h = state @ p["hyper_b_2"]["layer_0"]["kernel"] + p["hyper_b_2"]["layer_0"]["bias"]
-    h = (h - h.mean(-1, keepdims=True)) / jnp.sqrt(h.var(-1, keepdims=True) + 1e-6)
-    b2 = jax.nn.relu(h) @ p["hyper_b_2"]["layer_1"]["kernel"] + p["hyper_b_2"]["layer_1"]["bias"]
-    want = jnp.sum(jax.nn.relu(x) * w2, axis=-1) + b2[:, 0]
-    np.testing.assert_allclose(critic.apply(params, state, u), want, rtol=1e-6)
+    mixed = np.einsum("rm,rme->re", u, w1.reshape(5, 4, 3)) + linear(state, p["hyper_b_1"])
+    w2 = linear(state, p["hyper_w_final"]["layer_0"])
+    h = normal(linear(state, p["hyper_b_2"]["layer_0"]), p["hyper_b_2"]["norm_0"])
+    b2 = linear(np.maximum(h, 0), p["hyper_b_2"]["layer_1"])
+    want = np.sum(np.maximum(normal(mixed, p["mix_norm"]), 0) * w2, axis=-1) + b2[:, 0]
+    np.testing.assert_allclose(jax.jit(critic.apply)(params, state, u), want, rtol=1e-6)
 
 
 def test_layer_norm_computes_all_of_w1(world):
@@ -257,8 +273,7 @@ def test_a_whole_update_with_all_of_it(world):
     nets, learner, traj = world
     nets = changed(nets, critic_minibatches=2, actor_steps=2)
     hp = HP.replace(kl_coef=1.0, entropy_final=0.5, entropy_steps=100.0)
-    after, shown = jax.jit(partial(lica.update, nets, hp=hp, progress=START))(learner, traj, KEY)
+    after, shown = update(nets, learner, traj, KEY, hp=hp, progress=START)
     assert np.isfinite(shown["loss"]) and shown["kl"] >= 0
     assert after.critic_steps == 2
-    moved = jax.tree.map(lambda x, y: bool(jnp.any(x != y)), after.actor, learner.actor)
-    assert any(jax.tree.leaves(moved))
+    assert not all(map(np.array_equal, *map(jax.tree.leaves, (after.actor, learner.actor))))

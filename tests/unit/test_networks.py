@@ -13,26 +13,30 @@ from lica_jax.networks.agents import RecurrentAgent
 from lica_jax.networks.critics import MixingCritic
 from lica_jax.networks.layers import GRU, MLP, Linear
 from lica_jax.types import TaskSpec
+from tests.unit.test_ppo import drawn
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def wide(params):
+    return jax.tree.map(lambda x: x.astype(np.float64), params)
+
+
 def test_gru_equations_and_restart(x64):
     t, b, i, h = 5, 3, 4, 6
-    x = jax.random.normal(jax.random.key(0), (t, b, i))
-    h0 = jax.random.normal(jax.random.key(1), (b, h))
-    first = jnp.zeros((t, b), bool).at[2, 1].set(True)
+    rng = np.random.default_rng(0)
+    x, h0, first = rng.normal(size=(t, b, i)), rng.normal(size=(b, h)), np.zeros((t, b), bool)
+    first[2, 1] = True
     gru = GRU(h)
-    params = gru.init(jax.random.key(2), x, h0, first)
-    last, hs = gru.apply(params, x, h0, first)
+    params = wide(drawn(jax.eval_shape(gru.init, jax.random.key(2), x, h0, first)))
+    last, hs = jax.device_get(jax.jit(gru.apply)(params, x, h0, first))
 
-    p = {k: np.asarray(v) for k, v in params["params"].items()}
-    state = np.asarray(h0).copy()
+    p, state = params["params"], h0
     for step in range(t):
-        state = np.where(np.asarray(first)[step][:, None], 0, state)
-        gx = np.asarray(x)[step] @ p["kernel_ih"] + p["bias_ih"]
+        state = np.where(first[step][:, None], 0, state)
+        gx = x[step] @ p["kernel_ih"] + p["bias_ih"]
         gh = state @ p["kernel_hh"] + p["bias_hh"]
         (xr, xz, xn), (hr, hz, hn) = np.split(gx, 3, -1), np.split(gh, 3, -1)
         r, z = sigmoid(xr + hr), sigmoid(xz + hz)
@@ -44,9 +48,9 @@ def test_gru_equations_and_restart(x64):
 @pytest.mark.parametrize("module", [Linear(50), MLP((50,)), GRU(50)])
 def test_initial_weights_are_pytorchs(module):
     """U(-1/sqrt(fan), 1/sqrt(fan)): the fan is the input's width, for a GRU the hidden one."""
-    x, h = jnp.zeros((1, 2, 400)), jnp.zeros((2, 50))
-    extra = (h, jnp.zeros((1, 2), bool)) if isinstance(module, GRU) else ()
-    params = module.init(jax.random.key(0), x, *extra)
+    x, h = np.zeros((1, 2, 400)), np.zeros((2, 50))
+    extra = (h, np.zeros((1, 2), bool)) if isinstance(module, GRU) else ()
+    params = jax.device_get(jax.jit(module.init)(jax.random.key(0), x, *extra))
     bound = (50 if isinstance(module, GRU) else 400) ** -0.5
     for leaf in jax.tree.leaves(params):
         assert np.abs(leaf).max() <= bound
@@ -58,10 +62,10 @@ def test_initial_weights_are_pytorchs(module):
 def test_mixing_critic_equation(x64, layers):
     s_size, m, e, rows = 5, 6, 4, 7
     critic = MixingCritic(m, embed=e, layers=layers, hyper_hidden=3)
-    state = jax.random.normal(jax.random.key(0), (rows, s_size))
-    u = jax.random.uniform(jax.random.key(1), (rows, m))
-    params = critic.init(jax.random.key(2), state, u)
-    p = jax.tree.map(np.asarray, params["params"])
+    rng = np.random.default_rng(0)
+    s, u = rng.normal(size=(rows, s_size)), rng.random((rows, m))
+    params = wide(drawn(jax.eval_shape(critic.init, jax.random.key(2), s, u)))
+    p = params["params"]
 
     def mlp(name, x):
         for i in range(len(p[name])):
@@ -70,11 +74,10 @@ def test_mixing_critic_equation(x64, layers):
             x = (x if i == 0 else np.maximum(x, 0)) @ kernel + layer["bias"]
         return x
 
-    s = np.asarray(state)
     w1 = mlp("hyper_w_1", s).reshape(rows, m, e)
     hidden = np.einsum("bm,bme->be", u, w1) + s @ p["hyper_b_1"]["kernel"] + p["hyper_b_1"]["bias"]
     q = (np.maximum(hidden, 0) * mlp("hyper_w_final", s)).sum(-1) + mlp("hyper_b_2", s)[:, 0]
-    np.testing.assert_allclose(critic.apply(params, state, u), q, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(critic.apply)(params, s, u), q, rtol=1e-12)
 
 
 def test_full_width_is_the_official_size():
@@ -90,14 +93,14 @@ def test_full_width_is_the_official_size():
 
 def test_recurrent_agent_unrolled_equals_step_by_step():
     agent = RecurrentAgent(3, 8)
-    x = jax.random.normal(jax.random.key(0), (6, 2, 4, 5))
-    first = jax.random.bernoulli(jax.random.key(1), 0.3, (6, 2, 4))
-    h = jnp.zeros((2, 4, 8))
-    params = agent.init(jax.random.key(2), x, h, first)
-    _, whole, _ = agent.apply(params, x, h, first)
+    rng = np.random.default_rng(0)
+    x, first, h = rng.normal(size=(6, 2, 4, 5)), rng.random((6, 2, 4)) < 0.3, np.zeros((2, 4, 8))
+    params = drawn(jax.eval_shape(agent.init, jax.random.key(2), x, h, first))
+    apply = jax.jit(agent.apply)
+    whole = np.asarray(apply(params, x, h, first)[1])
     for t in range(6):
-        h, out, _ = agent.apply(params, x[t : t + 1], h, first[t : t + 1])
-        np.testing.assert_allclose(out[0], whole[t], rtol=1e-5, atol=1e-6)
+        h, out, _ = apply(params, x[t : t + 1], h, first[t : t + 1])
+        np.testing.assert_allclose(out, whole[t : t + 1], rtol=1e-5, atol=1e-6)
 
 
 SPEC = TaskSpec("x", n_agents=3, n_actions=4, obs_size=5, state_size=2, episode_limit=9)
@@ -110,36 +113,42 @@ class Agents(AgentSettings):
 
 
 def unroll_inputs():
-    obs = jax.random.normal(jax.random.key(0), (6, 2, 3, 5))
-    previous = jax.random.randint(jax.random.key(1), (6, 2, 3), -1, 4)
-    return obs, previous, jnp.zeros((6, 2), bool)
+    rng = np.random.default_rng(0)
+    obs, previous = rng.normal(size=(6, 2, 3, 5)), rng.integers(-1, 4, (6, 2, 3), np.int32)
+    return obs, previous, np.zeros((6, 2), bool)
+
+
+def new_params(actor):
+    return drawn(jax.eval_shape(actor.init, jax.random.key(0)))
 
 
 @pytest.mark.parametrize("network", ["gru", "mlp"])
 def test_agents_of_their_own_equal_single_networks(network):
     """With `share_params=False` agent i's output depends on its own parameters and input only."""
     actor = make_actor(SPEC, Agents(actor=network, hidden=8, share_params=False, **INPUTS))
-    params = actor.init(jax.random.key(3))
+    params = new_params(actor)
     obs, previous, first = unroll_inputs()
     h = actor.initial_carry(2).hidden
-    _, out = actor.unroll(params, obs, previous, first, h)
-    _, changed = actor.unroll(params, obs.at[:, :, 1].add(1.0), previous, first, h)
-    differs = np.abs(np.asarray(out - changed)).max((0, 1, 3)) > 0
+    unroll = jax.jit(lambda params, obs: actor.unroll(params, obs, previous, first, h)[1])
+    other, third = np.arange(3)[:, None] == 1, np.arange(3) == 2
+    out, changed = jax.device_get([unroll(params, obs), unroll(params, obs + 1.0 * other)])
+    differs = np.abs(out - changed).max((0, 1, 3)) > 0
     assert differs.tolist() == [False, True, False]
-    zeroed = jax.tree.map(lambda x: x.at[2].set(0), params)
-    _, silent = actor.unroll(zeroed, obs, previous, first, h)
+    zeroed = jax.tree.map(lambda x: (x.T * ~third).T, params)
+    silent = np.asarray(unroll(zeroed, obs))
     assert not np.any(silent[:, :, 2]) and np.any(silent[:, :, 1])
 
 
 def test_shared_agents_are_told_apart_by_their_id_alone():
-    obs = jnp.ones((1, 1, 3, 5))
-    previous, first = jnp.full((1, 1, 3), -1), jnp.zeros((1, 1), bool)
+    obs = np.ones((1, 1, 3, 5))
+    previous, first = np.full((1, 1, 3), -1), np.zeros((1, 1), bool)
     outputs = {}
     for agent_id in (False, True):
         actor = make_actor(SPEC, Agents(actor="gru", hidden=8, agent_id=agent_id))
-        params = actor.init(jax.random.key(0))
-        _, outputs[agent_id] = actor.unroll(
-            params, obs, previous, first, actor.initial_carry(1).hidden
+        _, outputs[agent_id] = jax.device_get(
+            jax.jit(actor.unroll)(
+                new_params(actor), obs, previous, first, actor.initial_carry(1).hidden
+            )
         )
     assert np.allclose(outputs[False][0, 0, 0], outputs[False][0, 0, 1])
     assert not np.allclose(outputs[True][0, 0, 0], outputs[True][0, 0, 1])
@@ -147,11 +156,11 @@ def test_shared_agents_are_told_apart_by_their_id_alone():
 
 def test_no_previous_action_is_an_input_of_zeros():
     actor = make_actor(SPEC, Agents(actor="mlp", hidden=8, **INPUTS))
-    params = actor.init(jax.random.key(0))
+    params = new_params(actor)
     obs, _, first = unroll_inputs()
     h = actor.initial_carry(2).hidden
-    kernel = params["params"]["mlp"]["layer_0"]["kernel"]
-    params["params"]["mlp"]["layer_0"]["kernel"] = kernel.at[5:9].set(100.0)  # the action's rows
-    _, none = actor.unroll(params, obs, jnp.full((6, 2, 3), -1), first, h)
-    _, some = actor.unroll(params, obs, jnp.full((6, 2, 3), 2), first, h)
+    params["params"]["mlp"]["layer_0"]["kernel"][5:9] = 100.0  # the action's rows
+    unroll = jax.jit(actor.unroll)
+    _, none = unroll(params, obs, np.full((6, 2, 3), -1), first, h)
+    _, some = unroll(params, obs, np.full((6, 2, 3), 2), first, h)
     assert np.abs(none).max() < 10 < np.abs(some).max()

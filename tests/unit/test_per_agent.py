@@ -14,6 +14,7 @@ from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep, Trajectory
+from tests.unit.test_ppo import drawn
 
 SPEC = TaskSpec("x", n_agents=3, n_actions=4, obs_size=5, state_size=15, episode_limit=9)
 MODULES = {"iddpg": iddpg, "maddpg": maddpg, "sqddpg": sqddpg, "coma_fc": coma_fc}
@@ -25,35 +26,52 @@ def networks(name, **config):
     return module.make_networks(module.Config(hidden=8, **config), SPEC)
 
 
+def new_params(nets):
+    inits = nets.actor.init, nets.critic.init
+    return per_agent.Params(
+        *(drawn(jax.eval_shape(x, jax.random.key(0)), seed=i) for i, x in enumerate(inits))
+    )
+
+
+def draw(nets, key=2):
+    """The noise of one pass of the critics."""
+    return jax.jit(nets.method.draw, static_argnums=1)(jax.random.key(key), K)
+
+
 def rows(key=0, k=K, n_valid=K):
-    keys = jax.random.split(jax.random.key(key), 4)
-    shape = k, SPEC.n_agents
-    action = jax.nn.one_hot(jax.random.randint(keys[0], shape, 0, 4), 4)
-    return per_agent.Rows(
-        obs=jax.random.normal(keys[1], (*shape, 5)), action=action,
-        reward=jax.random.normal(keys[2], (k,)), terminal=jnp.zeros(k, bool),
-        next_obs=jax.random.normal(keys[3], (*shape, 5)), mask=1.0 * (jnp.arange(k) < n_valid),
+    rng, shape = np.random.default_rng(key), (k, SPEC.n_agents)
+    batch = per_agent.Rows(
+        obs=rng.normal(size=(*shape, 5)), action=np.eye(4)[rng.integers(0, 4, shape)],
+        reward=rng.normal(size=k), terminal=np.zeros(k, bool),
+        next_obs=rng.normal(size=(*shape, 5)), mask=1.0 * (np.arange(k) < n_valid),
     )  # fmt: skip
+    return jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, batch)
 
 
 def trajectory(t=2, b=3):
     """Rewards and flags that tell where they come from."""
     n = SPEC.n_agents
-    off = jnp.zeros((t + 1, b), bool)
-    slot = 10.0 * jnp.arange(t + 1)[:, None] + jnp.arange(b)
+    terminated, truncated, off = np.zeros((3, t + 1, b), bool)
+    terminated[1, 0] = truncated[1, 1] = True
+    slot = np.float32(10.0 * np.arange(t + 1)[:, None] + np.arange(b))
     steps = TimeStep(
-        obs=jnp.broadcast_to(slot[..., None, None], (t + 1, b, n, 5)),
-        state=jnp.zeros((t + 1, b, 15)), avail=jnp.ones((t + 1, b, n, 4), bool), reward=slot,
-        terminated=off.at[1, 0].set(True), truncated=off.at[1, 1].set(True),
-        first=off, alive=jnp.ones((t + 1, b, n), bool), info={},
+        obs=np.broadcast_to(slot[..., None, None], (t + 1, b, n, 5)),
+        state=np.zeros((t + 1, b, 15)), avail=np.ones((t + 1, b, n, 4), bool), reward=slot,
+        terminated=terminated, truncated=truncated, first=off,
+        alive=np.ones((t + 1, b, n), bool), info={},
     )  # fmt: skip
-    valid = jnp.ones((t, b), bool).at[1, :2].set(False)
-    action = jnp.broadcast_to(jnp.arange(n), (t + 1, b, n))
+    valid = np.ones((t, b), bool)
+    valid[1, :2] = False
+    action = np.broadcast_to(np.arange(n, dtype=np.int32), (t + 1, b, n))
     return Trajectory(steps, action, valid, per_agent.initial_carry(b), {})
 
 
+def rows_of(traj):
+    return jax.device_get(jax.jit(per_agent.rows_of, static_argnums=1)(traj, 4))
+
+
 def test_transitions_of_a_trajectory():
-    got = per_agent.rows_of(trajectory(), 4)
+    got = rows_of(trajectory())
     np.testing.assert_array_equal(got.obs[:, 0, 0], [0, 1, 2, 10, 11, 12])
     np.testing.assert_array_equal(got.next_obs[:, 0, 0], [10, 11, 12, 20, 21, 22])
     np.testing.assert_array_equal(got.reward, [10, 11, 12, 20, 21, 22])  # on arriving
@@ -80,21 +98,24 @@ def test_a_fresh_batch_is_not_copied_for_every_step(steps):
 
 def test_weights_that_were_played_stay_as_they_are():
     traj = trajectory()
-    weights = jax.random.uniform(jax.random.key(0), (*traj.action.shape, 4))
-    got = per_agent.rows_of(traj.replace(action=weights), 4)
+    weights = np.random.default_rng(0).random((*traj.action.shape, 4), np.float32)
+    got = rows_of(traj.replace(action=weights))
     np.testing.assert_array_equal(got.action, weights[:-1].reshape(-1, 3, 4))
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_targets_stop_at_terminal_states_only(name):
     nets = networks(name)
-    critic = nets.critic.init(jax.random.key(0))
-    batch = rows()
-    batch = batch.replace(terminal=batch.terminal.at[0].set(True))
+    critic, batch = new_params(nets).critic, rows()
+    batch = batch.replace(terminal=np.arange(K) == 0)
     hp = ddpg.HParams(gamma=0.5)
-    noise = nets.method.draw(jax.random.key(1), K)
-    y = per_agent.td_targets(nets, critic, batch, batch.action, noise, hp)
-    following = nets.method.values(nets, critic, batch.next_obs, batch.action, noise)
+
+    @jax.jit
+    def targets(batch, noise):
+        following = nets.method.values(nets, critic, batch.next_obs, batch.action, noise)
+        return per_agent.td_targets(nets, critic, batch, batch.action, noise, hp), following
+
+    y, following = jax.device_get(targets(batch, draw(nets, key=1)))
     np.testing.assert_allclose(y[0], np.full(3, batch.reward[0]), rtol=1e-6)
     wanted = batch.reward[1:, None] + 0.5 * following[1:]
     np.testing.assert_allclose(y[1:], wanted, rtol=1e-5)
@@ -106,18 +127,18 @@ def test_targets_stop_at_terminal_states_only(name):
 def test_each_agent_gets_the_gradient_of_its_own_loss(name, x64):
     """The gradient of the sum, with others held constant, against N separate gradients."""
     nets = networks(name)
-    params = jax.tree.map(
-        lambda x: x.astype(float),
-        (nets.actor.init(jax.random.key(0)), nets.critic.init(jax.random.key(1))),
+    params, batch = jax.tree.map(
+        lambda x: x.astype(float) if x.dtype == np.float32 else x, (new_params(nets), rows())
     )
-    batch = jax.tree.map(lambda x: x.astype(float) if x.dtype == jnp.float32 else x, rows())
-    noise, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams()
-    target = jnp.ones((K, 3))
+    noise, hp = draw(nets), ddpg.HParams()
+    target = np.ones((K, 3))
     for losses, own, args in (
-        (per_agent.critic_losses, params[1], (batch, target, noise)),
-        (per_agent.actor_losses, params[0], (params[1], batch, noise, hp)),
+        (per_agent.critic_losses, params.critic, (batch, target, noise)),
+        (per_agent.actor_losses, params.actor, (params.critic, batch, noise, hp)),
     ):
-        values, grads, _ = jax.jit(partial(per_agent.own_gradients, losses, nets))(own, *args)
+        values, grads, _ = jax.device_get(
+            jax.jit(partial(per_agent.own_gradients, losses, nets))(own, *args)
+        )
         assert values.shape == (3,)
         # With shared networks nothing is held constant: N full gradients, of which the own is one.
         full = nets._replace(config=type(nets.config)(hidden=8, share_params=True))
@@ -125,7 +146,7 @@ def test_each_agent_gets_the_gradient_of_its_own_loss(name, x64):
         def each(p, full=full, losses=losses, args=args):
             return losses(p, full, *args)[0]
 
-        separate = jax.jit(jax.jacrev(each))(own)
+        separate = jax.device_get(jax.jit(jax.jacrev(each))(own))
         for i in range(3):
             jax.tree.map(
                 lambda g, s, i=i: np.testing.assert_allclose(g[i], s[i, i], rtol=1e-8, atol=1e-12),
@@ -136,21 +157,20 @@ def test_each_agent_gets_the_gradient_of_its_own_loss(name, x64):
 @pytest.mark.parametrize("name", MODULES)
 def test_rows_that_do_not_count_have_no_influence(name):
     nets = networks(name)
-    params = per_agent.Params(
-        nets.actor.init(jax.random.key(0)), nets.critic.init(jax.random.key(1))
-    )
-    learner = per_agent.new_learner(nets, params, params)
-    noise, hp = nets.method.draw(jax.random.key(2), K), ddpg.HParams(actor_lr=1e-2)
+    params = new_params(nets)
+    noise, hp = draw(nets), ddpg.HParams(actor_lr=1e-2)
     few = rows(n_valid=4)
-    wild = few.replace(obs=few.obs.at[4:].set(1e3), reward=few.reward.at[4:].set(1e6))
+    wild = few.replace(obs=few.obs.copy(), reward=few.reward.copy())
+    wild.obs[4:], wild.reward[4:] = 1e3, 1e6
 
     @jax.jit
     def both_steps(batch):
+        learner = per_agent.new_learner(nets, params, params)
         y = per_agent.td_targets(nets, params.critic, batch, batch.action, noise, hp)
         after, _ = per_agent.critic_step(nets, learner, batch, y, noise, hp)
         return per_agent.actor_step(nets, after, batch, noise, hp)[0].params
 
-    results = [both_steps(few), both_steps(wild)]
+    results = jax.device_get([both_steps(few), both_steps(wild)])
     jax.tree.map(np.testing.assert_array_equal, *results)
     moved = jax.tree.map(lambda a, b: np.any(a != b), results[0], params)
     assert all(jax.tree.leaves(moved))
@@ -159,10 +179,15 @@ def test_rows_that_do_not_count_have_no_influence(name):
 def test_shared_networks_take_the_sum_of_all_agents_steps():
     """First Adam steps are sign(g) lr: three agents of one sign move three times as far."""
     nets = networks("maddpg", share_params=True)
-    params = nets.actor.init(jax.random.key(0))
-    learner = per_agent.new_learner(nets, per_agent.Params(params, params), None)
-    grads = jax.tree.map(lambda x: jnp.broadcast_to(2.0 * jnp.ones_like(x), (3, *x.shape)), params)
-    after, _, norm = per_agent.agents_step(nets, params, grads, learner.actor_opt, 0.1, 1.0)
+    params = new_params(nets).actor
+    grads = jax.tree.map(lambda x: np.full((3, *x.shape), 2, x.dtype), params)
+
+    @jax.jit
+    def step(params, grads):
+        learner = per_agent.new_learner(nets, per_agent.Params(params, params), None)
+        return per_agent.agents_step(nets, params, grads, learner.actor_opt, 0.1, 1.0)
+
+    after, _, norm = jax.device_get(step(params, grads))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(b - a, 0.3, rtol=1e-4, atol=1e-6), after, params
     )
@@ -173,28 +198,31 @@ def test_shared_networks_take_the_sum_of_all_agents_steps():
 @pytest.mark.parametrize(("share", "kept"), [(False, 0.9), (True, 0.9**3)])
 def test_targets_follow_every_other_update(share, kept):
     nets = networks("iddpg", share_params=share)
-    ones = jax.tree.map(jnp.ones_like, nets.actor.init(jax.random.key(0)))
-    zeros = jax.tree.map(jnp.zeros_like, ones)
+    ones = jax.tree.map(np.ones_like, new_params(nets).actor)
+    zeros = jax.tree.map(np.zeros_like, ones)
     learner = per_agent.new_learner(
         nets, per_agent.Params(ones, ones), per_agent.Params(zeros, zeros)
     )
     hp = ddpg.HParams(target_rate=0.1, target_interval=2)
+    copy = jax.jit(partial(per_agent.copy_if_due, nets))
     seen = []
     for updates in (1, 2, 3):
-        learner = per_agent.copy_if_due(nets, learner.replace(updates=jnp.int32(updates)), hp)
-        seen.append(float(jax.tree.leaves(learner.target)[0].reshape(-1)[0]))
+        learner = copy(learner.replace(updates=np.int32(updates)), hp)
+        seen.append(np.asarray(jax.tree.leaves(learner.target)[0]).flat[0])
     np.testing.assert_allclose(seen, [0.0, 1 - kept, 1 - kept], rtol=1e-5)
 
 
 def test_a_replayed_trajectory_holds_a_minibatch_for_every_step():
     """Rows of the last minibatch are the actor's: they do not reach the critics."""
-    algo = make_algorithm("iddpg", SPEC, iddpg.Config(hidden=8, critic_steps=2, replay_batch=4))
+    config = {"critic_steps": 2, "replay_batch": 4}
+    algo = make_algorithm("iddpg", SPEC, iddpg.Config(hidden=8, **config))
     assert algo.replay.draws == 3 and algo.replay.unit == "transition"
-    learner = algo.init(jax.random.key(0))
-    batch = rows(k=12, n_valid=12)
+    nets = networks("iddpg", **config)
+    params, batch = new_params(nets), rows(k=12, n_valid=12)
 
     @jax.jit
     def play(batch):
+        learner = per_agent.new_learner(nets, params, params)
         steps = TimeStep(
             obs=jnp.stack([batch.obs, batch.next_obs]), state=jnp.zeros((2, 12, 15)),
             avail=jnp.ones((2, 12, 3, 4), bool), reward=jnp.stack([batch.reward] * 2),
@@ -204,9 +232,11 @@ def test_a_replayed_trajectory_holds_a_minibatch_for_every_step():
         traj = Trajectory(steps, jnp.stack([batch.action] * 2), batch.mask[None] > 0, (), {})
         return algo.update(learner, traj, jax.random.key(1), hp=algo.hparams, progress=None)[0]
 
-    base = play(batch)
-    last = play(batch.replace(obs=batch.obs.at[8:].add(1.0)))
-    first = play(batch.replace(obs=batch.obs.at[:4].add(1.0)))
+    row = np.arange(12)[:, None, None]
+    base, last, first = jax.device_get([
+        play(batch), play(batch.replace(obs=batch.obs + np.float32(row >= 8))),
+        play(batch.replace(obs=batch.obs + np.float32(row < 4))),
+    ])  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, base.params.critic, last.params.critic)
     changed = jax.tree.map(lambda a, b: np.any(a != b), base.params.critic, first.params.critic)
     assert any(jax.tree.leaves(changed))
@@ -221,13 +251,14 @@ def test_a_replayed_trajectory_holds_a_minibatch_for_every_step():
 def test_behaviour_is_what_the_task_takes(task):
     spec = make_task(task).spec
     algo = make_algorithm("maddpg", spec)
-    _, ts = jax.vmap(make_task(task).reset)(jax.random.split(jax.random.key(0), 8))
-    explore = jnp.arange(8) >= 4
-    params = algo.policy(algo.init(jax.random.key(1)))
+    _, ts = jax.jit(jax.vmap(make_task(task).reset))(jax.random.split(jax.random.key(0), 8))
+    explore = np.arange(8) >= 4
+    shapes = jax.eval_shape(lambda key: algo.policy(algo.init(key)), jax.random.key(1))
+    params = drawn(shapes, scale=0.1)  # else one action is as good as certain
     call = jax.jit(lambda key: algo.act(
         params, algo.initial_carry(8), ts, key, hp=algo.hparams, progress=None, explore=explore
     )[1])  # fmt: skip
-    one, two = call(jax.random.key(2)), call(jax.random.key(3))
+    one, two = jax.device_get([call(jax.random.key(2)), call(jax.random.key(3))])
     assert np.array_equal(one[:4], two[:4]) and not np.array_equal(one[4:], two[4:])
     if spec.weighs_actions:
         assert one.shape == (8, spec.n_agents, spec.n_actions)

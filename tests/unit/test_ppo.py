@@ -1,7 +1,7 @@
 """PPO by hand: clipping, advantages, normalised values, minibatches, and who is learned from."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,14 @@ from lica_jax.types import Collect, Progress, TaskSpec, TimeStep, Trajectory
 HP = ppo.HParams(reward_scale=1.0)
 START = Progress(jnp.zeros(()), jnp.int32(0))
 
+# Hundreds of operations on their own take several times as long to compile.
+make_batch = jax.jit(ppo.make_batch, static_argnums=0)
+update = jax.jit(ppo.update, static_argnums=0)
+actor_objective = jax.jit(ppo.actor_objective, static_argnums=1)
+advantages = jax.jit(gae)
+policy_slope = jax.jit(jax.value_and_grad(clipped_policy_loss))
+value_slope = jax.jit(jax.value_and_grad(clipped_value_loss))
+
 # --- losses --------------------------------------------------------------------------------------
 
 
@@ -46,21 +54,15 @@ START = Progress(jnp.zeros(()), jnp.int32(0))
     ],
 )
 def test_the_ratio_is_clipped_where_it_has_gone_far_enough(ratio, advantage, loss, gradient):
-    def value(log_prob):
-        old = jnp.array([-1.0])
-        return clipped_policy_loss(log_prob, old, jnp.array([advantage]), jnp.ones(1), 0.2)
-
-    got, grad = jax.value_and_grad(value)(jnp.array([-1.0]) + jnp.log(ratio))
+    log_prob, one = np.float32([-1 + np.log(ratio)]), np.ones(1, np.float32)
+    got, grad = policy_slope(log_prob, -one, advantage * one, one, 0.2)
     assert got == pytest.approx(loss, rel=1e-5)
     assert grad[0] == pytest.approx(gradient, rel=1e-5)
 
 
 def test_a_masked_ratio_that_overflows_has_no_say():
-    def value(log_prob):
-        ones = jnp.ones(2)
-        return clipped_policy_loss(log_prob, 0 * ones, ones, jnp.array([1.0, 0.0]), 0.2)
-
-    got, grad = jax.value_and_grad(value)(jnp.array([0.0, 1e6]))
+    ones = np.ones(2, np.float32)
+    got, grad = policy_slope(np.float32([0, 1e6]), 0 * ones, ones, np.float32([1, 0]), 0.2)
     assert got == -1.0
     np.testing.assert_array_equal(grad, [-1.0, 0.0])
 
@@ -76,17 +78,15 @@ def test_a_masked_ratio_that_overflows_has_no_say():
     ],
 )
 def test_values_are_clipped_where_they_have_gone_far_enough(value, target, loss, gradient):
-    def call(v):
-        return clipped_value_loss(v, jnp.ones(1), jnp.array([target]), jnp.ones(1), 0.2)
-
-    got, grad = jax.value_and_grad(call)(jnp.array([value]))
+    one = np.ones(1, np.float32)
+    got, grad = value_slope(value * one, one, target * one, one, 0.2)
     assert got == pytest.approx(loss, rel=1e-5)
     assert grad[0] == pytest.approx(gradient, rel=1e-5, abs=1e-6)
 
 
 def test_a_large_value_clip_is_none():
-    v, old, y, mask = (jax.random.normal(jax.random.key(i), (5, 3)) for i in range(4))
-    mask = (mask > 0).astype(float)
+    v, old, y, mask = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
+    mask = (mask > 0).astype(np.float32)
     assert clipped_value_loss(v, old, y, mask, 1e9) == pytest.approx(critic_loss(v, y, mask))
 
 
@@ -94,10 +94,10 @@ def test_a_large_value_clip_is_none():
 
 
 def one_stream(value, reward, terminal, cut, valid, gamma=0.5, lam=0.5):
-    value = jnp.asarray(value, float)[:, None, None]
-    reward = jnp.asarray(reward, float)[:, None]
-    flags = [jnp.asarray(x, bool)[:, None] for x in (terminal, cut, valid)]
-    return [np.asarray(x)[:, 0, 0] for x in gae(value, reward, *flags, gamma, lam)]
+    value = np.asarray(value, np.float32)[:, None, None]
+    reward = np.asarray(reward, np.float32)[:, None]
+    flags = [np.asarray(x, bool)[:, None] for x in (terminal, cut, valid)]
+    return [np.asarray(x)[:, 0, 0] for x in advantages(value, reward, *flags, gamma, lam)]
 
 
 def test_advantages_of_two_steps_by_hand():
@@ -143,53 +143,55 @@ def test_episodes_in_one_segment_match_a_naive_loop(seed, steps, gamma, lam):
 
 
 def test_every_agent_has_its_own_advantage_of_the_same_reward():
-    value = jnp.array([[[1.0, 2.0]], [[3.0, 5.0]]])
-    off, on = jnp.zeros((1, 1), bool), jnp.ones((1, 1), bool)
-    advantage, target = gae(value, jnp.array([[1.0]]), off, off, on, 1.0, 0.9)
+    value = np.float32([[[1, 2]], [[3, 5]]])
+    off, on = np.zeros((1, 1), bool), np.ones((1, 1), bool)
+    advantage, target = advantages(value, np.float32([[1]]), off, off, on, 1.0, 0.9)
     np.testing.assert_allclose(advantage[0, 0], [3.0, 4.0])
     np.testing.assert_allclose(target[0, 0], [4.0, 6.0])
 
 
 def test_standardised_over_the_mask():
-    got = standardised(jnp.array([1.0, 3.0, 100.0]), jnp.array([1.0, 1.0, 0.0]))
+    of = jax.jit(standardised)
+    got = of(np.array([1.0, 3.0, 100.0]), np.array([1.0, 1.0, 0.0]))
     np.testing.assert_allclose(got[:2], [-1, 1], rtol=1e-4)
-    assert np.all(np.isfinite(standardised(jnp.ones(3), jnp.zeros(3))))
+    assert np.all(np.isfinite(of(np.ones(3), np.zeros(3))))
 
 
 # --- value normalisation -------------------------------------------------------------------------
 
+learned = jax.jit(update_value_norm)
+mean_and_std = jax.jit(statistics)
+
 
 def test_the_first_batch_is_normalised_by_itself():
-    norm = update_value_norm(
-        new_value_norm(), jnp.array([2.0, 6.0, 99.0]), jnp.array([1, 1, 0]), 0.9
-    )
-    mean, std = statistics(norm)
+    norm = learned(new_value_norm(), np.array([2.0, 6.0, 99.0]), np.array([1, 1, 0]), 0.9)
+    mean, std = mean_and_std(norm)
     assert mean == pytest.approx(4.0, rel=1e-5) and std == pytest.approx(2.0, rel=1e-5)
-    np.testing.assert_allclose(normalise(norm, jnp.array([2.0, 6.0])), [-1, 1], rtol=1e-5)
+    np.testing.assert_allclose(normalise(norm, np.array([2.0, 6.0])), [-1, 1], rtol=1e-5)
 
 
 def test_statistics_of_two_batches_by_hand():
     # Weights .09 and .1 of .19: mean (.09 * 1 + .1 * 3) / .19, square (.09 * 1 + .1 * 9) / .19
-    norm, ones = new_value_norm(), jnp.ones(4)
-    norm = update_value_norm(norm, ones, ones, 0.9)
-    norm = update_value_norm(norm, 3 * ones, ones, 0.9)
-    mean, std = statistics(norm)
+    norm, ones = new_value_norm(), np.ones(4)
+    norm = learned(norm, ones, ones, 0.9)
+    norm = learned(norm, 3 * ones, ones, 0.9)
+    mean, std = mean_and_std(norm)
     assert mean == pytest.approx(0.39 / 0.19, rel=1e-5)
     assert std == pytest.approx(np.sqrt(0.99 / 0.19 - (0.39 / 0.19) ** 2), rel=1e-4)
 
 
 def test_statistics_of_nothing_and_of_equal_targets():
     norm = new_value_norm()
-    assert statistics(norm) == (0, 1)
-    untouched = update_value_norm(norm, jnp.ones(3), jnp.zeros(3), 0.9)
-    assert statistics(untouched) == (0, 1)
-    mean, std = statistics(update_value_norm(norm, 5 * jnp.ones(3), jnp.ones(3), 0.99999))
+    assert mean_and_std(norm) == (0, 1)
+    untouched = learned(norm, np.ones(3), np.zeros(3), 0.9)
+    assert mean_and_std(untouched) == (0, 1)
+    mean, std = mean_and_std(learned(norm, 5 * np.ones(3), np.ones(3), 0.99999))
     assert mean == pytest.approx(5, rel=1e-4) and std == pytest.approx(0.1, rel=1e-4)  # floored
 
 
 def test_denormalise_undoes_normalise():
-    norm = update_value_norm(new_value_norm(), jnp.array([-3.0, 8.0, 1.0]), jnp.ones(3), 0.99999)
-    x = jnp.array([-7.0, 0.0, 20.0])
+    norm = learned(new_value_norm(), np.array([-3.0, 8.0, 1.0]), np.ones(3), 0.99999)
+    x = np.array([-7.0, 0.0, 20.0])
     np.testing.assert_allclose(denormalise(norm, normalise(norm, x)), x, rtol=1e-5, atol=1e-5)
 
 
@@ -234,6 +236,7 @@ SPEC = TaskSpec("battle", n_agents=3, n_actions=5, obs_size=4, state_size=6, epi
 T, B, N = 12, 4, SPEC.n_agents
 
 
+@cache  # those of equal settings share their programs
 def networks(name="mappo", **choices):
     module = {"ippo": ippo, "mappo": mappo}[name]
     config = module.Config(**{**SIZES, **choices})
@@ -267,7 +270,7 @@ def battle(nets, *, restart=True, seed=0):
     carry = ppo.initial_carry(nets, B)
     if restart:
         hidden, critic = jax.tree.map(
-            lambda x: x + rng.normal(size=x.shape), (carry.hidden, carry.critic)
+            lambda x: rng.normal(size=x.shape), (carry.hidden, carry.critic)
         )
         carry = ppo.Carry(hidden, jnp.asarray(action[-1]), critic)
     size = (T + 1, B)
@@ -283,45 +286,73 @@ def battle(nets, *, restart=True, seed=0):
     )
 
 
-def scaled(learner):
-    """Larger weights than the initial ones, so that memories matter."""
-    larger = [jax.tree.map(lambda x: 3 * x, p) for p in (learner.actor, learner.critic)]
-    return ppo.new_learner(*larger)
+def drawn(shapes, seed=0, scale=1.0):
+    """Parameters of these shapes, drawn by NumPy: JAX's own draws take a second to compile."""
+    rng = np.random.default_rng(seed)
+
+    def draw(x):
+        bound = scale * x.shape[0] ** -0.5
+        return rng.uniform(-bound, bound, x.shape).astype(x.dtype)
+
+    return jax.tree.map(draw, shapes)
+
+
+def learner_of(init, nets, *parts, **choices):
+    """What an algorithm's ``init`` makes of its networks, with other parameters of ``parts``."""
+    shapes = jax.eval_shape(partial(init, nets), jax.random.key(0))
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    return zeros.replace(**{name: drawn(getattr(zeros, name), **choices) for name in parts})
+
+
+begun = partial(learner_of, ppo.init)
+PARTS = "actor", "critic"
+
+
+def scaled(nets):
+    """A learner with larger weights than the initial ones, so that memories matter."""
+    return begun(nets, *PARTS, scale=3.0)
 
 
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_old_policies_and_values_are_those_that_acted(kind):
     """Unrolled from stored memories, through deaths, ends of episodes and the seam."""
     nets = networks(actor=kind, critic=kind, last_action=True)
-    learner = scaled(ppo.init(nets, jax.random.key(0)))
+    learner = scaled(nets)
     traj = battle(nets)
-    batch, _, _ = jax.jit(partial(ppo.make_batch, nets))(learner, traj, HP)
+    batch = jax.device_get(make_batch(nets, learner, traj, HP)[0])
     params = {"actor": learner.actor, "critic": learner.critic}
-    act = jax.jit(partial(ppo.act, nets, hp=HP, progress=START, explore=jnp.zeros(B, bool)))
-    step = jax.jit(partial(actor_step, nets.actor))
+
+    @jax.jit
+    def looked(carry, ts, key):
+        _, logits = actor_step(nets.actor, learner.actor, carry, ts.obs, ts.first)
+        log_probs = jax.nn.log_softmax(mask_logits(logits, ts.avail))
+        view = ppo.critic_inputs(nets, ts.obs, ts.state, ts.alive)[None]
+        value = ppo.values(nets, learner.critic, view, ts.first[None], carry.critic)
+        acted = ppo.act(
+            nets, params, carry, ts, key, hp=HP, progress=START, explore=jnp.zeros(B, bool)
+        )
+        return log_probs, value, acted
+
+    steps, action = jax.device_get((traj.steps, traj.action))
     carry = traj.carry
     for t in range(T):
-        ts = jax.tree.map(lambda x, t=t: x[t], traj.steps)
-        _, logits = step(learner.actor, carry, ts.obs, ts.first)
-        log_probs = jax.nn.log_softmax(mask_logits(logits, ts.avail))
-        want = np.take_along_axis(np.asarray(log_probs), np.asarray(traj.action[t])[..., None], -1)
-        np.testing.assert_allclose(batch.log_prob[t], want[..., 0], rtol=1e-4, atol=1e-5)
+        ts = jax.tree.map(lambda x, t=t: x[t], steps)
         before = carry.critic
-        carry, greedy, _ = act(params, carry, ts, jax.random.key(0))
-        np.testing.assert_array_equal(greedy, jnp.argmax(log_probs, axis=-1))
+        log_probs, (memory, value), (carry, greedy, _) = looked(carry, ts, jax.random.key(0))
+        want = np.take_along_axis(np.asarray(log_probs), action[t][..., None], -1)
+        np.testing.assert_allclose(batch.log_prob[t], want[..., 0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(greedy, np.argmax(log_probs, axis=-1))
         if kind == "gru":  # the value of slot t is read off the memory that `act` went on with
-            assert bool(jnp.any(carry.critic != before))
-            view = ppo.critic_inputs(nets, ts.obs, ts.state, ts.alive)[None]
-            memory, value = ppo.values(nets, learner.critic, view, ts.first[None], before)
+            assert np.any(np.asarray(carry.critic) != before)
             np.testing.assert_allclose(memory, carry.critic, rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(batch.value[t], value[0], rtol=1e-4, atol=1e-5)
-        carry = carry.replace(last_action=traj.action[t])
+        carry = carry.replace(last_action=action[t])
 
 
 def test_only_a_recurrent_critic_travels_with_the_policy():
     for kind, holds in (("gru", True), ("mlp", False)):
         nets = networks(critic=kind)
-        learner = ppo.init(nets, jax.random.key(0))
+        learner = begun(nets)
         assert ("critic" in ppo.policy(nets, learner)) is holds
         assert bool(jax.tree.leaves(ppo.initial_carry(nets, 2).critic)) is holds
 
@@ -329,26 +360,27 @@ def test_only_a_recurrent_critic_travels_with_the_policy():
 @pytest.fixture(scope="module")
 def batch():
     nets = networks(actor="mlp", critic="mlp")
-    learner = scaled(ppo.init(nets, jax.random.key(0)))
-    return nets, learner, jax.jit(partial(ppo.make_batch, nets))(learner, battle(nets), HP)[0]
+    learner = scaled(nets)
+    return nets, learner, make_batch(nets, learner, battle(nets), HP)[0]
 
 
 def test_dead_agents_and_padding_contribute_nothing_to_the_policies_loss(batch):
     nets, learner, b = batch
+    b = jax.device_get(b)
     gone = b.living == 0
-    assert bool(jnp.any(gone & (b.valid > 0)))  # somebody has died within an episode
+    assert np.any(gone & (b.valid > 0))  # somebody has died within an episode
     changed = b.replace(
-        obs=jnp.where(gone[..., None], 7.0, b.obs),
-        advantage=jnp.where(gone, 1e3, b.advantage),
-        log_prob=jnp.where(gone, -5.0, b.log_prob),
+        obs=np.where(gone[..., None], np.float32(7), b.obs),
+        advantage=np.where(gone, np.float32(1e3), b.advantage),
+        log_prob=np.where(gone, np.float32(-5), b.log_prob),
         avail=b.avail | gone[..., None],
     )
     gradient = jax.jit(jax.grad(lambda p, x: ppo.actor_objective(p, nets, x, HP, 0.1)[0]))
     grads = gradient(learner.actor, b), gradient(learner.actor, changed)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), *grads)
-    alive = b.replace(advantage=b.advantage + 1e3 * (1 - gone))
+    alive = b.replace(advantage=b.advantage + np.float32(1e3) * ~gone)
     moved = gradient(learner.actor, alive)
-    assert any(jax.tree.leaves(jax.tree.map(lambda x, y: bool(jnp.any(x != y)), moved, grads[0])))
+    assert not all(map(np.array_equal, *map(jax.tree.leaves, (moved, grads[0]))))
 
 
 def test_advantages_are_standardised_over_the_living(batch):
@@ -359,39 +391,43 @@ def test_advantages_are_standardised_over_the_living(batch):
 
 def test_the_entropy_bonus_counts_living_agents_with_a_choice(batch):
     nets, learner, b = batch
-    zeros = jax.tree.map(jnp.zeros_like, learner.actor)
-    _, shown = ppo.actor_objective(zeros, nets, b, HP, 0.0)
+    zeros = jax.tree.map(np.zeros_like, learner.actor)
+    _, shown = actor_objective(zeros, nets, b, HP, 0.0)
     choices = np.asarray(b.avail).sum(-1)
     counted = (np.asarray(b.living) > 0) & (choices >= 2)
     assert shown["entropy"] == pytest.approx(np.log(choices[counted]).mean(), rel=1e-5)
 
 
 def test_a_dead_agent_is_valued_by_its_index_alone():
-    obs, state = jnp.ones((2, 3, SPEC.obs_size)), 2 * jnp.ones((2, SPEC.state_size))
-    alive = jnp.array([[True, True, True], [True, False, True]])
-    view = ppo.critic_inputs(networks(), obs, state, alive)
+    obs = np.ones((2, 3, SPEC.obs_size), np.float32)
+    state = 2 * np.ones((2, SPEC.state_size), np.float32)
+    alive = np.array([[True, True, True], [True, False, True]])
+    critic_inputs = jax.jit(ppo.critic_inputs, static_argnums=0)
+    view = np.asarray(critic_inputs(networks(), obs, state, alive))
     assert view.shape[-1] == SPEC.obs_size + SPEC.state_size + 3
     np.testing.assert_array_equal(view[..., -3:], np.broadcast_to(np.eye(3), (2, 3, 3)))
     assert not np.any(view[1, 1, :-3]) and np.all(view[1, 0, :-3] > 0) and np.all(view[0] >= 0)
-    seen = ppo.critic_inputs(networks(death_masking=False), obs, state, alive)
+    seen = np.asarray(critic_inputs(networks(death_masking=False), obs, state, alive))
     np.testing.assert_array_equal(seen[1, 1, :-3], view[1, 0, :-3])
-    alone = ppo.critic_inputs(networks("ippo", agent_id=False), obs, state, alive)
+    alone = np.asarray(critic_inputs(networks("ippo", agent_id=False), obs, state, alive))
     np.testing.assert_array_equal(alone[0], obs[0])
-    central = ppo.critic_inputs(networks(critic_obs=False), obs, state, alive)
+    central = np.asarray(critic_inputs(networks(critic_obs=False), obs, state, alive))
     np.testing.assert_array_equal(
-        central[0, :, :-3], jnp.broadcast_to(state[:1], (3, SPEC.state_size))
+        central[0, :, :-3], np.broadcast_to(state[:1], (3, SPEC.state_size))
     )
 
 
 def test_a_normalised_critic_does_not_know_the_scale_of_its_first_layer():
-    view = jax.random.normal(jax.random.key(1), (1, 2, N, SPEC.obs_size + SPEC.state_size + N))
+    shape = (1, 2, N, SPEC.obs_size + SPEC.state_size + N)
+    view = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     for layer_norm in (True, False):
         nets = networks(critic="mlp", critic_layer_norm=layer_norm)
-        params = ppo.init(nets, jax.random.key(0)).critic
+        params = begun(nets, *PARTS).critic
+        apply = jax.jit(nets.critic.apply)
         larger = jax.tree.map(lambda x: x, params)
         first = larger["params"]["mlp"]["layer_0"]
         first |= {name: 10 * x for name, x in first.items()}
-        plain, scaled_up = (nets.critic.apply(p, view, (), None)[1] for p in (params, larger))
+        plain, scaled_up = (apply(p, view, (), None)[1] for p in (params, larger))
         assert np.allclose(plain, scaled_up, atol=1e-3) == layer_norm
     algo = {"critic": "gru", "critic_layer_norm": True}
     with pytest.raises(UserError, match=r'critic_layer_norm is .* use algo.critic "mlp"'):
@@ -403,16 +439,16 @@ def test_a_normalised_critic_does_not_know_the_scale_of_its_first_layer():
 def test_padding_changes_nothing(name, mode):
     """Rewards and actions of transitions that did not happen are not learned from."""
     nets = networks(name, actor="mlp", critic="mlp", minibatches=2)
-    learner = scaled(ppo.init(nets, jax.random.key(0)))
+    learner = scaled(nets)
     traj = battle(nets, restart=mode == "steps")
-    padding = ~traj.valid
-    assert bool(jnp.any(padding))
-    reward = traj.steps.reward.at[1:].add(jnp.where(padding, 1e3, 0))
+    padding = ~np.asarray(traj.valid)
+    assert np.any(padding)
+    reward, action = np.array(traj.steps.reward), np.array(traj.action)
+    reward[1:] += 1e3 * padding
+    action[:-1][padding] = 0
     steps = traj.steps.replace(reward=reward)
-    action = traj.action.at[:-1].set(jnp.where(padding[..., None], 0, traj.action[:-1]))
-    update = jax.jit(partial(ppo.update, nets, hp=HP, progress=START))
     got = [
-        update(learner, x, jax.random.key(5))
+        update(nets, learner, x, jax.random.key(5), hp=HP, progress=START)
         for x in (traj, traj.replace(steps=steps, action=action))
     ]
     assert np.isfinite(got[0][1]["loss"])
@@ -421,15 +457,15 @@ def test_padding_changes_nothing(name, mode):
 
 def test_one_minibatch_of_all_streams_is_the_whole_batch(batch):
     nets, learner, b = batch
-    order = jnp.array([2, 0, 3, 1])
     step = jax.jit(partial(ppo.minibatch_step, nets))
-    whole, mixed = (step(learner, x, HP, 0.01)[0] for x in (b, ppo.minibatch(b, order)))
+    shuffled = jax.jit(ppo.minibatch)(b, np.array([2, 0, 3, 1]))
+    whole, mixed = (step(learner, x, HP, 0.01)[0] for x in (b, shuffled))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-6), whole, mixed)
 
 
 def test_the_first_step_has_ratio_one(batch):
     nets, learner, b = batch
-    _, shown = ppo.actor_objective(learner.actor, nets, b, HP, 0.0)
+    _, shown = actor_objective(learner.actor, nets, b, HP, 0.0)
     assert shown["clip_fraction"] == 0 and abs(float(shown["approx_kl"])) < 1e-6
 
 
@@ -447,23 +483,22 @@ def test_a_final_entropy_without_steps_is_refused():
 
 
 def test_infinite_gradients_show_in_the_loss():
-    nets = networks(actor="mlp", critic="mlp")
-    learner = ppo.init(nets, jax.random.key(0))
+    nets = networks("mappo", actor="mlp", critic="mlp", minibatches=2)
+    learner = begun(nets, *PARTS)
     traj = battle(nets)
-    bad = traj.replace(steps=traj.steps.replace(obs=traj.steps.obs * jnp.inf))
-    update = jax.jit(partial(ppo.update, nets, hp=HP, progress=START))
-    _, metrics = update(learner, bad, jax.random.key(0))
+    bad = traj.replace(steps=traj.steps.replace(obs=np.inf * np.asarray(traj.steps.obs)))
+    _, metrics = update(nets, learner, bad, jax.random.key(0), hp=HP, progress=START)
     assert not np.isfinite(metrics["loss"])
 
 
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_zero_parameters_are_the_uniform_policy(kind):
     nets = networks(actor=kind, critic=kind)
-    zeros = jax.tree.map(jnp.zeros_like, ppo.policy(nets, ppo.init(nets, jax.random.key(0))))
-    logits = actor_step(
-        nets.actor, zeros["actor"], ppo.initial_carry(nets, 1),
-        jnp.ones((1, 3, SPEC.obs_size)), jnp.ones(1, bool),
-    )[1]  # fmt: skip
+    zeros = ppo.policy(nets, begun(nets))
+    _, logits = jax.jit(partial(actor_step, nets.actor))(
+        zeros["actor"], ppo.initial_carry(nets, 1),
+        np.ones((1, 3, SPEC.obs_size), np.float32), np.ones(1, bool),
+    )  # fmt: skip
     assert not np.any(logits)
 
 
@@ -472,15 +507,15 @@ def test_vmap_over_runs_is_each_run_alone(share):
     nets = networks(
         share_params=share, actor="gru" if share else "mlp", critic="mlp", minibatches=2
     )
-    learners = [ppo.init(nets, jax.random.key(i)) for i in range(2)]
+    learners = [begun(nets, *PARTS, seed=i) for i in range(2)]
     trajs = [battle(nets, seed=i) for i in range(2)]
     hps = [HP, HP.replace(clip=0.1, actor_lr=1e-3)]
     keys = jax.random.split(jax.random.key(4), 2)
 
-    def update(learner, traj, key, hp):
-        return ppo.update(nets, learner, traj, key, hp=hp, progress=START)
+    def updated(learner, traj, key, hp):
+        return update(nets, learner, traj, key, hp=hp, progress=START)
 
-    stack = partial(jax.tree.map, lambda *x: jnp.stack([jnp.asarray(v) for v in x]))
-    alone = [jax.jit(update)(*x) for x in zip(learners, trajs, keys, hps, strict=True)]
-    both = jax.jit(jax.vmap(update))(stack(*learners), stack(*trajs), keys, stack(*hps))
+    stack = partial(jax.tree.map, lambda *x: np.stack(x))
+    alone = [updated(*x) for x in zip(learners, trajs, keys, hps, strict=True)]
+    both = jax.jit(jax.vmap(updated))(stack(*learners), stack(*trajs), keys, stack(*hps))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-6), stack(*alone), both)

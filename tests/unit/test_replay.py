@@ -23,30 +23,39 @@ T, B, N = 3, 4, 2
 
 def trajectory(start: int, valid=None) -> Trajectory:
     """Slots that tell where they come from: obs = start + 100 * environment + t."""
-    slot = start + 100.0 * jnp.arange(B) + jnp.arange(T + 1)[:, None]
-    valid = jnp.ones((T, B), bool) if valid is None else jnp.asarray(valid)
-    off = jnp.zeros((T + 1, B), bool)
+    slot = np.float32(start + 100.0 * np.arange(B) + np.arange(T + 1)[:, None])
+    valid = np.ones((T, B), bool) if valid is None else np.asarray(valid)
+    off = np.zeros((T + 1, B), bool)
     steps = TimeStep(
-        obs=jnp.broadcast_to(slot[..., None, None], (T + 1, B, N, 1)), state=slot[..., None],
-        avail=jnp.ones((T + 1, B, N, 2), bool), reward=slot, terminated=off, truncated=off,
-        first=off, alive=jnp.ones((T + 1, B, N), bool), info={"won": off},
+        obs=np.broadcast_to(slot[..., None, None], (T + 1, B, N, 1)), state=slot[..., None],
+        avail=np.ones((T + 1, B, N, 2), bool), reward=slot, terminated=off, truncated=off,
+        first=off, alive=np.ones((T + 1, B, N), bool), info={"won": off},
     )  # fmt: skip
-    action = jnp.broadcast_to(slot[..., None], (T + 1, B, N)).astype(jnp.int32)
-    carry = {"hidden": start + jnp.arange(B, dtype=float)[:, None]}
+    action = np.broadcast_to(slot[..., None], (T + 1, B, N)).astype(np.int32)
+    carry = {"hidden": np.float32(start + np.arange(B)[:, None])}
     return Trajectory(steps, action, valid, carry, {})
 
 
+add = jax.jit(replays.add, static_argnums=1)
+
+
+def empty(replay):
+    traj = trajectory(0)
+    return jax.jit(lambda: replays.empty(replay, traj))()
+
+
 def filled(replay, *starts):
-    buffer = replays.empty(replay, jax.eval_shape(trajectory, 0))
+    buffer = empty(replay)
     for start in starts:
-        buffer = jax.jit(replays.add, static_argnums=1)(buffer, replay, trajectory(start))
+        buffer = add(buffer, replay, trajectory(start))
     return buffer
 
 
 def test_segments_come_out_as_they_went_in():
     replay = Replay("segment", capacity=8, batch=8)
     buffer = filled(replay, 0, 1000)
-    out = replays.sample(buffer, replay, jax.random.key(0))
+    sample = jax.jit(replays.sample, static_argnums=1)
+    out = jax.device_get(sample(buffer, replay, jax.random.key(0)))
     assert out.steps.obs.shape == (T + 1, 8, N, 1) and out.valid.shape == (T, 8)
     assert out.steps.info == {}
     first = np.asarray(out.steps.reward[0])
@@ -62,8 +71,7 @@ def test_transitions_are_pairs_of_neighbours_and_wasted_steps_are_not_stored():
     replay = Replay("transition", capacity=16, batch=4)
     valid = np.ones((T, B), bool)
     valid[1, 2] = valid[0, 0] = False
-    buffer = replays.empty(replay, jax.eval_shape(trajectory, 0))
-    buffer = replays.add(buffer, replay, trajectory(0, valid))
+    buffer = jax.device_get(add(empty(replay), replay, trajectory(0, valid)))
     assert int(buffer.size) == int(buffer.head) == T * B - 2
     slots = buffer.items.steps.reward[: int(buffer.size)]
     np.testing.assert_array_equal(slots[:, 1], slots[:, 0] + 1)
@@ -76,7 +84,7 @@ def test_the_oldest_are_overwritten():
     replay = Replay("segment", capacity=6, batch=1)
     buffer = filled(replay, 0, 1000, 2000)  # twelve segments in six places
     assert int(buffer.size) == 6 and int(buffer.head) == 0
-    kept = sorted(np.asarray(buffer.items.steps.reward[:, 0]))
+    kept = sorted(np.asarray(buffer.items.steps.reward)[:, 0])
     assert kept == [1200, 1300, 2000, 2100, 2200, 2300]
 
 
@@ -87,11 +95,12 @@ def test_of_more_than_fit_the_last_are_kept():
     valid[2, 0] = False
     buffer = filled(replay, 5000)  # the head is somewhere else
     assert int(buffer.head) == 2
-    at = np.asarray(replays.places(buffer, replay, jnp.asarray(valid.reshape(-1))))
+    places = jax.jit(replays.places, static_argnums=1)
+    at = np.asarray(places(buffer, replay, valid.reshape(-1)))
     assert sorted(at[at < 5]) == [0, 1, 2, 3, 4]
-    buffer = replays.add(buffer, replay, trajectory(0, valid))
+    buffer = jax.device_get(add(buffer, replay, trajectory(0, valid)))
     assert int(buffer.size) == 5 and int(buffer.head) == (2 + 11) % 5
-    kept = np.asarray(buffer.items.steps.reward[:, 0])
+    kept = buffer.items.steps.reward[:, 0]
     assert sorted(kept) == [102, 201, 202, 301, 302]  # t + 100 b, the last in time
     np.testing.assert_array_equal(buffer.items.action[:, 0, 0], kept)
 
@@ -137,9 +146,9 @@ def build(mode="steps", **algo):
 @pytest.mark.parametrize("mode", ["steps", pytest.param("episode", marks=pytest.mark.slow)])
 def test_learning_starts_when_the_replay_is_ready(mode):
     _, config, _, (init, chunk) = build(mode)
-    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp] * 1))
+    hp = jax.tree.map(lambda x: np.asarray(x)[0], stack_hparams([config.hp] * 1))
     chunk = jax.jit(chunk, static_argnums=2)
-    start = init(jax.random.key(0))
+    start = jax.jit(init)(jax.random.key(0))
     waited, _ = chunk(start, hp, 1)
     jax.tree.map(np.testing.assert_array_equal, start.learner, waited.learner)
     assert int(waited.replay.size) == 4 and int(waited.updates) == 1 and waited.failed_at == -1
@@ -157,8 +166,8 @@ def test_learning_starts_when_the_replay_is_ready(mode):
 
 def test_episodes_are_counted():
     _, config, _, (init, chunk) = build("episode")
-    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp] * 1))
-    state, _ = jax.jit(chunk, static_argnums=2)(init(jax.random.key(0)), hp, 5)
+    hp = jax.tree.map(lambda x: np.asarray(x)[0], stack_hparams([config.hp] * 1))
+    state, _ = jax.jit(chunk, static_argnums=2)(jax.jit(init)(jax.random.key(0)), hp, 5)
     assert int(state.episodes) == 20 and int(state.env_steps) == 40
 
 

@@ -1,5 +1,7 @@
 """The rollout's bookkeeping on a task whose every reward is known."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,14 +62,22 @@ def act(carry, ts, key):
     return carry + 1, jax.random.randint(key, (ts.obs.shape[0], 1), 0, 2), {"seen": ts.obs[:, 0, 0]}
 
 
-def play(task=None, length=12, envs=4, restart=True, seed=0):
-    task = task or Counting()
-    stream = start_stream(task, jnp.int32(0), jax.random.key(seed), envs)
-    return unroll(task, act, stream, jax.random.key(1), length, restart=restart)
+COUNTING = Counting()
+
+start = jax.jit(start_stream, static_argnums=(0, 3))
+roll = jax.jit(unroll, static_argnums=(0, 1, 4), static_argnames="restart")
+evaluate = jax.jit(play_episodes, static_argnums=(0, 1, 4))
+
+
+@cache
+def play(task=COUNTING, length=12, envs=4, restart=True):
+    """A trajectory and its figures."""
+    stream = start(task, np.int32(0), jax.random.key(0), envs)
+    return jax.device_get(roll(task, act, stream, jax.random.key(1), length, restart=restart)[1:])
 
 
 def test_streaming_keeps_the_terminal_observation_and_marks_the_reset():
-    _, traj, stats = play()
+    traj, stats = play()
     steps = traj.steps
     over = np.asarray(steps.terminated | steps.truncated)
     first = np.asarray(steps.first)
@@ -88,7 +98,7 @@ def test_streaming_keeps_the_terminal_observation_and_marks_the_reset():
 
 
 def test_episode_mode_plays_one_episode_and_stands_still():
-    _, traj, stats = play(length=3, restart=False)
+    traj, stats = play(length=3, restart=False)
     lengths = np.asarray(traj.valid).sum(0)
     assert set(lengths) == {2, 3}
     assert int(stats.episodes) == 4
@@ -101,10 +111,10 @@ def test_episode_mode_plays_one_episode_and_stands_still():
 
 def test_segments_join_without_a_seam():
     """Two segments of 6 hold the same transitions as one of 12: nothing is lost at the cut."""
-    task = Counting()
-    stream = start_stream(task, jnp.int32(0), jax.random.key(0), 4)
-    stream, a, stats_a = unroll(task, act, stream, jax.random.key(1), 6, restart=True)
-    _, b, stats_b = unroll(task, act, stream, jax.random.key(2), 6, restart=True)
+    stream = start(COUNTING, np.int32(0), jax.random.key(0), 4)
+    stream, *first = roll(COUNTING, act, stream, jax.random.key(1), 6, restart=True)
+    _, *second = roll(COUNTING, act, stream, jax.random.key(2), 6, restart=True)
+    (a, stats_a), (b, stats_b) = jax.device_get((first, second))
     np.testing.assert_array_equal(a.steps.state[-1], b.steps.state[0])
     np.testing.assert_array_equal(a.steps.first[-1], b.steps.first[0])
     assert int(b.carry) == 6  # the memory goes on; the bootstrap action does not count
@@ -117,20 +127,20 @@ def test_segments_join_without_a_seam():
 
 
 def test_extras_and_actions_have_a_bootstrap_slot():
-    _, traj, _ = play()
+    traj, _ = play()
     assert traj.action.shape == (13, 4, 1)
     np.testing.assert_array_equal(traj.extras["seen"], traj.steps.state[..., 0])
 
 
 def test_a_batched_step_is_used_and_agrees():
-    plain, batched = play()[1], play(BatchedCounting())[1]
+    plain, batched = play()[0], play(BatchedCounting())[0]
     assert BatchedCounting.calls > 0
     jax.tree.map(np.testing.assert_array_equal, plain, batched)
 
 
 @pytest.mark.parametrize("timeout_is_terminal", [True, False])
 def test_the_learning_view_scales_rewards_and_defines_timeouts(timeout_is_terminal):
-    _, traj, _ = play()
+    traj, _ = play()
     view = learning_view(traj, 10.0, timeout_is_terminal)
     np.testing.assert_allclose(view.steps.reward, 10 * traj.steps.reward)
     if timeout_is_terminal:
@@ -142,7 +152,7 @@ def test_the_learning_view_scales_rewards_and_defines_timeouts(timeout_is_termin
 
 
 def test_evaluation_plays_each_environment_once():
-    episodes = play_episodes(Counting(), act, jnp.int32(0), jax.random.key(3), 64)
+    episodes = jax.device_get(evaluate(COUNTING, act, np.int32(0), jax.random.key(3), 64))
     assert np.all(episodes.finished)
     two = np.asarray(episodes.length) == 2
     assert 0 < two.sum() < 64
@@ -151,7 +161,7 @@ def test_evaluation_plays_each_environment_once():
 
 
 def test_figures_count_finished_episodes_only():
-    episodes = play_episodes(Counting(), act, jnp.int32(0), jax.random.key(3), 8)
+    episodes = evaluate(COUNTING, act, np.int32(0), jax.random.key(3), 8)
     episodes = jax.tree.map(lambda x: np.asarray(x)[None], episodes)
     episodes = episodes.replace(finished=np.arange(8)[None] < 3)
     figures = summarise(episodes, run=0)

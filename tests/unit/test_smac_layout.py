@@ -34,8 +34,8 @@ def layout_of(name, **changes):
 
 def as_state(x, y, health, cooldown, last_action):
     """Arrays [U, B] and last actions [N, B] as a battle that can be looked at."""
-    arrays = [jnp.asarray(v, jnp.float32) for v in (x, y, health, cooldown)]
-    return State(*arrays, *[None] * 6, last_action=jnp.asarray(last_action, jnp.int32))
+    arrays = [np.asarray(v, np.float32) for v in (x, y, health, cooldown)]
+    return State(*arrays, *[None] * 6, last_action=np.asarray(last_action, np.int32))
 
 
 def looked_at(seen, state):
@@ -154,7 +154,7 @@ def test_numbers_are_those_of_smac(name):
     assert np.any(avail[..., FIRST:]) and np.any(avail[..., NO_OP])
     healers = np.array([t.heals for t in battle.types])[:, None]
     energy = state.replace(
-        cooldown=jnp.where(healers, jnp.clip(state.cooldown, 0, 200), state.cooldown)
+        cooldown=np.where(healers, np.clip(state.cooldown, 0, 200), state.cooldown)
     )
     for b in range(batch):
         scene = scene_of_smac(seen, energy, b)
@@ -271,7 +271,7 @@ def small():
     task = SmaxAsSmac("smax/small", SMALL, FACTS, reward="smac")
     reset, step = jax.jit(task.reset_batch), jax.jit(task.step_batch)
     keys = jax.random.split(KEY, 8)
-    return task, step, keys, *reset(keys)
+    return task, lambda *args: jax.device_get(step(*args)), keys, *jax.device_get(reset(keys))
 
 
 def test_agents_begin_sorted_by_type_x_and_y(small):
@@ -288,10 +288,17 @@ def test_agents_begin_sorted_by_type_x_and_y(small):
 def put(state, positions, **changes):
     """Everybody where the test wants them, in all battles."""
     x, y = (
-        jnp.broadcast_to(jnp.array(v, jnp.float32)[:, None], state.x.shape)
+        np.tile(np.array(v, np.float32)[:, None], state.x.shape[1])
         for v in zip(*positions, strict=True)
     )
     return state.replace(x=x, y=y, **changes)
+
+
+def replaced(x, at, value):
+    """A copy of an array with other values at an index."""
+    x = np.array(x)
+    x[at] = value
+    return x
 
 
 FAR = [(31, 2 + 3 * k) for k in range(4)]  # enemies where nobody sees anybody
@@ -322,9 +329,9 @@ def test_attacks_out_of_reach_walk_there(small):
     enemies = [(13.9, 16), (31, 5), (31, 8), (31, 11)]
     state = put(state, [(8, 16), (8, 18), (8, 26), (8, 20.5), *enemies])
     state = state.replace(
-        x=state.x.at[1].set(13.9 - 5.5),
-        health=state.health.at[2].set(10.0),
-        cooldown=state.cooldown.at[4].set(9.0),  # the enemy does not shoot back
+        x=replaced(state.x, 1, 13.9 - 5.5),
+        health=replaced(state.health, 2, 10.0),
+        cooldown=replaced(state.cooldown, 4, 9.0),  # the enemy does not shoot back
     )
     order = np.array([[FIRST, FIRST, STOP, FIRST + 2]] * 8)
     seen, avail, _ = looked_at(task._layout, state)
@@ -341,7 +348,7 @@ def test_attacks_out_of_reach_walk_there(small):
 def test_nobody_walks_to_the_dead(small):
     _, step, keys, state, _ = small
     state = put(state, [(8, 16), (8, 20), (8, 26), (8, 30), (13.9, 16), *FAR[:3]])
-    state = state.replace(health=state.health.at[4].set(0.0).at[0].set(0.0))
+    state = state.replace(health=replaced(state.health, [0, 4], 0.0))
     after, ts = step(keys, state, np.array([[NO_OP, FIRST, STOP, FIRST]] * 8))
     np.testing.assert_allclose(after.x[:4], state.x[:4])
     np.testing.assert_allclose(after.y[:4], state.y[:4])
@@ -362,8 +369,8 @@ def test_frames_take_smacs_actions(small):
     task, _, _, state, _ = small
     state = put(state, [(4, 4), (8, 16), (4, 8), (4, 12), *FAR])
     alone = jax.tree.map(lambda v: v[..., 0], state)
-    frames = task.frames(KEY, alone, jnp.array([STOP, EAST, STOP, STOP]))
-    np.testing.assert_allclose(frames.position[-1, 1], [8 + 3.15 / 2, 16], atol=1e-4)
+    frames = task.frames(KEY, alone, np.array([STOP, EAST, STOP, STOP]))
+    np.testing.assert_allclose(np.asarray(frames.position)[-1, 1], [8 + 3.15 / 2, 16], atol=1e-4)
 
 
 # --- options -------------------------------------------------------------------------------------

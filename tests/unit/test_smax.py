@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,11 +14,12 @@ from lica_jax.core import bits
 from lica_jax.envs import make_task
 from lica_jax.envs.smax import fight, simulation
 from lica_jax.envs.smax import scenarios as maps
-from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, STOP
+from lica_jax.envs.smax.battle import ALLIES, DT, ENEMIES, STOP, Battle
 from lica_jax.envs.smax.heuristic import heuristic, initial_memory
 from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.observe import observe
 from lica_jax.envs.smax.scenarios import SCENARIOS, Scenario
+from lica_jax.envs.smax.spawn import random_types, start
 from lica_jax.envs.smax.units import (
     BANELING,
     COLOSSUS,
@@ -34,32 +36,57 @@ from lica_jax.errors import UserError
 from lica_jax.training.rollout import select_env, step_batch, step_or_reset
 
 KEY = jax.random.key(0)
+KEYS = KEY[None]
 GOLDENS = Path(__file__).parents[1] / "reference" / "goldens"
+
+
+# One program for all tests of the same battle, which is static.
+begin = jax.jit(start, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled_tick(battle, state, attack):
+    aim, _ = fight.aims(battle, state, attack)
+    now = state.replace(attack=attack)
+    return simulation.tick(battle, battle.units(None), aim, now, bits.as_key(KEYS))
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled_script(battle, state):
+    key = bits.as_key(KEYS)
+    return heuristic(battle, battle.units(None), state, state.enemy, key, ENEMIES)[0]
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def compiled_reward(battle, before, after, kind):
+    return simulation.reward(battle, battle.units(None), before, after, kind)
 
 
 def scene(allies, enemies, positions, **changes):
     """A task and a batch of one battle with units where the test wants them."""
     scenario = Scenario(allies, enemies, limit=50, source="extended", **changes)
     task = Smax("smax/test", scenario)
-    state, _ = jax.jit(task.reset_batch)(KEY[None])
     x, y = np.array(positions, np.float32).T[..., None]
-    return task, state.replace(x=jnp.asarray(x), y=jnp.asarray(y))
+    return task, jax.device_get(begin(task.battle, KEYS)).replace(x=x, y=y)
+
+
+def replaced(x, at, value):
+    """A copy of an array with another value at an index."""
+    x = np.array(x)
+    x[at] = value
+    return x
+
+
+def stay(n):
+    """Orders ``[1, n]`` to stop."""
+    return np.full((1, n), STOP)
 
 
 def one_tick(task, state, actions):
     """Health lost by every unit, and the state, after one tick of these orders of both teams."""
-    battle = task.battle
-    units = battle.units(None)
-    attack = jnp.array(actions, jnp.int32)[:, None]
-    attack = jnp.where(attack > STOP, attack, 0)
-
-    @jax.jit
-    def run(state):
-        aim, _ = fight.aims(battle, state, attack)
-        now = state.replace(attack=attack)
-        return simulation.tick(battle, units, aim, now, bits.as_key(KEY[None]))
-
-    after = run(state)
+    attack = np.array(actions, np.int32)[:, None]
+    attack = np.where(attack > STOP, attack, 0)
+    after = jax.device_get(compiled_tick(task.battle, state, attack))
     return np.asarray(state.health - after.health)[:, 0], after
 
 
@@ -93,7 +120,7 @@ def test_the_line_turns_with_the_shot():
 def test_splash_spares_friends_the_dead_and_the_air_and_needs_no_direction():
     at = (10, 16)
     task, state = scene((COLOSSUS, ZERGLING), (*(ZERGLING,) * 3, MEDIVAC), [at] * 6)
-    state = state.replace(health=state.health.at[4].set(0.0))
+    state = state.replace(health=replaced(state.health, 4, 0.0))
     lost, after = one_tick(task, state, [5, *[STOP] * 5])
     np.testing.assert_allclose(lost, [0, 0, 30, 30, 0, 0])
     assert np.all(np.isfinite(after.x))
@@ -116,34 +143,23 @@ def test_a_baneling_hits_all_around_itself_and_dies():
 def heal_scene(health, energy=50.0, away=1.0):
     task, state = scene((MEDIVAC, MARAUDER), (MARINE,), [(8, 16), (8 + away, 16), (30, 16)])
     return task, state.replace(
-        health=state.health.at[1].set(health), cooldown=state.cooldown.at[0].set(energy)
+        health=replaced(state.health, 1, health), cooldown=replaced(state.cooldown, 0, energy)
     )
 
 
-def heal_for(task, state, ticks, action=5 + 1):
-    battle, units = task.battle, task.battle.units(None)
-    attack = jnp.array([[action], [0], [0]], jnp.int32)
-
-    @jax.jit
-    def run(state):
-        aim, _ = fight.aims(battle, state, attack)
-        for _ in range(ticks):
-            now = state.replace(attack=attack)
-            state = simulation.tick(battle, units, aim, now, bits.as_key(KEY[None]))
-        return state
-
-    state = run(state)
-    return float(state.health[1, 0]), float(state.cooldown[0, 0])
+def heal_for_a_tick(task, state):
+    _, after = one_tick(task, state, [5 + 1, STOP, STOP])
+    return float(after.health[1, 0]), float(after.cooldown[0, 0])
 
 
 def test_a_tick_of_healing():
-    health, energy = heal_for(*heal_scene(60.0), ticks=1)
+    health, energy = heal_for_a_tick(*heal_scene(60.0))
     assert health == pytest.approx(60 + 12.6 / 16, abs=1e-5)
     assert energy == pytest.approx(50 - 12.6 / 16 / 3 + 0.7875 / 16, abs=1e-5)
 
 
 def test_healing_stops_at_full_health_and_spares_energy():
-    health, energy = heal_for(*heal_scene(124.9), ticks=1)
+    health, energy = heal_for_a_tick(*heal_scene(124.9))
     assert health == pytest.approx(125.0, abs=1e-5)
     assert energy == pytest.approx(50 - 0.1 / 3 + 0.7875 / 16, abs=1e-4)
 
@@ -157,7 +173,7 @@ def test_healing_stops_at_full_health_and_spares_energy():
     ],
 )
 def test_no_healing(health, energy, away, why):
-    after, left = heal_for(*heal_scene(health, energy, away), ticks=1)
+    after, left = heal_for_a_tick(*heal_scene(health, energy, away))
     assert after == health, why
     assert left == pytest.approx(energy + 0.7875 / 16, abs=1e-4)
 
@@ -165,14 +181,14 @@ def test_no_healing(health, energy, away, why):
 def test_repeating_a_refused_order_does_not_start_healing():
     """Below 5 energy nothing starts, however often it is asked for; what goes on needs no 5."""
     task, state = heal_scene(60.0, energy=1.0)
-    still = jnp.full((1, 2), STOP).at[0, 0].set(5 + 1)
+    still = np.array([[5 + 1, STOP]])
     step = jax.jit(task.step_batch)
     for _ in range(3):
-        state, _ = step(KEY[None], state, still)
+        state, _ = step(KEYS, state, still)
     assert float(state.health[1, 0]) == 60.0
-    state = state.replace(cooldown=state.cooldown.at[0].set(5.0))
+    state = state.replace(cooldown=replaced(state.cooldown, 0, 5.0))
     for _ in range(6):
-        state, _ = step(KEY[None], state, still)
+        state, _ = step(KEYS, state, still)
     # 3 seconds: all energy, and what came back meanwhile.
     assert float(state.health[1, 0]) == pytest.approx(60 + 3 * (5 + 3 * 0.7875), abs=0.2)
 
@@ -187,7 +203,7 @@ def test_energy_bounds_what_can_be_healed():
         # Damage keeps the patient low.
         before = state.replace(health=state.health.at[1].set(10.0), attack=attack)
         aim, _ = fight.aims(battle, before, attack)
-        after = simulation.tick(battle, units, aim, before, bits.as_key(KEY[None]))
+        after = simulation.tick(battle, units, aim, before, bits.as_key(KEYS))
         return after, (after.health[1, 0] - 10, after.cooldown[0, 0])
 
     ticks = 16 * 20
@@ -206,7 +222,7 @@ def test_two_healers_on_one_patient_do_not_add_up():
     task, state = scene(
         (MEDIVAC, MEDIVAC, MARAUDER), (MARINE,), [(8, 16), (10, 18), (9, 16), (30, 16)]
     )
-    state = state.replace(health=state.health.at[2].set(60.0))
+    state = state.replace(health=replaced(state.health, 2, 60.0))
     lost, after = one_tick(task, state, [5 + 2, 5 + 2, STOP, STOP])
     assert lost[2] == pytest.approx(-12.6 / 16, abs=1e-5)
     np.testing.assert_allclose(
@@ -216,28 +232,26 @@ def test_two_healers_on_one_patient_do_not_add_up():
 
 def scripted(task, state):
     """What the scripted enemies do in this state."""
-    battle, units = task.battle, task.battle.units(None)
-    run = jax.jit(lambda s, k: heuristic(battle, units, s, s.enemy, k, ENEMIES)[0])
-    return np.asarray(run(state, bits.as_key(KEY[None])))[:, 0]
+    return np.asarray(compiled_script(task.battle, state))[:, 0]
 
 
 def test_the_scripted_medivac_heals_the_lowest_and_follows_the_fighters():
     """Two hurt team-mates within 9, the farther one out of its range of 4; and nobody hurt."""
     at = [(2, 2), (24, 16), (26, 16), (24, 22)]
     task, state = scene((MARINE,), (MEDIVAC, MARINE, MARAUDER), at)
-    hurt = state.replace(health=state.health.at[2].set(40.0).at[3].set(60.0))
+    hurt = state.replace(health=replaced(state.health, [2, 3], [[40.0], [60.0]]))
     assert scripted(task, hurt)[0] == 5 + 1
-    after, _ = jax.jit(task.step_batch)(KEY[None], hurt, jnp.full((1, 1), STOP))
+    after = jax.device_get(jax.jit(task.step_batch)(KEYS, hurt, stay(1))[0])
     assert 40.5 < float(after.health[2, 0]) <= 45.0
     assert float(after.health[3, 0]) == 60.0
     alone = jax.tree.map(lambda x: x[..., 0], hurt)
-    frames = task.frames(KEY, alone, jnp.array([STOP]))
+    frames = task.frames(KEY, alone, np.array([STOP]))
     assert np.asarray(frames.target)[0, 1] == 2
     assert np.asarray(frames.healing)[0].tolist() == [False, True, False, False]
-    hurt = state.replace(health=state.health.at[3].set(30.0))
+    hurt = state.replace(health=replaced(state.health, 3, 30.0))
     assert scripted(task, hurt)[0] == 0  # northwards, to the marauder
     assert scripted(task, state)[0] == STOP  # within 3 of the marine
-    far = state.replace(x=state.x.at[2].set(30.0).at[3].set(30.0))
+    far = state.replace(x=replaced(state.x, [2, 3], 30.0))
     assert scripted(task, far)[0] == 1  # eastwards
 
 
@@ -255,7 +269,8 @@ def test_masks_of_healers_and_of_units_that_cannot_shoot_up():
         (MEDIVAC, MARAUDER, MARINE), (MEDIVAC, MARINE),
         [(8, 16), (9, 16), (10, 16), (11, 16), (11, 17)],
     )  # fmt: skip
-    _, avail = observe(task.battle, task.battle.units(None), state)
+    look = jax.jit(lambda state: observe(task.battle, task.battle.units(None), state))
+    _, avail = look(state)
     assert avail.shape == (1, 3, 5 + 3)  # a slot per ally: there are more of them than of enemies
     targets = np.asarray(avail)[0, :, 5:]
     np.testing.assert_array_equal(targets, [[0, 1, 1], [0, 1, 0], [1, 1, 0]])
@@ -270,8 +285,8 @@ def test_a_marauders_shot_at_a_medivac_does_nothing():
 
 def test_a_team_of_healers_alone_has_lost():
     task, state = scene((MARINE,), (MEDIVAC, MARINE), [(8, 16), (10, 16), (30, 16)])
-    state = state.replace(health=state.health.at[2].set(0.0))
-    _, ts = task.step_batch(KEY[None], state, jnp.full((1, 1), STOP))
+    state = state.replace(health=replaced(state.health, 2, 0.0))
+    ts = jax.device_get(jax.jit(task.step_batch)(KEYS, state, stay(1))[1])
     assert bool(ts.info["won"][0])
     assert bool(ts.terminated[0])
 
@@ -305,9 +320,9 @@ def test_obstacles_stop_walkers_only(deadly):
         (COLOSSUS, ZERGLING, MEDIVAC), (MARINE,), [(14, 16), (14, 10), (14, 22), (30, 30)],
         obstacles=box, deadly_walls=deadly,
     )  # fmt: skip
-    east = jnp.array([[1, 1, 1]])
+    east, step = np.array([[1, 1, 1]]), jax.jit(task.step_batch)
     for _ in range(4):
-        state, _ = task.step_batch(KEY[None], state, east)
+        state, _ = step(KEYS, state, east)
     x = np.asarray(state.x)[:3, 0]
     assert x[0] > 16.5
     assert x[2] > 16.5
@@ -317,9 +332,9 @@ def test_obstacles_stop_walkers_only(deadly):
 def test_scripted_walkers_find_their_way_round():
     """Zerglings on the far side of the cliff reach the Colossi's start, and never stand in it."""
     task = make_task("smax/2c_vs_64zg")
-    state, _ = task.reset_batch(jax.random.split(KEY, 2))
+    state = jax.device_get(begin(task.battle, jax.random.split(KEY, 2)))
     # The Colossi are out of reach, so that nothing but the way matters.
-    far = state.replace(x=state.x.at[:2].set(1.0), y=state.y.at[:2].set(31.0))
+    far = state.replace(x=replaced(state.x, [0, 1], 1.0), y=replaced(state.y, [0, 1], 31.0))
 
     def step(state, key):
         keys = jax.random.split(key, 2)
@@ -430,26 +445,26 @@ def test_mirror_matches_are_even(name):
         keys = jax.random.split(key, task.spec.episode_limit)
         return jax.lax.scan(step, start, keys)[0][0][1]
 
-    ts = run(KEY)
-    assert float(jnp.mean(ts.terminated | ts.truncated)) == 1.0
-    assert float(jnp.mean(ts.info["won"])) == pytest.approx(0.5, abs=4 * 0.5 / envs**0.5)
+    ts = jax.device_get(run(KEY))
+    assert np.all(ts.terminated | ts.truncated)
+    assert float(np.mean(ts.info["won"])) == pytest.approx(0.5, abs=4 * 0.5 / envs**0.5)
 
 
 def test_step_or_reset_is_a_step_or_a_reset():
     """Whoever is over: new battles are made in groups of 8."""
     task, envs = make_task("smax/4m_vs_3m"), 37
     keys, other = jax.random.split(KEY, envs), jax.random.split(jax.random.key(1), envs)
-    state, ts = jax.jit(task.reset_batch)(keys)
-    action = jnp.argmax(ts.avail, axis=-1)
-    share = jnp.array([0.0, 0.03, 0.3, 0.9, 1.0])
-    over = jax.random.uniform(KEY, (envs,)) < share[:, None]
-    assert np.asarray(over).sum(1).tolist() == sorted(np.asarray(over).sum(1).tolist())
+    state, ts = jax.device_get(jax.jit(task.reset_batch)(keys))
+    action = ts.avail.argmax(axis=-1)
+    share = np.array([0.0, 0.03, 0.3, 0.9, 1.0])
+    over = np.random.default_rng(0).random(envs) < share[:, None]
+    assert len(set(over.sum(1).tolist())) == 5
 
     def both(over):
+        stepped = task.step_batch(other, state, action)
         mine = task.step_or_reset_batch(other, keys, over, state, action)
         return mine, select_env(task, over, task.reset_batch(keys), stepped)
 
-    stepped = task.step_batch(other, state, action)
     mine, expected = jax.jit(jax.vmap(both))(over)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), mine, expected)
 
@@ -459,11 +474,12 @@ def test_step_or_reset_is_a_step_or_a_reset():
 
 def after_damage(reward, lost):
     """Reward of a step in which two marines lost that much health (one of them had 10 left)."""
-    task = Smax("smax/test", Scenario((MARINE,), (MARINE, MARINE), 10), reward=reward)
-    before, _ = task.reset_batch(KEY[None])
-    before = before.replace(health=before.health.at[2].set(10.0))
-    after = before.replace(health=before.health.at[1:, 0].add(-jnp.array(lost)))
-    return float(simulation.reward(task.battle, task.battle.units(None), before, after, reward)[0])
+    battle = Battle(Scenario((MARINE,), (MARINE, MARINE), 10))
+    before = jax.device_get(begin(battle, KEYS))
+    before = before.replace(health=replaced(before.health, 2, 10.0))
+    left = before.health[1:, 0] - np.float32(lost)
+    after = before.replace(health=replaced(before.health, (slice(1, None), 0), left))
+    return float(compiled_reward(battle, before, after, reward)[0])
 
 
 def test_rewards():
@@ -508,8 +524,8 @@ def test_sc2_damage():
 def test_stats_reach_the_simulation(stats, expected):
     task = make_task("smax/4m_vs_3m", stats=stats)
     assert task.spec.name == "smax/4m_vs_3m" + (":stats=sc2" if stats == "sc2" else "")
-    state, _ = jax.jit(task.reset_batch)(KEY[None])
-    state = state.replace(x=state.x * 0 + 16, y=state.y * 0 + jnp.arange(7.0)[:, None] + 8)
+    state = jax.device_get(begin(task.battle, KEYS))
+    state = state.replace(x=state.x * 0 + 16, y=np.arange(8, 15, dtype=np.float32)[:, None])
     lost, _ = one_tick(task, state, [STOP] * 3 + [5] + [STOP] * 3)
     np.testing.assert_allclose(lost, [0, 0, 0, 0, expected, 0, 0])
 
@@ -627,7 +643,8 @@ def test_options_are_in_the_name():
 @pytest.mark.parametrize("rng", ["jaxmarl", "fast"])
 def test_every_unit_draws_its_own_number(rng):
     battle, keys = make_task("smax/3m", rng=rng).battle, jax.random.split(KEY, 20_000)
-    drawn = np.asarray(battle.draw(bits.as_key(keys), battle.u, -DT, 2 * DT), float)
+    draw = jax.jit(lambda keys: battle.draw(bits.as_key(keys), battle.u, -DT, 2 * DT))
+    drawn = np.asarray(draw(keys), float)
     assert drawn.shape == (6, 20_000)
     assert -DT <= drawn.min() < -0.99 * DT and 1.99 * DT < drawn.max() < 2 * DT
     np.testing.assert_allclose(drawn.mean(axis=1), DT / 2, atol=5 * 3 * DT / np.sqrt(12 * 20_000))
@@ -684,10 +701,11 @@ def test_fast_random_numbers_leave_the_start_alone(layout):
 
 def test_frames_are_the_ticks_of_the_step():
     task = make_task("smax/MMM2")
-    state, ts = task.reset(KEY)
-    action = jnp.argmax(ts.avail, axis=-1)
-    frames = task.frames(KEY, state, action)
-    after, _ = task.step(KEY, state, action)
+    state, ts = jax.device_get(task.reset(KEY))
+    action = ts.avail.argmax(axis=-1)
+    frames, (after, _) = jax.device_get(
+        (task.frames(KEY, state, action), task.step(KEY, state, action))
+    )
     scene = task.scene
     assert frames.position.shape == (8, 22, 2)
     np.testing.assert_allclose(frames.position[-1, :, 0], after.x, atol=1e-5)
@@ -707,16 +725,16 @@ def test_frames_are_the_ticks_of_the_step():
 def test_frames_show_a_trickle_of_healing():
     """A healer without energy heals what comes back, though its energy does not fall."""
     task, state = heal_scene(60.0, energy=0.05)
-    state = state.replace(attack=state.attack.at[0].set(6))  # it goes on
-    frames = task.frames(KEY, jax.tree.map(lambda x: x[..., 0], state), jnp.array([6, STOP]))
+    state = state.replace(attack=replaced(state.attack, 0, 6))  # it goes on
+    frames = task.frames(KEY, jax.tree.map(lambda x: x[..., 0], state), np.array([6, STOP]))
     assert np.all(np.asarray(frames.healing)[:, 0])
 
 
 def test_frames_of_the_jaxmarl_backend():
     task = make_task("smax/4m_vs_3m:backend=jaxmarl")
-    state, ts = task.reset(KEY)
-    action = jnp.argmax(ts.avail, axis=-1)
-    frames = task.frames(KEY, state, action)
+    state, ts = jax.jit(task.reset)(KEY)
+    action = np.asarray(ts.avail).argmax(axis=-1)
+    frames = jax.device_get(jax.jit(task.frames)(KEY, state, action))
     after, _ = jax.jit(task.step)(KEY, state, action)
     np.testing.assert_allclose(frames.position[-1], after.state.unit_positions, atol=2e-5)
     assert task.scene.kinds[0] == "marine"
@@ -725,7 +743,7 @@ def test_frames_of_the_jaxmarl_backend():
 def test_frames_show_shots_and_heals():
     task, state = scene_of_shots()
     alone = jax.tree.map(lambda x: x[..., 0], state)
-    frames = task.frames(KEY, alone, jnp.array([5 + 1, 5]))
+    frames = task.frames(KEY, alone, np.array([5 + 1, 5]))
     target, healing = np.asarray(frames.target), np.asarray(frames.healing)
     assert target[0].tolist()[:2] == [1, 2]  # the medivac heals ally 1, the marine shoots
     assert healing[0].tolist()[:2] == [True, False]
@@ -735,7 +753,7 @@ def test_frames_show_shots_and_heals():
 
 def scene_of_shots():
     task, state = scene((MEDIVAC, MARINE), (MARINE,), [(8, 16), (9, 16), (12, 16)])
-    return task, state.replace(health=state.health.at[1].set(20.0))
+    return task, state.replace(health=replaced(state.health, 1, 20.0))
 
 
 def test_ticks_are_sixteenths_of_a_second():
@@ -745,13 +763,10 @@ def test_ticks_are_sixteenths_of_a_second():
 @pytest.mark.parametrize(("n", "m"), [(4, 6), (1, 3), (6, 4), (5, 5)])
 def test_random_units_are_uniform_on_both_sides(n, m):
     """Also the enemies beyond the number of allies, who are all Marines in JaxMARL."""
-    from functools import partial
-
     from lica_jax.envs.jaxmarl_import import jaxmarl
-    from lica_jax.envs.smax.spawn import random_types
 
     keys = jax.random.split(jax.random.key(7), 600)
-    kinds = np.asarray(jax.vmap(partial(random_types, n, m))(keys))
+    kinds = np.asarray(jax.jit(jax.vmap(partial(random_types, n, m)))(keys))
     shares = np.stack([(kinds == kind).mean(axis=0) for kind in range(6)])
     # Four standard deviations of a share of 1/6 among 600.
     assert np.all(np.abs(shares - 1 / 6) < 4 * np.sqrt(5 / 36 / 600)), shares
@@ -759,7 +774,7 @@ def test_random_units_are_uniform_on_both_sides(n, m):
     np.testing.assert_array_equal(kinds[:, n : n + common], kinds[:, :common])
     if m <= n:  # bitwise JaxMARL's
         types = jaxmarl.environments.smax.distributions.UniformUnitTypeDistribution
-        theirs = jax.vmap(types(n, m, 32, 32, 6).generate)(keys)
+        theirs = jax.jit(jax.vmap(types(n, m, 32, 32, 6).generate))(keys)
         np.testing.assert_array_equal(kinds, theirs)
 
 
@@ -772,6 +787,6 @@ def test_jaxmarl_refuses_uneven_random_teams(monkeypatch):
     with pytest.raises(UserError, match="beyond the number of allies Marines"):
         make_task("smax/more:backend=jaxmarl")
     assert make_task("smax/fewer:backend=jaxmarl").spec.n_agents == 4
-    kinds = make_task("smax/more").reset_batch(jax.random.split(KEY, 400))[0].kind
+    kinds = begin(make_task("smax/more").battle, jax.random.split(KEY, 400)).kind
     share = np.mean(np.asarray(kinds)[8:] == 0)
     assert abs(share - 1 / 6) < 0.06
