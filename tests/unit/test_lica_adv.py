@@ -275,6 +275,23 @@ def test_a_refreshed_first_epoch_is_any_first_epoch(nets, learners, traj):
     assert not all(np.allclose(x, y, atol=1e-7) for x, y in zip(once, anew, strict=True))
 
 
+def test_refreshed_advantages_are_of_the_policies_as_they_are_now(nets, learners, traj):
+    """Behind an epoch policies have moved: values are at theirs, ratios against those that acted."""
+    net, before = nets["soft"], learners["soft"]
+    fresh = net._replace(config=replace(net.config, refresh=True))
+    moved = before.replace(actor=jax.tree.map(lambda x: 2 * x, before.actor))
+    acted, now = (log_policies(net, x.actor, traj) for x in (before, moved))
+    key = jax.random.key(1)
+    _, batch, _ = make_batch(fresh, moved, traj, acted, key, HP)
+    _, unmoved, _ = make_batch(net, moved, traj, now, key, HP)
+    assert not np.allclose(acted, now, atol=1e-3)
+    jax.tree.map(
+        np.testing.assert_array_equal, (batch.view, batch.value), (unmoved.view, unmoved.value)
+    )
+    np.testing.assert_array_equal(batch.old, acted[:-1])
+    assert not np.allclose(batch.advantage, unmoved.advantage, atol=1e-4)  # ratios of less than 1
+
+
 def test_the_value_of_a_state_is_one_number_and_of_agents_one_each(nets, learners, traj):
     for kind, k in (("state_value", 1), ("soft", N)):
         net = nets[kind]
