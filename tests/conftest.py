@@ -112,10 +112,10 @@ def resident_memory() -> int:
 def forget_programs():
     """What is trained next is built and traced anew."""
     from lica_jax.algorithms.registry import _shared_algorithm
-    from lica_jax.engines.make import _shared_engine
+    from lica_jax.engines.make import _shared_engine, _shared_programs
     from lica_jax.envs.registry import _shared_task
 
-    for shared in (_shared_task, _shared_algorithm, _shared_engine):
+    for shared in (_shared_task, _shared_algorithm, _shared_engine, _shared_programs):
         shared.cache_clear()
 
 

@@ -7,9 +7,10 @@ the device once, and learned from by `loop.make_learn`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,49 +37,75 @@ def _with_run(tree: PyTree, r: Any, run: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: y[None] if x.shape[0] == 1 else x.at[r].set(y), tree, run)
 
 
+class Programs(NamedTuple):
+    """What is compiled of an algorithm for games of one shape.
+
+    Attributes:
+      algo, shapes, collect: the algorithm, the sizes of its task, and an episode of so many games.
+      start: ``key -> RunState`` of one run, as it is traced.
+      init: ``keys [R] -> states``.
+      learn: `loop.make_learn` for one run of several, whose states it takes.
+      policy, act, split: the parameters of a run, its actions at a step, and three keys of one.
+    """
+
+    algo: Algorithm
+    shapes: ShapeTask
+    collect: Collect
+    start: Callable[..., PyTree]
+    init: Callable[..., PyTree]
+    learn: Callable[..., Any]
+    policy: Callable[..., PyTree]
+    act: Callable[..., Any]
+    split: Callable[..., Any]
+
+
+def make_programs(
+    algo: Algorithm, spec: TaskSpec, envs: int, timeout_is_terminal: bool
+) -> Programs:
+    """They know nothing of the games themselves: engines of equal arguments can share them."""
+    shapes, collect = ShapeTask(spec), Collect("episode", envs)
+    start, _ = make_run(algo, shapes, collect, timeout_is_terminal)
+    learn = make_learn(algo, spec, timeout_is_terminal)
+
+    def learn_at(states, r, trajectory, stats, key, update_key, hp):
+        state, metrics = learn(
+            _run_of(states, r).replace(key=key), trajectory, stats, update_key, hp
+        )
+        return _with_run(states, r, state), metrics
+
+    def act(params, hp, progress, explore, key, carry, ts, call):
+        # The key is made in here: a dispatch of its own costs as much as a small network.
+        now = jax.random.fold_in(key, call)
+        return bound_act(algo, params, hp, progress, explore, carry, ts, now)
+
+    return Programs(
+        algo, shapes, collect, start, init=jax.jit(jax.vmap(start)),
+        learn=jax.jit(learn_at, donate_argnums=0),  # in place: a replay is not copied for a batch
+        policy=jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner)),
+        act=jax.jit(act), split=jax.jit(lambda key: jax.random.split(key, 3)),
+    )  # fmt: skip
+
+
 class LockstepEngine(Engine):
     """Runs of a host task, which take turns on the same environments."""
 
-    def __init__(
-        self, algo: Algorithm, task: HostTask, *, envs: int, n_runs: int,
-        timeout_is_terminal: bool, seed: str,
-    ):  # fmt: skip
-        self._algo, self._task, self._envs, self._n = algo, task, envs, n_runs
-        self._seed = seed
+    def __init__(self, task: HostTask, programs: Programs, *, n_runs: int, seed: str):
+        self._task, self._programs, self._n, self._seed = task, programs, n_runs, seed
+        self._algo, self._envs = programs.algo, programs.collect.envs
         self._games: Games | None = None
-        self._shapes, self._collection = ShapeTask(task.spec), Collect("episode", envs)
-        self._init, _ = make_run(algo, self._shapes, self._collection, timeout_is_terminal)
-        self._init_all = jax.jit(jax.vmap(self._init))
-        learn = make_learn(algo, task.spec, timeout_is_terminal)
-
-        def learn_at(states, r, trajectory, stats, key, update_key, hp):
-            state, metrics = learn(
-                _run_of(states, r).replace(key=key), trajectory, stats, update_key, hp
-            )
-            return _with_run(states, r, state), metrics
-
-        # In place: a replay is not copied for every batch.
-        self._learn = jax.jit(learn_at, donate_argnums=0)
-        self._policy = jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner))
-        # The key is made in here: a dispatch of its own costs as much as a small network.
-        self._act = jax.jit(
-            lambda params, hp, progress, explore, key, carry, ts, call: bound_act(
-                algo, params, hp, progress, explore, carry, ts, jax.random.fold_in(key, call)
-            )
-        )
-        self._split = jax.jit(lambda key: jax.random.split(key, 3))
         self.lost = self._told = 0
 
     @cached_property
     def estimate(self) -> Estimate:
-        return estimate(self._algo, self._shapes, self._collection, self._init)
+        of = self._programs
+        return estimate(of.algo, of.shapes, of.collect, of.start)
 
     @property
     def programs(self) -> tuple[str, ...]:
         return ("the start", "the choice of actions", "an update", "the policy", "keys")
 
     def init(self, keys: PRNGKeyArray) -> PyTree:
-        return self._init_all(keys)
+        return self._programs.init(keys)
 
     def open(self) -> TaskSpec:
         return dataclasses.replace(self._task.spec, source=self.games.source)
@@ -107,7 +134,7 @@ class LockstepEngine(Engine):
     def _play(self, params, hp, progress, explore, key, stop, recorder=None):
         """An episode per environment of one run: ``(episodes, the carry before them, how many were
         lost)``; ``explore`` [B]."""
-        act = partial(self._act, params, hp, progress, explore, key)
+        act = partial(self._programs.act, params, hp, progress, explore, key)
         carry = self._algo.initial_carry(self._envs)
         episodes, lost = play(self.games, act, carry, recorder, stop)
         self.lost += lost
@@ -147,7 +174,9 @@ class LockstepEngine(Engine):
                 break
             for r, (trajectory, stats, key, update_key, lost) in enumerate(batches):
                 hp = _run_of(hps, r)
-                states, row = self._learn(states, r, trajectory, stats, key, update_key, hp)
+                states, row = self._programs.learn(
+                    states, r, trajectory, stats, key, update_key, hp
+                )
                 metrics[r].append(row | {"learn": row["learn"] | {"lost_episodes": lost}})
         stack = partial(jax.tree.map, lambda *xs: np.stack(xs))
         return states, stack(*[stack(*jax.device_get(row)) for row in metrics])
@@ -155,10 +184,10 @@ class LockstepEngine(Engine):
     def _collect(self, states: PyTree, r: int, hp: PyTree, stop: Stop):
         """A batch of run ``r``: ``(trajectory, episodes, the run's next key, the update's key, lost
         episodes)``."""
-        key, play_key, update_key = self._split(states.key[r])
+        key, play_key, update_key = self._programs.split(states.key[r])
         recorder = Recorder(self._task.spec, self._envs)
         explore = jnp.ones(self._envs, bool)
-        params, progress = self._policy(states, r), _run_of(progress_of(states), r)
+        params, progress = self._programs.policy(states, r), _run_of(progress_of(states), r)
         episodes, carry, lost = self._play(params, hp, progress, explore, play_key, stop, recorder)
         done = episodes.finished
         stats = EpisodeStats(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from lica_jax.engines.base import Engine
 from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.engines.games import HostTask, is_host_task
-from lica_jax.engines.lockstep import LockstepEngine
+from lica_jax.engines.lockstep import LockstepEngine, make_programs
 from lica_jax.errors import UserError
 from lica_jax.training.loop import RUNS
 from lica_jax.types import Algorithm, Collect, Task
@@ -41,18 +41,19 @@ def make_engine(
             "--collect.mode episode"
         )
     task.check()
-    return LockstepEngine(
-        algo, task, envs=collect.envs, n_runs=n_runs, timeout_is_terminal=timeout_is_terminal,
-        seed=seed,
-    )  # fmt: skip
+    programs = (_shared_programs if _are_ours(algo) else make_programs)(
+        algo, task.spec, collect.envs, timeout_is_terminal
+    )
+    return LockstepEngine(task, programs, n_runs=n_runs, seed=seed)
 
 
-def _are_ours(algo: Algorithm, task: Task) -> bool:
-    """Whether both are of this library: somebody's own code may change while the process runs."""
+def _are_ours(algo: Algorithm, *tasks: Task) -> bool:
+    """Whether all are of this library: somebody's own code may change while the process runs."""
     update = getattr(algo.update, "func", algo.update)  # of a partial
-    return all(x.__module__.startswith("lica_jax.") for x in (update, type(task)))
+    return all(x.__module__.startswith("lica_jax.") for x in (update, *map(type, tasks)))
 
 
 # Training or evaluating again in the same process compiles nothing: tasks and algorithms of ours
 # are values (`make_task`, `make_algorithm`), and so is what is compiled of them.
 _shared_engine = lru_cache(maxsize=8)(CompiledEngine)
+_shared_programs = lru_cache(maxsize=8)(make_programs)

@@ -62,7 +62,9 @@ class Probe(Task):
         )  # fmt: skip
 
     def _timestep(self, state: ProbeState, reward, *, first) -> TimeStep:
-        sign, time = 2.0 * state.cue - 1.0, 1.0 * state.t
+        # Of a dtype that stays through a checkpoint, where a weak type would not: a run that is
+        # resumed then needs no program of its own.
+        sign, time = 2 * state.cue.astype(float) - 1, state.t.astype(float)
         shown = jnp.where(state.t == 0, sign, 0) if self._forgets else sign
         known = sign if self._private else sign[:1]
         return TimeStep(

@@ -128,8 +128,8 @@ def test_a_seed_that_fails_stops_alone_at_its_last_sound_parameters(tiny):
     ],
     ids=["fresh", "replay"],
 )
-def test_resuming_is_bitwise(tiny, tmp_path, algo):
-    """Train 2N equals train N, stop, resume, N."""
+def test_resuming_is_bitwise(tiny, tmp_path, algo, programs):
+    """Train 2N equals train N, stop, resume, N; by the same program."""
     tiny["algo"] |= algo
     tiny["total_steps"] = 1_500
     short = train("lica", TASK, run_dir=tmp_path / "short", display="none", **copy.deepcopy(tiny))
@@ -137,6 +137,7 @@ def test_resuming_is_bitwise(tiny, tmp_path, algo):
     tiny["total_steps"] = 3_000
     config = load_config("lica", TASK, **tiny)
     resumed = train(config, run_dir=tmp_path / "short", resume=True, display="none")
+    assert programs.count("chunk_all") == 1
     straight = new_session(config, tmp_path / "straight")
     straight.run()
     again = new_session(config, tmp_path / "short", resume=True)

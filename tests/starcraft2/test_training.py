@@ -115,14 +115,14 @@ def test_the_update_is_the_one_of_tasks_inside_jax(sc2):
     how = {"collect": config.collect, "timeout_is_terminal": config.timeout_is_terminal}
     engine = make_engine(algo, task, **how)
     batches = []
-    learn = engine._learn
+    learn = engine._programs.learn
 
     def keep(states, r, trajectory, stats, key, update_key, hp):
         batch, numbers = jax.tree.map(np.array, ((trajectory, stats), hp))
         batches.append((*batch, update_key, numbers))
         return learn(states, r, trajectory, stats, key, update_key, hp)
 
-    engine._learn = keep
+    engine._programs = engine._programs._replace(learn=keep)
     try:
         engine.open()
         states = engine.init(jax.random.key(0)[None])

@@ -1,7 +1,7 @@
 """Tasks outside JAX: the same episodes and the same update as tasks inside, and lost episodes."""
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from lica_jax.algorithms import make_algorithm
 from lica_jax.api import evaluate, train
 from lica_jax.config import load_config, resolve
 from lica_jax.engines.games import Moment, Stopped, is_host_task
-from lica_jax.engines.lockstep import LockstepEngine
+from lica_jax.engines.lockstep import LockstepEngine, make_programs
 from lica_jax.engines.playing import MAX_LOST, Recorder, play
 from lica_jax.engines.shapes import ShapeTask
 from lica_jax.envs import make_task
@@ -271,10 +271,12 @@ def test_an_environment_that_only_loses_is_left_out(parts, inside, learn):
     assert int(after.env_steps) == played.valid.sum()
 
 
+shared_programs = cache(make_programs)
+
+
 def lockstep(algo, task, n_runs=1):
-    return LockstepEngine(
-        algo, task, envs=N_ENVS, n_runs=n_runs, timeout_is_terminal=True, seed="0"
-    )
+    programs = shared_programs(algo, task.spec, N_ENVS, True)
+    return LockstepEngine(task, programs, n_runs=n_runs, seed="0")
 
 
 @partial(jax.jit, static_argnums=1)
@@ -416,7 +418,7 @@ def test_learning_writes_the_replay_in_place():
     one = np.float32(1.0)
     stats = EpisodeStats(np.int32(1), one, one, {"won": one})
     key = jax.random.key(1)
-    program = runs._learn.lower(
+    program = runs._programs.learn.lower(
         states, 0, recorder.trajectory(carry), stats, key, key, hp
     ).compile()
     memory = program.memory_analysis()

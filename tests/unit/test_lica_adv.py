@@ -276,7 +276,7 @@ def test_a_refreshed_first_epoch_is_any_first_epoch(nets, learners, traj):
 
 
 def test_refreshed_advantages_are_of_the_policies_as_they_are_now(nets, learners, traj):
-    """Behind an epoch policies have moved: values are at theirs, ratios against those that acted."""
+    """Behind an epoch policies have moved: values are at theirs, ratios to those that acted."""
     net, before = nets["soft"], learners["soft"]
     fresh = net._replace(config=replace(net.config, refresh=True))
     moved = before.replace(actor=jax.tree.map(lambda x: 2 * x, before.actor))
