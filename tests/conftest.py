@@ -120,7 +120,7 @@ def forget_programs():
 
 
 # The programs of a run, by the names of the functions that are jitted.
-PROGRAMS = ("init_all", "init", "chunk_all", "run", "evaluate")
+PROGRAMS = ("init_all", "init", "chunk_all", "learn_at", "run", "evaluate")
 
 
 @pytest.fixture

@@ -305,14 +305,15 @@ def test_training_stops_when_no_episode_can_be_played(parts):
 
 
 @pytest.fixture
-def race(monkeypatch):
+def race():
     """``race/track`` as a registered host task."""
     from lica_jax.envs import Family, registry
 
     task = RaceTask([(0, 1)])
     family = Family(names=("track",), make=lambda name: task)
-    monkeypatch.setitem(registry._REGISTERED, "race", family)
-    return task
+    with pytest.MonkeyPatch.context() as patch:  # no program knows it: none is to be forgotten
+        patch.setitem(registry._REGISTERED, "race", family)
+        yield task
 
 
 def tiny(name="lica", **changes):
@@ -343,7 +344,7 @@ def test_training_evaluating_and_files(race, tmp_path, name):
     assert race.opened[-1][-1].closed
 
 
-def test_a_resumed_run_goes_on_with_other_games(race, tmp_path):
+def test_a_resumed_run_goes_on_with_other_games(race, tmp_path, programs):
     config = dataclasses.replace(tiny(), total_steps=300)
     first = train(config, run_dir=tmp_path / "run", display="none")
     more = dataclasses.replace(config, total_steps=600)
@@ -351,6 +352,7 @@ def test_a_resumed_run_goes_on_with_other_games(race, tmp_path):
     assert min(second.summary["env_steps"]) >= 600 > min(first.summary["env_steps"]) >= 300
     seeds = [seed for _, seed, _ in race.opened]
     assert len(set(seeds)) == 2
+    assert sorted(programs) == ["init", "learn_at"]  # those of the first run
 
 
 def test_a_test_doubles_figures_are_marked(race, tmp_path, monkeypatch):
