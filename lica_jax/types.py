@@ -157,7 +157,8 @@ class Number:
     Attributes:
       low, high: the range, both ends included; None where nothing bounds it.
       start, steps: of a value that is annealed to: the names of the one it comes from and of the
-        env steps that takes. None as its own value means that ``start`` stays.
+        env steps that takes. None as its own value means that ``start`` stays. Without a ``start``
+        it comes from 1.
       epsilon: it is the probability of a random action.
     """
 

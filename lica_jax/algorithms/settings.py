@@ -1,10 +1,15 @@
-"""What the settings of algorithms share: checks, the agents' networks and the replay."""
+"""What the settings of algorithms share: checks, the agents' networks, the replay, step sizes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from lica_jax.core.schedules import annealed
 from lica_jax.types import MANY, Collect, Replay, TaskSpec, number, numbers
 
 MOST_UPDATES = 100_000  # in one call that is compiled
@@ -45,6 +50,28 @@ class Settings:
         """Settings without effect beside the others: the choice that makes them so, such as
         ``algo.critic "mlp"``, and their names, such as ``hp.temperature``."""
         return {}
+
+
+@struct.dataclass
+class StepSizes:
+    """Traced numbers of an algorithm whose step sizes may fall; those are its fields `lr` and
+    `*_lr`.
+
+    Attributes:
+      lr_end: share of every step size that is left from ``lr_steps`` on.
+      lr_steps: env steps over which step sizes go there in a straight line; 0 for constant ones.
+    """
+
+    lr_end: float = number(1.0, low=0, steps="lr_steps")
+    lr_steps: float = number(0.0, low=0)
+
+    def at(self, env_steps: Float[Array, ""]) -> Self:
+        """The same numbers with the step sizes of this point of training."""
+        left = annealed(1.0, self.lr_end, self.lr_steps, env_steps)
+        names = [f.name for f in fields(self) if f.name == "lr" or f.name.endswith("_lr")]
+        # In the precision of the step size: a share of float32 would round one of float64.
+        sizes = {name: jnp.asarray(getattr(self, name)) for name in names}
+        return self.replace(**{name: lr * left.astype(lr.dtype) for name, lr in sizes.items()})
 
 
 @dataclass(frozen=True)

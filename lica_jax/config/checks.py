@@ -142,8 +142,8 @@ def hparam_problems(hp: Any) -> list[str]:
         if value is not None or type(None) not in typing.get_args(hints[name]):
             out += _out_of_range(f"hp.{name}", value, facts)
     for name, facts in facts_of.items():
-        changes = facts.start and getattr(hp, name) != getattr(hp, facts.start)
-        if changes and getattr(hp, facts.steps) == 0:
+        start = getattr(hp, facts.start) if facts.start else 1
+        if facts.steps and getattr(hp, name) != start and getattr(hp, facts.steps) == 0:
             out.append(f"hp.{name} needs hp.{facts.steps}, over which to go there")
     return out
 

@@ -1,5 +1,7 @@
 """COMA against PyMARL's numbers, through the functions training uses."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from lica_jax.types import Progress
 from tests.reference.counterfactual import config_of, hparams_of, ours, piece_at, trajectories
 from tests.reference.episodes import RTOL_STEP, close, compiled, gradients, spec_of
 from tests.reference.torch_weights import counterfactual_critic, recurrent_agent
+from tests.step_sizes import check_half_way
 
 
 def critic_of(g, prefix):
@@ -42,9 +45,9 @@ def one_update(g, nets, learner, traj, s):
     close(grads, recurrent_agent(g.under(s + "actor_grad_preclip.")))
 
     progress = Progress(np.zeros(()), np.int32(0), np.int32(0))
-    new, metrics = compiled(coma.update, nets)(
-        learner, traj, jax.random.key(0), hp=hp, progress=progress
-    )
+    update = partial(compiled(coma.update, nets), learner, traj, jax.random.key(0))
+    new, metrics = update(hp=hp, progress=progress)
+    check_half_way(update, hp, progress)
     for mine, theirs in STATS.items():
         close(metrics[mine], g[s + theirs], RTOL_STEP)
     close(new.actor, recurrent_agent(g.under(s + "after_agent.")), RTOL_STEP)

@@ -1,5 +1,7 @@
 """LICA against the official implementation's numbers, through the functions training uses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +23,7 @@ from tests.reference.episodes import (
     trajectory,
 )
 from tests.reference.torch_weights import mixing_critic, recurrent_agent
+from tests.step_sizes import check_half_way
 
 PASSES = pytest.mark.parametrize("critic_pass", ["dense", "grouped"])
 
@@ -174,9 +177,9 @@ def one_update(nets, learner, traj, hp, g, s):
 
     # The whole update, as training calls it.
     progress = Progress(jnp.zeros(()), jnp.int32(0))
-    new, metrics = compiled(lica.update, nets)(
-        learner, traj, jax.random.key(0), hp=hp, progress=progress
-    )
+    update = partial(compiled(lica.update, nets), learner, traj, jax.random.key(0))
+    new, metrics = update(hp=hp, progress=progress)
+    check_half_way(update, hp, progress)
     close(metrics["critic_grad_norm"], g[s + "critic.grad_norm_preclip"])
     close(metrics["td_error_abs"], g[s + "critic.stat.td_error_abs"])
     close(metrics["q_taken_mean"], g[s + "critic.stat.q_t_mean"])

@@ -1,5 +1,7 @@
 """LIIR against its authors' code, through the functions training uses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from lica_jax.types import Progress
 from tests.reference.counterfactual import config_of, hparams_of, ours, trajectories
 from tests.reference.episodes import RTOL_STEP, close, compiled, gradients, spec_of
 from tests.reference.torch_weights import counterfactual_critic, intrinsic_heads, recurrent_agent
+from tests.step_sizes import check_half_way
 
 
 def critic_of(g, prefix):
@@ -53,9 +56,9 @@ def one_update(g, nets, learner, traj, hp, s):
     close(grads, recurrent_agent(g.under(s + "actor_grad_preclip.")), RTOL_STEP)
 
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
-    new, metrics = compiled(liir.update, nets)(
-        learner, traj, jax.random.key(0), hp=hp, progress=progress
-    )
+    update = partial(compiled(liir.update, nets), learner, traj, jax.random.key(0))
+    new, metrics = update(hp=hp, progress=progress)
+    check_half_way(update, hp, progress)
     check_meta(g, nets, learner, new.actor, estimates, traj, hp, s)
     for mine, theirs in STATS.items():
         close(metrics[mine], g[s + theirs], RTOL_STEP)

@@ -1,5 +1,7 @@
 """IQL, VDN and QMIX against PyMARL's numbers, through the functions training uses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from tests.reference.episodes import (
     trajectory,
 )
 from tests.reference.torch_weights import monotonic_mixer, recurrent_agent
+from tests.step_sizes import check_half_way
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -97,9 +100,9 @@ def one_update(g, nets, learner, traj, hp, s, episodes):
     close(loss, g[s + "stat.loss"])
     close(grads, params_of(g, nets, s + "grad_preclip.agent.", s + "grad_preclip.mixer."))
     progress = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(episodes))
-    new, metrics = compiled(q_learning.update, nets)(
-        learner, traj, jax.random.key(0), hp=hp, progress=progress
-    )
+    update = partial(compiled(q_learning.update, nets), learner, traj, jax.random.key(0))
+    new, metrics = update(hp=hp, progress=progress)
+    check_half_way(update, hp, progress)
     close(metrics["grad_norm"], g[s + "grad_norm_preclip"])
     close(metrics["td_error_abs"], g[s + "stat.td_error_abs"])
     # The reference divides these two by the number of agents once more.

@@ -20,6 +20,7 @@ from lica_jax.networks import critics
 from lica_jax.networks.critics import MixingCritic, joint_one_hot
 from lica_jax.runs.messages import without_effect
 from lica_jax.types import Collect, TaskSpec
+from tests.step_sizes import check_half_way
 from tests.unit.test_ppo import SPEC, START, B, N, battle, drawn, learner_of, networks
 
 HP = lica_adv.HParams(reward_scale=1.0)
@@ -253,6 +254,7 @@ def test_padding_changes_nothing_and_every_kind_learns(kind, nets, learners, tra
     )
     assert np.isfinite(shown["loss"])
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5), after, other)
+    check_half_way(partial(update, nets[kind], learner, traj, jax.random.key(5)), HP, START)
     for part in ("actor", "critic", "mixing"):
         before, now = (jax.tree.leaves(getattr(x, part)) for x in (learner, after))
         changed = [np.any(np.asarray(x) != y) for x, y in zip(before, now, strict=True)]

@@ -14,7 +14,8 @@ from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.types import TaskSpec, TimeStep, Trajectory
-from tests.unit.test_ppo import drawn
+from tests.step_sizes import check_half_way
+from tests.unit.test_ppo import START, drawn
 
 SPEC = TaskSpec("x", n_agents=3, n_actions=4, obs_size=5, state_size=15, episode_limit=9)
 MODULES = {"iddpg": iddpg, "maddpg": maddpg, "sqddpg": sqddpg, "coma_fc": coma_fc}
@@ -89,7 +90,7 @@ def test_a_fresh_batch_is_not_copied_for_every_step(steps):
         traj.replace(carry=()),
     )
     learner = jax.eval_shape(lambda key: per_agent.init(nets, key), jax.random.key(0))
-    update = partial(per_agent.update, nets, hp=ddpg.HParams(), progress=None)
+    update = partial(per_agent.update, nets, hp=ddpg.HParams(), progress=START)
     memory = jax.jit(update).lower(learner, traj, jax.random.key(0)).compile().memory_analysis()
     rows = 2 * 20_000
     reads = 4 * rows * nets.spec.n_agents * nets.method.n_inputs  # by one step, in bytes
@@ -221,7 +222,7 @@ def test_a_replayed_trajectory_holds_a_minibatch_for_every_step():
     params, batch = new_params(nets), rows(k=12, n_valid=12)
 
     @jax.jit
-    def play(batch):
+    def update(batch, hp, progress):
         learner = per_agent.new_learner(nets, params, params)
         steps = TimeStep(
             obs=jnp.stack([batch.obs, batch.next_obs]), state=jnp.zeros((2, 12, 15)),
@@ -230,8 +231,12 @@ def test_a_replayed_trajectory_holds_a_minibatch_for_every_step():
             first=jnp.zeros((2, 12), bool), alive=jnp.ones((2, 12, 3), bool), info={},
         )  # fmt: skip
         traj = Trajectory(steps, jnp.stack([batch.action] * 2), batch.mask[None] > 0, (), {})
-        return algo.update(learner, traj, jax.random.key(1), hp=algo.hparams, progress=None)[0]
+        return algo.update(learner, traj, jax.random.key(1), hp=hp, progress=progress)
 
+    def play(batch):
+        return update(batch, hp=algo.hparams, progress=START)[0]
+
+    check_half_way(partial(update, batch), algo.hparams, START)
     row = np.arange(12)[:, None, None]
     base, last, first = jax.device_get([
         play(batch), play(batch.replace(obs=batch.obs + np.float32(row >= 8))),

@@ -28,6 +28,7 @@ from lica_jax.core.value_norm import (
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.types import Collect, Progress, TaskSpec, TimeStep, Trajectory
+from tests.step_sizes import check_half_way
 
 HP = ppo.HParams(reward_scale=1.0)
 START = Progress(jnp.zeros(()), jnp.int32(0))
@@ -453,6 +454,7 @@ def test_padding_changes_nothing(name, mode):
     ]
     assert np.isfinite(got[0][1]["loss"])
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6), got[0][0], got[1][0])
+    check_half_way(partial(update, nets, learner, traj, jax.random.key(5)), HP, START)
 
 
 def test_one_minibatch_of_all_streams_is_the_whole_batch(batch):

@@ -51,6 +51,7 @@ def update(
 ) -> tuple[Learner, dict[str, Array]]:
     """The critic backwards through time, one step of the actor, a target copy if due."""
     del key
+    hp = hp.at(progress.env_steps)
     rows = regression(nets, learner.target_critic, traj, hp)
     (critic, critic_opt), q, n_steps, metrics = shared.fit_critic(
         nets, learner.critic, learner.critic_opt, rows, hp

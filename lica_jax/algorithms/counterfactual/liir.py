@@ -119,6 +119,7 @@ def update(
     All of them judge by the critic as it was before (the reference's order).
     """
     del key
+    hp = hp.at(progress.env_steps)
     estimates = estimate(nets, learner, traj, hp)
     rows = regression(estimates, traj)
     (value, critic_opt), outputs, n_steps, metrics = shared.fit_critic(

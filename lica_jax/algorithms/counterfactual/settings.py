@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, idle_with_adam
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, StepSizes, idle_with_adam
 from lica_jax.core.optim import RMSProp
 from lica_jax.types import number
 
@@ -39,7 +39,7 @@ class Config(AgentSettings):
 
 
 @struct.dataclass
-class HParams:
+class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
 
     Attributes:

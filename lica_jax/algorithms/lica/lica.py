@@ -203,6 +203,7 @@ def update(
     nets: Networks, learner: Learner, traj: Trajectory, key: Array, *, hp: HParams, progress: Any
 ) -> tuple[Learner, dict[str, Array]]:
     """Critic first, then the actor with the just-updated critic (the official order)."""
+    hp = hp.at(progress.env_steps)
     batch = critic_batch(nets, traj)
     learner, metrics = update_critic(nets, learner, batch, traj, hp, jax.random.fold_in(key, 1))
     if nets.config.critic_average:

@@ -12,6 +12,7 @@ from lica_jax.algorithms.settings import (
     AgentSettings,
     ReplaySettings,
     Settings,
+    StepSizes,
     idle_in_one_layer,
     minibatch_problems,
 )
@@ -279,7 +280,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
 
 
 @struct.dataclass
-class HParams:
+class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are the official code's.
 
     Attributes:

@@ -127,7 +127,7 @@ def update(
 
     Its advantages are estimated once, or before every epoch (``refresh``).
     """
-    config = nets.config
+    config, hp = nets.config, hp.at(progress.env_steps)
     coef = ppo.entropy_coef(hp, progress)
     weight = annealed(hp.effect_weight, hp.effect_final, hp.effect_steps, progress.env_steps)
     acted = log_policies(nets, learner.actor, traj)

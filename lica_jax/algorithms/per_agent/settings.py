@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flax import struct
 
-from lica_jax.algorithms.settings import MOST_UPDATES, Settings
+from lica_jax.algorithms.settings import MOST_UPDATES, Settings, StepSizes
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -37,7 +37,7 @@ class Config(Settings):
 
 
 @struct.dataclass
-class HParams:
+class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are the SQDDPG repository's.
 
     Attributes:

@@ -180,7 +180,7 @@ def update(
     A replayed trajectory holds a minibatch of its own for each of these steps, side by side; one
     that is fresh is used whole in all of them.
     """
-    del progress
+    hp = hp.at(progress.env_steps)
     steps, method, target = nets.config.critic_steps, nets.method, learner.target
     rows = rows_of(traj, nets.spec.n_actions)
     fresh = method.replay is None

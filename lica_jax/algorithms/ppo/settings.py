@@ -11,6 +11,7 @@ from lica_jax.algorithms.settings import (
     MOST_UPDATES,
     AgentSettings,
     Settings,
+    StepSizes,
     minibatch_problems,
 )
 from lica_jax.types import Collect, TaskSpec, number
@@ -73,7 +74,7 @@ class Config(EpochSettings, AgentSettings):
 
 
 @struct.dataclass
-class HParams:
+class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are those of MAPPO's paper.
 
     Attributes:

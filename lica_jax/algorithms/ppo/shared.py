@@ -193,6 +193,7 @@ def update(
     nets: Networks, learner: Learner, traj: Trajectory, key: Array, *, hp: HParams, progress: Any
 ) -> tuple[Learner, dict[str, Array]]:
     """``epochs`` times ``minibatches`` steps of policies and critic on one batch."""
+    hp = hp.at(progress.env_steps)
     batch, value_norm, shown = make_batch(nets, learner, traj, hp)
     coef = entropy_coef(hp, progress)
     config = nets.config

@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from lica_jax.algorithms.settings import AgentSettings, ReplaySettings, idle_with_adam
+from lica_jax.algorithms.settings import AgentSettings, ReplaySettings, StepSizes, idle_with_adam
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -51,7 +51,7 @@ class StatelessConfig(Config):
 
 
 @struct.dataclass
-class HParams:
+class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
 
     Attributes:

@@ -132,6 +132,7 @@ def update(
 ) -> tuple[Learner, dict[str, Array]]:
     """One step on a minibatch, then a target copy if due."""
     del key
+    hp = hp.at(progress.env_steps)
     gradient = jax.value_and_grad(nets.objective, has_aux=True)
     (loss, metrics), grads = gradient(learner.params, nets, learner.target, traj, hp)
     params, opt, norm = clipped_step(
