@@ -46,7 +46,12 @@ def optimiser_step(
     """One step of "adam" or "rmsprop" without clipping. Returns ``(params, opt_state)``."""
     transform = ADAM if kind == "adam" else _rms(rms)
     updates, opt_state = transform.update(grads, opt_state, params)
-    return jax.tree.map(lambda p, u: p - learning_rate * u, params, updates), opt_state
+
+    def moved(p, u):
+        # Parameters keep their precision, whatever that of the step size.
+        return (p - learning_rate * u).astype(p.dtype)
+
+    return jax.tree.map(moved, params, updates), opt_state
 
 
 def clip_by_global_norm(

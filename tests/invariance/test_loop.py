@@ -73,6 +73,7 @@ def test_hyper_parameters_are_per_run_and_do_not_recompile(tiny):
     tiny["hp"].update(kl_limit=1e-5, kl_target=1e-4)
     tiny["hp"].update(entropy_final=0.05, entropy_steps=1e3)
     tiny["hp"].update(entropy_target_final=0.2, entropy_target_steps=1e3, average_decay=0.2)
+    tiny["hp"].update(lr_end=0.5, lr_steps=1e3)
     config, (init, chunk) = build(tiny)
     traces = []
 
@@ -84,7 +85,7 @@ def test_hyper_parameters_are_per_run_and_do_not_recompile(tiny):
     init_all, chunk_all = batch_runs(init, counted, 2)
     hp = stack_hparams([config.hp] * 2)
     names = [f.name for f in dataclasses.fields(hp) if f.name != "target_interval"]
-    assert len(names) == 20
+    assert len(names) == 22
     for name in names:
         # Small enough to be felt within five updates: clipping at 10 is not.
         value = 0.01 if name == "grad_norm_clip" else getattr(hp, name)
