@@ -18,7 +18,7 @@ from lica_jax.machine import return_memory  # noqa: E402
 
 jax.devices()  # one: a sweep, were it the first to use JAX, would take every core for a device
 
-MOST_MEMORY = 3 * 2**30  # of a process of tests
+MOST_MEMORY = 4 * 2**30  # of a process of tests
 
 # Tracing makes millions of objects that live on: looking for garbage among them as often as Python
 # does by default takes an eighth of the tests' time.
@@ -93,10 +93,12 @@ def monkeypatch(monkeypatch):
 @pytest.fixture(autouse=True)
 def bounded_memory():
     """Three workers of 2,000 tests would fill the machine."""
+    gc.freeze()  # what earlier tests have left is not looked through again and again
     yield
     if resident_memory() > MOST_MEMORY:
         forget_programs()
         jax.clear_caches()
+        gc.unfreeze()
         gc.collect()
         return_memory()  # else every later test finds the process as large, and compiles all again
 
