@@ -39,12 +39,12 @@ def gif(recording: Recording) -> tuple[bytes, int]:
 
 
 def _encoded(scene: Scene, films: list[Frame], stride: int) -> bytes:
-    images, durations = [], []
+    images, durations, box = [], [], seen(scene, films)
     each = max(LEAST_MS, round(1000 * scene.frame_seconds * stride))
     for film in films:
         last = len(film.alive) - 1
         for i in [*range(0, last, stride), last]:
-            images.append(_drawn(scene, film, i, max(0, i - stride + 1)))
+            images.append(_drawn(scene, film, box, i, max(0, i - stride + 1)))
             durations.append(each if i < last else HOLD_MS)
     palette = _palette()
     small = [image.quantize(palette=palette, dither=0) for image in images]
@@ -54,6 +54,19 @@ def _encoded(scene: Scene, films: list[Frame], stride: int) -> bytes:
         optimize=False,
     )  # fmt: skip
     return out.getvalue()
+
+
+def seen(scene: Scene, films: list[Frame]) -> tuple[float, float, float, float]:
+    """(x0, y0, x1, y1) of all that is ever to be seen, with a margin, as in the viewer."""
+    if scene.cells:
+        return scene.bounds
+    alive = np.concatenate([film.alive.reshape(-1) for film in films])
+    at = np.concatenate([film.position.reshape(-1, 2) for film in films])[alive]
+    wide = scene.bounds[2] - scene.bounds[0]
+    reach = np.concatenate([film.radius.reshape(-1) for film in films])[alive, None] + 0.04 * wide
+    low, high = (at - reach).min(0), (at + reach).max(0)
+    more = np.maximum(0, 0.45 * wide - (high - low)) / 2
+    return (*map(float, low - more), *map(float, high + more))
 
 
 def _palette() -> Any:
@@ -70,11 +83,11 @@ def _palette() -> Any:
     return swatch.quantize(32)
 
 
-def _drawn(scene: Scene, film: Frame, i: int, since: int) -> Any:
-    """Moment i, with the blows that fell from moment ``since`` on."""
+def _drawn(scene: Scene, film: Frame, box: tuple[float, ...], i: int, since: int) -> Any:
+    """Moment i within ``box``, with the blows that fell from moment ``since`` on."""
     from PIL import Image, ImageDraw
 
-    x0, y0, x1, y1 = scene.bounds
+    x0, y0, x1, y1 = box
     scale = SMOOTH * SIZE / max(x1 - x0, y1 - y0)
     size = round((x1 - x0) * scale), round((y1 - y0) * scale)
     image = Image.new("RGB", size, PAGE)

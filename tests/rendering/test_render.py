@@ -1,5 +1,6 @@
 """Replays: what is recorded, what the page shows of it, and what is refused."""
 
+import dataclasses
 import html
 import io
 import json
@@ -23,6 +24,7 @@ from lica_jax.cli.main import main
 from lica_jax.config import load_config, resolve
 from lica_jax.config.schema import merge
 from lica_jax.envs import make_task
+from lica_jax.envs.frames import Frame, Scene
 from lica_jax.policy import Critic, Policy, save_critic, save_policy
 from lica_jax.rendering import gif as gifs
 from lica_jax.rendering import page as pages
@@ -244,6 +246,20 @@ def test_the_gif(hunt, monkeypatch):
     monkeypatch.setattr(gifs, "MOST_BYTES", len(content) // 3)
     smaller, more = gifs.gif(hunt.recording)
     assert len(smaller) <= len(content) // 3 and more > stride
+
+
+def test_the_gif_shows_where_units_have_been():
+    """With a margin of 4 % of the scene's width beside their bodies, and at least .45 of it."""
+    shape = dict(radius=np.full((2, 2), 1.0), alive=np.array([[True, True], [True, False]]))
+    others = dict.fromkeys(("kind", "health", "energy", "target", "healing"))
+    film = Frame(
+        position=np.array([[[10, 20], [70, 25]], [[12, 20], [99, 99.0]]]), **shape, **others
+    )
+    scene = Scene((0.0, 0.0, 100.0, 100.0), ("marine",), (0, 1), (0, -1))
+    # From 10 - 1 - 4 to 70 + 1 + 4; 5 + 2 * 5 high, so 15 are missing on each side.
+    assert gifs.seen(scene, [film]) == (5, 0, 75, 45)
+    cells = dataclasses.replace(scene, cells=((1.0, 1.0, "a"),))
+    assert gifs.seen(cells, [film]) == scene.bounds
 
 
 @pytest.mark.slow

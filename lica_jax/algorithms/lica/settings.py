@@ -215,7 +215,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         elif self.kl_mode == "target" and self.actor_steps == 1:
             out.append(
                 'algo.kl_mode "target" adjusts a weight that has no effect on the first of an '
-                "update's steps: set algo.actor_steps above 1"
+                'update\'s steps: set algo.actor_steps above 1, or algo.kl_mode "constant"'
             )
         if spec.continuous and self.trust_region:
             out.append(
