@@ -58,9 +58,9 @@ def _encoded(scene: Scene, films: list[Frame], stride: int) -> bytes:
 
 def seen(scene: Scene, films: list[Frame]) -> tuple[float, float, float, float]:
     """(x0, y0, x1, y1) of all that is ever to be seen, with a margin, as in the viewer."""
-    if scene.cells:
-        return scene.bounds
     alive = np.concatenate([film.alive.reshape(-1) for film in films])
+    if scene.cells or not alive.any():
+        return scene.bounds
     at = np.concatenate([film.position.reshape(-1, 2) for film in films])[alive]
     wide = scene.bounds[2] - scene.bounds[0]
     reach = np.concatenate([film.radius.reshape(-1) for film in films])[alive, None] + 0.04 * wide

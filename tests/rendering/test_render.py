@@ -8,6 +8,7 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import jax
@@ -250,16 +251,29 @@ def test_the_gif(hunt, monkeypatch):
 
 def test_the_gif_shows_where_units_have_been():
     """With a margin of 4 % of the scene's width beside their bodies, and at least .45 of it."""
-    shape = dict(radius=np.full((2, 2), 1.0), alive=np.array([[True, True], [True, False]]))
-    others = dict.fromkeys(("kind", "health", "energy", "target", "healing"))
+    from PIL import Image
+
+    ones = np.ones((2, 1, 2))  # two steps of one moment, two units
+    at = np.array([[[[10, 20], [70, 25]]], [[[12, 20], [99, 99.0]]]])
     film = Frame(
-        position=np.array([[[10, 20], [70, 25]], [[12, 20], [99, 99.0]]]), **shape, **others
-    )
+        position=at, radius=ones, kind=ones - 1, alive=np.array([[[True, True]], [[True, False]]]),
+        health=ones, energy=ones, target=ones.astype(int) - 2, healing=ones > 1,
+    )  # fmt: skip
     scene = Scene((0.0, 0.0, 100.0, 100.0), ("marine",), (0, 1), (0, -1))
     # From 10 - 1 - 4 to 70 + 1 + 4; 5 + 2 * 5 high, so 15 are missing on each side.
     assert gifs.seen(scene, [film]) == (5, 0, 75, 45)
+    image = Image.open(
+        io.BytesIO(
+            gifs.gif(SimpleNamespace(scene=scene, episodes=[SimpleNamespace(frame=film)]))[0]
+        )
+    ).convert("RGB")
+    assert image.size == (420, 270)  # 70 wide, 45 high
+    agent, opponent, blank = map(image.getpixel, ((30, 150), (390, 120), (210, 20)))
+    assert agent[2] > 150 > agent[0] and opponent[0] > 150 > opponent[2] and min(blank) > 240
     cells = dataclasses.replace(scene, cells=((1.0, 1.0, "a"),))
     assert gifs.seen(cells, [film]) == scene.bounds
+    nobody = dataclasses.replace(film, alive=film.alive & False)
+    assert gifs.seen(scene, [nobody]) == scene.bounds
 
 
 @pytest.mark.slow
