@@ -56,32 +56,48 @@ def unknown(
     return UserError(f"unknown {kind} {name!r}; {hint}" + (f" ({more})" if more else ""))
 
 
-# What settings of PyMARL, EPyMARL and the official LICA are called here, where that differs; the
-# README has the same table.
-PYMARL = {
+# What settings of PyMARL, EPyMARL and the official LICA, and of JaxMARL (in capitals), are called
+# here, where that differs; the README has the same tables.
+ELSEWHERE = {
     "t_max": ("total_steps",), "batch_size_run": ("collect.envs",),
     "test_interval": ("eval.interval",), "test_nepisode": ("eval.episodes",),
     "save_model_interval": ("checkpoint.every_seconds",), "lr": ("hp.actor_lr", "hp.lr"),
     "optim_alpha": ("hp.rms_decay",), "optim_eps": ("hp.rms_eps",),
-    "target_update_interval": ("hp.target_interval",), "epsilon_anneal_time": ("hp.epsilon_steps",),
-    "rnn_hidden_dim": ("algo.hidden",), "mixing_embed_dim": ("algo.mixing_embed",),
-    "hypernet_embed": ("algo.hypernet_hidden",), "obs_agent_id": ("algo.agent_id",),
-    "obs_last_action": ("algo.last_action",), "buffer_size": ("algo.replay_capacity",),
-    "batch_size": ("algo.replay_batch",), "map_name": ("task",),
+    "target_update_interval": ("hp.target_interval",),
+    "target_update_interval_or_tau": ("hp.target_interval",),
+    "epsilon_anneal_time": ("hp.epsilon_steps",), "rnn_hidden_dim": ("algo.hidden",),
+    "hidden_dim": ("algo.hidden",), "use_rnn": ("algo.actor", "algo.agent"),
+    "mixing_embed_dim": ("algo.mixing_embed",), "hypernet_embed": ("algo.hypernet_hidden",),
+    "obs_agent_id": ("algo.agent_id",), "obs_last_action": ("algo.last_action",),
+    "buffer_size": ("algo.replay_capacity",), "batch_size": ("algo.replay_batch",),
+    "eps_clip": ("hp.clip",), "standardise_returns": ("algo.value_norm",),
+    "q_nstep": ("hp.td_lambda", "hp.gae_lambda"), "map_name": ("task",), "key": ("task",),
+    "env_args": ("task",),
+    "NUM_ENVS": ("collect.envs",), "NUM_STEPS": ("collect.length",),
+    "TOTAL_TIMESTEPS": ("total_steps",), "LR": ("hp.actor_lr", "hp.lr"),
+    "ANNEAL_LR": ("hp.lr_end",), "UPDATE_EPOCHS": ("algo.epochs",), "NUM_EPOCHS": ("algo.epochs",),
+    "NUM_MINIBATCHES": ("algo.minibatches",), "CLIP_EPS": ("hp.clip",),
+    "ENT_COEF": ("hp.entropy_coef",), "GAE_LAMBDA": ("hp.gae_lambda",), "GAMMA": ("hp.gamma",),
+    "LAMBDA": ("hp.td_lambda",), "MAX_GRAD_NORM": ("hp.grad_norm_clip",),
+    "FC_DIM_SIZE": ("algo.hidden",), "GRU_HIDDEN_DIM": ("algo.hidden",),
+    "HIDDEN_SIZE": ("algo.hidden",), "EPS_START": ("hp.epsilon_start",),
+    "EPS_FINISH": ("hp.epsilon_finish",), "EPS_DECAY": ("hp.epsilon_steps",),
+    "TEST_INTERVAL": ("eval.interval",), "NUM_SEEDS": ("seeds",), "SEED": ("seeds",),
+    "MAP_NAME": ("task",), "ENV_NAME": ("task",),
 }  # fmt: skip
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean a or b?``, or nothing where no name is near.
 
-    Names with dots are also known by their last part: ``lr`` is near ``algo.lr``. PyMARL's names
-    are answered with ours.
+    Names with dots are also known by their last part: ``lr`` is near ``algo.lr``. Names of
+    other libraries are answered with ours.
     """
     spelled = {k: k.removeprefix("--").replace("-", "_") for k in known}
     whole = name.removeprefix("--").replace("-", "_")
     last = _last(whole)
     same = [k for k, word in spelled.items() if _last(word) == last]
-    ours = [k for k, word in spelled.items() if word in PYMARL.get(last, ())]
+    ours = [k for k, word in spelled.items() if word in ELSEWHERE.get(last, ())]
     # Too short to be near what they are a part of.
     parts = [k for k, word in spelled.items() if last in _last(word).split("_") and len(last) < 4]
     found = same or ours or parts or _near(whole, spelled)

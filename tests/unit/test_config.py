@@ -22,7 +22,7 @@ from lica_jax.config import (
 from lica_jax.config.presets import read_yaml
 from lica_jax.config.schema import settings
 from lica_jax.envs import make_task, task_names
-from lica_jax.errors import PYMARL, UserError, did_you_mean
+from lica_jax.errors import ELSEWHERE, UserError, did_you_mean
 from lica_jax.training.memory import check_fits, tree_bytes
 
 SPEC = make_task("probe/match").spec
@@ -341,6 +341,8 @@ def test_our_presets_say_something_and_nothing_twice():
         ("t_max", "total_steps"),
         ("batch_size_run", "collect.envs"),
         ("env_args.map_name", "task"),
+        ("env_args", "task"),
+        ("NUM_ENVS", "collect.envs"),
         ("use_cuda", None),
         ("runner", None),
         ("gird", None),
@@ -355,13 +357,15 @@ def test_the_nearest_settings(name, found, flags):
     assert hint.split(" or ")[0].rstrip("?") == (f"did you mean {found}" if found else "")
 
 
-def test_names_of_pymarl():
-    """They are those of the README's table, and ours exist."""
+def test_names_of_other_libraries():
+    """They are those of the README's tables, and ours exist."""
     readme = (presets_dir().parent / "README.md").read_text()
     rows = re.findall(r"(?m)^  \| (`.*`) \| .* \|$", readme)
     told = {name for row in rows for name in re.findall(r"`(?:env_args\.)?(\w+)", row)}
-    ours = {n for row in PYMARL.values() for n in row}
-    known = {s.name for a in ("lica", "qmix") for s in settings(load_config(a, "probe/match"))}
-    assert set(PYMARL) <= told and ours <= known
-    for name in told - set(PYMARL):
+    ours = {n for row in ELSEWHERE.values() for n in row}
+    known = {
+        s.name for a in ("lica", "mappo", "qmix") for s in settings(load_config(a, "probe/match"))
+    }
+    assert set(ELSEWHERE) <= told | {"env_args"} and ours <= known
+    for name in told - set(ELSEWHERE):
         assert any(k.rpartition(".")[2] == name for k in known)

@@ -54,7 +54,7 @@ class HParams(settings.HParams):
     """COMA's numbers, and these. Defaults are the authors' code's.
 
     Attributes:
-      epsilon_steps: as in COMA; half as long.
+      epsilon_steps: env steps over which the probability falls in a straight line.
       intrinsic_weight: weight of the intrinsic rewards beside the team's (the paper's lambda).
       value_coef: weight of the extrinsic value's regression in the loss of the heads.
     """

@@ -50,8 +50,8 @@ class HParams(StepSizes):
       grad_norm_clip: largest gradient norm, of actor and critic separately.
       target_interval: critic gradient steps between copies into the target critic.
       epsilon_start: probability of the policy's uniform part at the beginning.
-      epsilon_finish: the same from ``epsilon_steps`` on, and in sampled evaluation.
-      epsilon_steps: env steps over which it falls in a straight line.
+      epsilon_finish: that probability from ``epsilon_steps`` on, and in sampled evaluation.
+      epsilon_steps: env steps over which the probability falls in a straight line.
       rms_decay: RMSprop's decay of squared gradients (torch's alpha).
       rms_eps: RMSprop's epsilon, outside the root.
       reward_scale: factor on rewards before learning; None takes the task's own.

@@ -289,14 +289,16 @@ class HParams(StepSizes):
       gamma: discount.
       td_lambda: lambda of the TD(lambda) targets.
       entropy_coef: xi of Eq. 6 (beta in entropy mode "constant"), at the beginning.
-      entropy_final: the same from ``entropy_steps`` on; None keeps ``entropy_coef``.
-      entropy_steps: env steps over which it goes there in a straight line; 0 for a constant one.
+      entropy_final: xi from ``entropy_steps`` on; None keeps ``entropy_coef``.
+      entropy_steps: env steps over which it goes there from ``entropy_coef`` in a straight
+        line; 0 for a constant one.
       entropy_target: in entropy mode "target", the mean entropy of agents with a choice, as a
         fraction of log(number of available actions), at the beginning; there ``entropy_coef`` is
         the xi that the adjustment starts from.
-      entropy_target_final: the same from ``entropy_target_steps`` on; None keeps
+      entropy_target_final: that fraction from ``entropy_target_steps`` on; None keeps
         ``entropy_target``.
-      entropy_target_steps: env steps over which it goes there in a straight line; 0 for a constant.
+      entropy_target_steps: env steps over which ``entropy_target`` goes to
+        ``entropy_target_final`` in a straight line; 0 for a constant.
       entropy_rate: how much log xi changes in an update for each unit that the entropy lacks.
       average_decay: what every batch leaves of the critic's average, with ``critic_average``.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
@@ -310,9 +312,9 @@ class HParams(StepSizes):
       grad_norm_clip: largest gradient norm, of actor and critic separately.
       target_interval: critic gradient steps between copies into the target critic.
       temperature: of Gumbel-Softmax samples, at the beginning.
-      temperature_final: the same, behind ``temperature_steps``; None keeps ``temperature``.
-      temperature_steps: env steps over which the temperature goes there in a straight line; 0 for a
-        constant temperature.
+      temperature_final: the temperature behind ``temperature_steps``; None keeps ``temperature``.
+      temperature_steps: env steps over which ``temperature`` goes to ``temperature_final`` in a
+        straight line; 0 for a constant temperature.
       reward_scale: factor on rewards before learning; None takes the task's own.
     """
 

@@ -83,8 +83,9 @@ class HParams(ppo.HParams):
       mixing_lambda: lambda of the mixing critic's targets there.
       effect_weight: of the critic's own gradient in "doubly_robust", at the beginning: at 1 what it
         adds is cancelled on average by what it takes from the sampled part.
-      effect_final: the same from ``effect_steps`` on; None keeps ``effect_weight``.
-      effect_steps: env steps over which it goes there in a straight line; 0 for a constant one.
+      effect_final: that weight from ``effect_steps`` on; None keeps ``effect_weight``.
+      effect_steps: env steps over which ``effect_weight`` goes to ``effect_final`` in a straight
+        line; 0 for a constant one.
     """
 
     actor_lr: float = number(1e-3, low=0)

@@ -86,8 +86,9 @@ class HParams(StepSizes):
       value_clip: how far values may move from the old ones with a gradient; in standard deviations
         of the return with ``value_norm``, else in units of scaled reward. Very large: no clipping.
       entropy_coef: weight of the entropy at the beginning.
-      entropy_final: the same from ``entropy_steps`` on; None keeps ``entropy_coef``.
-      entropy_steps: env steps over which it goes there in a straight line; 0 for a constant one.
+      entropy_final: that weight from ``entropy_steps`` on; None keeps ``entropy_coef``.
+      entropy_steps: env steps over which it goes there from ``entropy_coef`` in a straight
+        line; 0 for a constant one.
       grad_norm_clip: largest gradient norm, of policies and critic separately.
       value_norm_decay: of the return's statistics, by batch.
       reward_scale: factor on rewards before learning; None takes the task's own.
