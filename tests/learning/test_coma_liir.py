@@ -81,7 +81,7 @@ def test_coma_counts_what_the_other_agent_does():
     ],
 )
 def test_probes(algorithm, task):
-    summary = played(algorithm, f"probe/{task}", 30_000, **(
+    summary = played(algorithm, f"probe/{task}", 20_000, **(
         # The agent's own last actions cannot hold the cue for it.
         {"algo": {"last_action": False}} if task == "memory" else {}
     ))  # fmt: skip
@@ -135,5 +135,5 @@ def test_liir_rewards_the_helpful_action_for_itself():
 @pytest.mark.parametrize("algorithm", ["coma", "liir"])
 def test_a_learning_rate_of_zero_learns_nothing(algorithm):
     """The tests above can fail."""
-    summary = played(algorithm, "probe/match", 10_000, hp={"actor_lr": 0.0, "critic_lr": 0.0})
+    summary = played(algorithm, "probe/match", 5_000, hp={"actor_lr": 0.0, "critic_lr": 0.0})
     assert max(returns(summary, "sampled")) < 0.6

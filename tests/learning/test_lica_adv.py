@@ -16,7 +16,7 @@ SLOW = pytest.mark.slow
 def test_private_bits(advantage):
     """Each agent plays the bit that only it sees; the state holds both."""
     result = train(
-        "lica_adv", "probe/private", seeds=(0, 1, 2), total_steps=15_000, display="none",
+        "lica_adv", "probe/private", seeds=(0, 1, 2), total_steps=8_000, display="none",
         collect={"envs": 32}, log_interval=2_048, eval=AT_THE_END,
         algo={"advantage": advantage, "hidden": 32, "mixing_embed": 32, "hypernet_hidden": 32},
     )  # fmt: skip

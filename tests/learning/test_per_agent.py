@@ -34,7 +34,7 @@ def test_both_agents_must_match(algorithm):
 @pytest.mark.parametrize("algorithm", quick("sqddpg"))
 def test_private_bits(algorithm):
     """Each agent plays the bit that only it sees."""
-    summary = trained(algorithm, "probe/private")
+    summary = trained(algorithm, "probe/private", total_steps=30_000)
     assert min(returns(summary)) >= 0.98, returns(summary)
 
 
@@ -49,7 +49,7 @@ def test_shared_networks_cannot_tell_agents_apart(algorithm):
 def test_a_learning_rate_of_zero_learns_nothing():
     """The tests above can fail."""
     still = {"actor_lr": 0.0, "critic_lr": 0.0}
-    summary = trained("maddpg", "probe/match", total_steps=10_000, hp=still)
+    summary = trained("maddpg", "probe/match", total_steps=5_000, hp=still)
     assert max(returns(summary, "sampled")) < 0.6
 
 
@@ -63,7 +63,7 @@ def test_shared_networks_learn_what_they_can_see():
 def test_values_of_two_steps(algorithm):
     """Reward 1 on the second step: worth gamma on the first: a mean of (gamma + 1) / 2."""
     result = train(
-        algorithm, "probe/two_step", seeds=SEEDS, total_steps=30_000, hp={"gamma": 0.5},
+        algorithm, "probe/two_step", seeds=SEEDS, total_steps=20_000, hp={"gamma": 0.5},
         display="none", eval=AT_THE_END,
     )  # fmt: skip
     assert result.metrics[-1]["q_taken_mean"] == pytest.approx(0.75, abs=0.05)

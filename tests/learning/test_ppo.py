@@ -9,7 +9,7 @@ from tests.conftest import AT_THE_END
 SEEDS = (0, 1, 2)
 
 
-def trained(algorithm, task, steps=20_000, **overrides):
+def trained(algorithm, task, steps=10_000, **overrides):
     result = train(
         algorithm, task, seeds=SEEDS, total_steps=steps, display="none", eval=AT_THE_END,
         **overrides

@@ -86,7 +86,7 @@ def critic_at_second_step(session):
 )
 def test_both_agents_must_match(overrides):
     result = train(
-        "lica", "probe/match", seeds=SEEDS, total_steps=30_000, display="none", eval=AT_THE_END,
+        "lica", "probe/match", seeds=SEEDS, total_steps=20_000, display="none", eval=AT_THE_END,
         **overrides
     )  # fmt: skip
     greedy = [f["greedy"]["return_mean"] for f in result.summary["final"]]
@@ -118,7 +118,7 @@ def returns(session, mode="greedy"):
 def test_recurrent_agents_remember():
     """The cue of step 1 is played at step 3; the agent's own last actions cannot hold it for it."""
     small = {"hidden": 32, "mixing_embed": 32, "hypernet_hidden": 32}
-    session = trained("probe/memory", 30_000, algo={"last_action": False} | small)
+    session = trained("probe/memory", 20_000, algo={"last_action": False} | small)
     assert min(returns(session)) >= 0.95, returns(session)
     assert min(returns(session, "sampled")) >= 0.85
     assert 0.45 < session.summary["random"]["return_mean"] < 0.55

@@ -26,7 +26,7 @@ def slow(*values):
     "algorithm", [slow("iql"), slow("vdn"), "qmix", slow("qtran"), slow("qtran_alt")]
 )
 def test_both_agents_must_match(algorithm):
-    result, figures = trained(algorithm, "probe/match", total_steps=40_000)
+    result, figures = trained(algorithm, "probe/match", total_steps=20_000)
     assert min(figures["greedy"]) >= 0.98, figures
     # With epsilon 0.05 two agents over two actions differ from greedy play 5 % of the time.
     assert 0.9 < min(figures["sampled"]) < 0.99, figures
@@ -54,7 +54,7 @@ def test_agents_without_memory_forget():
 def test_values_of_two_steps(collect):
     """Reward 1 on the second step: worth gamma on the first: a mean of (gamma + 1) / 2."""
     result, _ = trained(
-        "vdn", "probe/two_step", total_steps=40_000, hp={"gamma": 0.5},
+        "vdn", "probe/two_step", total_steps=20_000, hp={"gamma": 0.5},
         collect={"mode": collect, "envs": 32, "length": 8},
     )  # fmt: skip
     last = result.metrics[-1]
@@ -90,5 +90,5 @@ def test_lica_solves_the_climbing_game():
 
 def test_a_learning_rate_of_zero_learns_nothing():
     """The tests above can fail."""
-    _, figures = trained("qmix", "probe/match", total_steps=10_000, hp={"lr": 0.0})
+    _, figures = trained("qmix", "probe/match", total_steps=5_000, hp={"lr": 0.0})
     assert max(figures["greedy"]) < 0.8
