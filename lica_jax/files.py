@@ -15,11 +15,19 @@ import numpy as np
 from lica_jax.errors import UserError
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON through a temporary file, so that a reader never sees half of it."""
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes a file, text in UTF-8, so that a reader sees all of it or what was there before."""
     scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-    scratch.replace(path)
+    try:
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, by `write_whole`."""
+    write_whole(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -19,9 +19,8 @@ from lica_jax.diagnosis.picture import picture
 from lica_jax.diagnosis.playing import Mind, Player
 from lica_jax.engines.games import is_host_task
 from lica_jax.errors import UserError
-from lica_jax.files import as_path, make_folder, plain
+from lica_jax.files import as_path, make_folder, plain, write_whole
 from lica_jax.policy import Policy, chosen_policies
-from lica_jax.policy.writing import write_whole
 from lica_jax.runs import directory
 from lica_jax.runs.evaluating import fitting_task
 from lica_jax.training.evaluation import Tell, silent

@@ -13,9 +13,9 @@ from jaxtyping import PyTree
 from lica_jax import numpy_policy
 from lica_jax.core import gaussian
 from lica_jax.errors import UserError
-from lica_jax.files import plain
+from lica_jax.files import plain, write_whole
 from lica_jax.policy.onnx_model import onnx_bytes
-from lica_jax.policy.writing import named_leaves, write_whole
+from lica_jax.policy.writing import named_leaves
 from lica_jax.types import Acting, Algorithm, TaskSpec
 
 

@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from lica_jax.config.schema import TrainConfig
 from lica_jax.envs.names import is_import_path
-from lica_jax.files import plain, write_json
+from lica_jax.files import plain, write_json, write_whole
 from lica_jax.types import TaskSpec
 
 FORMAT = "lica_jax policy 1"
@@ -48,13 +48,6 @@ def write_arrays(path: Path, arrays: PyTree, facts: dict[str, Any]) -> None:
 
     named = {name: np.ascontiguousarray(x) for name, x in named_leaves(arrays).items()}
     write_whole(path, save(named, metadata={"lica_jax": json.dumps(plain(facts))}))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or not there."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_bytes(content)
-    scratch.replace(path)
 
 
 def header(algorithm: str, config: Any, hp: Any, spec: TaskSpec, **about: Any) -> dict[str, Any]:

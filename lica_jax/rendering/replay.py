@@ -11,9 +11,8 @@ import numpy as np
 
 from lica_jax.engines.games import is_host_task
 from lica_jax.errors import UserError
-from lica_jax.files import as_path, make_folder
+from lica_jax.files import as_path, make_folder, write_whole
 from lica_jax.policy import Policy, chosen_policies
-from lica_jax.policy.writing import write_whole
 from lica_jax.rendering.gif import gif
 from lica_jax.rendering.page import numbers, page
 from lica_jax.rendering.recording import Recording, record

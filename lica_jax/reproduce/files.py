@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lica_jax.errors import UserError
-from lica_jax.files import make_folder
+from lica_jax.files import make_folder, write_whole
 from lica_jax.reporting.picture import Picture
 
 
@@ -35,14 +35,7 @@ def write_pictures(out: Path, pictures: Iterable[Picture]) -> list[str]:
     for picture in pictures:
         for kind in ("png", "pdf"):
             name = f"{picture.name}.{kind}"
-            scratch = out / f"{name}.tmp"
-            try:
-                scratch.write_bytes(picture.file(kind))
-                scratch.replace(out / name)
-            except OSError as error:
-                raise UserError(f"{out / name} cannot be written: {error.strerror}") from None
-            finally:
-                scratch.unlink(missing_ok=True)
+            _write(out / name, picture.file(kind))
             names.append(name)
     return names
 
@@ -55,11 +48,11 @@ def numbers_text(found: dict[str, Any]) -> str:
 
 def write_numbers(path: Path, found: dict[str, Any]) -> None:
     """Writes `numbers_text`, whole or not at all."""
-    scratch = path.with_name(f"{path.name}.tmp")
+    _write(path, numbers_text(found))
+
+
+def _write(path: Path, content: bytes | str) -> None:
     try:
-        scratch.write_text(numbers_text(found))
-        scratch.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)

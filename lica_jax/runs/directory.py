@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import shlex
@@ -81,7 +82,9 @@ def status(run_dir: Path) -> Status:
         if not (run_dir / RESULT).exists():
             return "interrupted"
         result = read_json(run_dir / RESULT)
-        spent = min(result["env_steps"]) >= config.total_steps or result.get("stopped")
+        done = zip(result["env_steps"], result["failed_at_update"], strict=True)
+        least = min((steps for steps, failed in done if failed is None), default=math.inf)
+        spent = least >= config.total_steps or result.get("stopped")
         return "finished" if spent and not result["interrupted"] else "interrupted"
     except (UserError, TypeError, KeyError, ValueError):
         return "damaged"

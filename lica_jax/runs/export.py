@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from lica_jax.files import write_json
+from lica_jax.files import write_json, write_whole
 from lica_jax.policy import kept_critics, origin, save_critic, save_policy
 from lica_jax.runs import directory
 from lica_jax.runs.best import Best
+from lica_jax.runs.names import CURVE
 from lica_jax.runs.plan import Plan
 from lica_jax.types import Algorithm, TaskSpec
 
@@ -20,13 +21,12 @@ from lica_jax.types import Algorithm, TaskSpec
 def export_runs(
     plan: Plan, spec: TaskSpec, summary: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
-    """Writes ``result.json`` and ``learning_curve.png``."""
+    """Writes ``learning_curve.png``, and ``result.json``, which says that a run is over: last."""
     from lica_jax.runs.learning_curve import run_curve
 
     config, run_dir = plan.config, plan.run_dir
+    write_whole(run_dir / CURVE, run_curve(config, spec, rows, summary["random"]))
     write_json(run_dir / directory.RESULT, summary)
-    curve = run_curve(config, spec, rows, summary["random"])
-    (run_dir / "learning_curve.png").write_bytes(curve)
 
 
 def export_policies(

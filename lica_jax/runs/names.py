@@ -10,7 +10,7 @@ from lica_jax.files import as_word
 CONFIG, RUNS, COMMANDS, LOCK = "config.json", "runs.json", "command.txt", ".lock"
 METRICS, EVALS, RESULT = "metrics.jsonl", "eval.jsonl", "result.json"
 POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
-CRITIC = "critic.safetensors"
+CRITIC, CURVE = "critic.safetensors", "learning_curve.png"
 CHECKPOINTS, REPLAYS, LOGS = "checkpoints", "replays", "logs"
 VERSIONS = "versions.json"
 SWEEP = "sweep.yaml"  # of a sweep's directory, which holds those of its runs

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.files import plain
+from lica_jax.files import plain, write_whole
 
 KEYS = ("update", "env_steps", "seed")  # what every row says, as an integer
 
@@ -35,9 +35,7 @@ class RowFile:
                 self.problem = f"{path.name} is empty: the rows up to update {upto_update} are lost"
         elif upto_update:
             self.problem = f"{path.name} is missing: the rows up to update {upto_update} are lost"
-        scratch = path.with_name(path.name + ".tmp")
-        write_rows(scratch, self.rows)
-        scratch.replace(path)
+        write_rows(path, self.rows)
 
     def append(self, row: dict[str, Any]) -> dict[str, Any]:
         """Keeps a row; returns it as the file has it."""
@@ -51,7 +49,7 @@ class RowFile:
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """A whole JSON-lines file."""
-    path.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+    write_whole(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
 def rows_by_run(

@@ -325,11 +325,11 @@ class Session:
         plan = self.plan
         if plan.run_dir is None:
             return
-        export_runs(plan, self.spec, self.summary, self.logs.evals.rows)
         chosen, steps = best_run(self.summary), self.state.env_steps
         last = self.algo.policy(self.state.learner)
         export_policies(plan, self.spec, chosen, self.best, last, steps)
         export_critics(plan, self.algo, chosen, self.state.learner, steps)
+        export_runs(plan, self.spec, self.summary, self.logs.evals.rows)
 
     @property
     def result(self) -> Result:

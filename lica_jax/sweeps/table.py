@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from lica_jax import statistics
+from lica_jax.errors import UserError
+from lica_jax.files import read_json, write_whole
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.folder import Folder, Member, Progress
@@ -29,8 +32,21 @@ def run_row(folder: Folder, member: Member, values: Row) -> Row:
 
 
 def _figures(run_dir: Path) -> Row:
-    """Counts and figures from a run's own files."""
-    result = json.loads((run_dir / directory.RESULT).read_text())
+    """Counts and figures from a run's own files.
+
+    Raises:
+      UserError: they are damaged.
+    """
+    try:
+        return _figures_of(read_json(run_dir / directory.RESULT), run_dir)
+    except (KeyError, TypeError, IndexError, AttributeError):
+        raise UserError(
+            f"{run_dir / directory.RESULT} is damaged; without the folder {run_dir.name} --resume "
+            "trains the run again"
+        ) from None
+
+
+def _figures_of(result: Any, run_dir: Path) -> Row:
     row: Row = {"env_steps": result["env_steps"][0], "status": result["status"]}
     evals = read_rows(run_dir / directory.EVALS)
     for name, prefix in MODES.items():
@@ -49,8 +65,7 @@ def _figures(run_dir: Path) -> Row:
 
 def ended_where_it_was(run_dir: Path) -> bool:
     """Whether a stopped run was ended with a budget below what it had done already."""
-    result = json.loads((run_dir / directory.RESULT).read_text())
-    return bool(result.get("ended_where_it_was"))
+    return bool(read_json(run_dir / directory.RESULT).get("ended_where_it_was"))
 
 
 def objective_of(row: Mapping[str, Any], objective: str) -> float | None:
@@ -75,12 +90,11 @@ def eval_name(objective: str) -> str:
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """``results.csv``: the columns of all rows, in the order in which they first appear."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns or ["run"])
-        writer.writeheader()
-        writer.writerows(rows)
-    scratch.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns or ["run"])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str) -> Row:

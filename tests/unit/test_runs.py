@@ -157,10 +157,24 @@ def test_the_status_of_a_directory(tmp_path):
     longer = dataclasses.replace(directory.read_config(tmp_path / "run"), total_steps=10_000)
     stored.write_text(json.dumps(dataclasses.asdict(longer)))
     assert directory.status(tmp_path / "run") == "interrupted"
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    result |= {"env_steps": [10_000, 96], "failed_at_update": [None, 3]}
+    (tmp_path / "run" / "result.json").write_text(json.dumps(result))
+    assert directory.status(tmp_path / "run") == "finished"  # the other one failed on the way
     (tmp_path / "run" / "result.json").write_text("[]")
     assert directory.status(tmp_path / "run") == "damaged"
     stored.write_text("{")
     assert directory.status(tmp_path / "run") == "damaged"
+
+
+def test_a_result_is_there_behind_the_policies_that_it_is_of(tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lica_jax.runs.session.export_policies", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_of(), run_dir=tmp_path / "run", display="none")
+    assert directory.status(tmp_path / "run") == "interrupted"
 
 
 # --- settings ------------------------------------------------------------------------------------
