@@ -9,7 +9,7 @@ from typing import Any
 
 from lica_jax.cli.parsing import Parser, count
 from lica_jax.cli.process import drop_output
-from lica_jax.errors import UserError
+from lica_jax.errors import UserError, visible
 from lica_jax.files import put
 
 USAGE = """\
@@ -210,8 +210,8 @@ def _grid(text: str) -> tuple[str, list[Any]]:
     if values.startswith("["):
         try:
             return name, yaml.safe_load(values)
-        except yaml.YAMLError:
-            raise UserError(f"--grid {name}: {values!r} is no YAML list") from None
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month
+            raise UserError(f"--grid {name}: {visible(values)!r} is no YAML list") from None
     words = values.split(",")
     if not all(word.strip() for word in words):
         raise UserError(f"--grid {name} has an empty value: {values!r}")

@@ -94,28 +94,39 @@ class Driver:
     # --- from beginning to end -------------------------------------------------------------------
 
     def run(self) -> SweepResult:
-        """Trains what is left of the sweep; returns what there is then."""
-        work, stopped = self.work, None
+        """Trains what is left of the sweep; returns what there is then.
+
+        Raises:
+          UserError: another process has been there since it was opened.
+          TrainingFailed: it cannot go on.
+        """
+        folder = self.work.folder
         use_compilation_cache()
-        work.folder.make()
-        lock = directory.lock(work.folder.path)
+        folder.make()
+        lock = directory.lock(folder.path)
+        try:
+            folder.check_still()
+            return self._result(self._run())
+        finally:
+            directory.unlock(lock)
+
+    def _run(self) -> int | None:
+        """From beginning to end; returns the signal that stopped it, or None."""
         try:
             with interrupted_by_sigterm():
                 self._begin()
-                if work.ask.search:
+                if self.work.ask.search:
                     self._search()
                 else:
                     self._train()
         except Interrupted as error:
-            stopped = error.number
+            return error.number
         except KeyboardInterrupt:
-            stopped = int(signal.SIGINT)
+            return int(signal.SIGINT)
         except TrainingFailed as error:
             what = str(error).partition("\ncontinue with:")[0]  # which is about the wave
             raise TrainingFailed(f"{what}\n{self._how_to_go_on()}") from error
-        finally:
-            directory.unlock(lock)
-        return self._result(stopped)
+        return None
 
     def _begin(self) -> None:
         """Writes down what is going to be done, and says it."""
@@ -159,7 +170,9 @@ class Driver:
     @cached_property
     def _study(self) -> Study:
         ask = self.work.ask
-        return Study(self.work.folder.path / STUDY, ask.search, ask.sampler, ask.seeds[0])
+        known = self.work.progress.trials
+        path = self.work.folder.path / STUDY
+        return Study(path, ask.search, ask.sampler, ask.seeds[0], 1 + max(known, default=-1))
 
     def _draw(self, count: int) -> None:
         """Draws settings from the sampler and writes them down before anything is done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
-from lica_jax.files import make_folder, write_json
+from lica_jax.files import make_folder, write_json, write_whole
 from lica_jax.runs import directory
 from lica_jax.runs.names import SWEEP
 from lica_jax.sweeps.request import RESUMABLE, SweepConfig, dump_request, read_request, request
@@ -89,6 +90,7 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path = path
+        self._seen: tuple[bytes, ...] = ()  # what has been read of it
 
     def run(self, number: int) -> Path:
         return self.path / RUNS / f"{number:04d}"
@@ -116,6 +118,21 @@ class Folder:
                 )
             raise UserError(f"{self.path} is not empty; choose another --sweep-dir")
 
+    def check_still(self) -> None:
+        """Refuses what another process has made of the folder since `read` or, of a new sweep,
+        `check_new`; for who has its lock."""
+        if not self._seen:
+            self.check_new()
+        elif self._contents() != self._seen:
+            raise UserError(
+                f"{self.path} was written by another process meanwhile: --resume once more"
+            )
+
+    def _contents(self) -> tuple[bytes, ...]:
+        """Of the files that say what is to be done."""
+        paths = (self.path / SWEEP, self.path / PLAN)
+        return tuple(path.read_bytes() if path.is_file() else b"" for path in paths)
+
     def _never_began(self) -> bool:
         """Whether there is nothing, or what a sweep writes before it says what was asked."""
         scratch = {f"{name}.tmp" for name in (PLAN, SWEEP)}
@@ -135,9 +152,7 @@ class Folder:
             make_folder(self.path / name, str(self.path / name))
         self.save(progress)
         directory.note_command(self.path)
-        scratch = self.path / f"{SWEEP}.tmp"
-        scratch.write_text(dump_request(ask))
-        scratch.replace(self.path / SWEEP)
+        write_whole(self.path / SWEEP, dump_request(ask))
 
     def save(self, progress: Progress) -> None:
         write_json(self.path / PLAN, {"format": FORMAT} | dataclasses.asdict(progress))
@@ -146,10 +161,11 @@ class Folder:
         """What was asked and decided; raises ``UserError`` where this is no sweep."""
         if not (self.path / SWEEP).is_file():
             raise UserError(f"{self.path} is not a sweep directory: it has no {SWEEP}")
+        self._seen = self._contents()
         ask = request(read_request(self.path / SWEEP))
         path = self.path / PLAN
         try:
-            stored = json.loads(path.read_text())
+            stored = json.loads(self._seen[1])
             if not isinstance(stored, dict) or stored.pop("format", None) != FORMAT:
                 raise UserError(
                     f"{path} was written by another version of lica_jax; this one reads {FORMAT!r}"
@@ -158,11 +174,29 @@ class Folder:
             stored["waves"] = [
                 Wave(**wave | {"runs": tuple(wave["runs"])}) for wave in stored["waves"]
             ]
-            return ask, Progress(**stored)
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            progress = Progress(**stored)
+            _check_plan(progress)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} is damaged: {error}") from None
+        for run in map(self.run, range(len(progress.runs))):
+            if run.exists() and not run.is_dir():
+                raise UserError(f"{run} is a file in the place of a run's folder")
+        return ask, progress
+
+
+def _check_plan(progress: Progress) -> None:
+    """Raises ``ValueError`` where a plan names what it does not have."""
+    if not all(isinstance(values, dict) for values in progress.values):
+        raise ValueError("values must be those of settings, by name")
+    if not {setting for setting, _ in progress.runs} <= set(range(len(progress.values))):
+        raise ValueError("a run is of a setting that is not there")
+    runs = {*progress.again, *(i for wave in progress.waves for i in wave.runs)}
+    if not runs <= set(range(len(progress.runs))):
+        raise ValueError("a wave is of a run that is not there")
+    if not all(re.fullmatch(r"(r\d+-)?\d{3,}", wave.name) for wave in progress.waves):
+        raise ValueError("a wave has no name of a wave")
 
 
 def extended(old: SweepConfig, new: SweepConfig, name: Path, ended: bool) -> SweepConfig:

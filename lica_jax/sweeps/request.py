@@ -126,7 +126,9 @@ def _check_unknown(settings: Mapping[str, Any]) -> None:
     """Refuses what is no setting of a run and nearly a word of a sweep; only an algorithm's
     configuration can judge the rest."""
     of_a_run = {f.name for f in dataclasses.fields(TrainConfig)}
-    for name in map(str, settings):
+    for name in settings:
+        if not isinstance(name, str):
+            raise UserError(f"unknown setting {name!r}; settings have names")
         if name not in of_a_run and (hint := did_you_mean(name, sorted({*FIELDS, *PLURALS}))):
             raise UserError(f"unknown setting {name!r}; {hint}")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-from lica_jax.errors import UserError
+from lica_jax.errors import TrainingFailed, UserError
+from lica_jax.runs import directory
 from lica_jax.sweeps.folder import Wave
 from lica_jax.sweeps.groups import Group, make_groups
 from lica_jax.sweeps.settings import group_key
@@ -63,11 +64,18 @@ class Schedule:
         return min(widths[group.key], most)
 
     def split(self, wave: Wave) -> None:
-        """A wave that did not fit is tried again as two halves."""
+        """A wave that did not fit is tried again as two halves; raises ``TrainingFailed`` where it
+        has been trained before, in more memory."""
         work, progress, runs = self._work, self._work.progress, wave.runs
+        path = work.folder.wave(wave)
+        if max(directory.checkpoints(path), default=0) > 0:
+            raise TrainingFailed(
+                f"wave {wave.name} of {len(runs)} runs, which has been trained before, needs more "
+                f"memory than is free now; without {path} its runs begin again, fewer at once"
+            )
         if len(runs) == 1:
             raise UserError(f"run {runs[0]} does not fit into memory even alone")
-        shutil.rmtree(work.folder.wave(wave), ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         middle = -(-len(runs) // 2)
         progress.told.append(f"wave {wave.name} of {len(runs)} ran out of memory: halved")
         work.say(f"  {progress.told[-1]}")

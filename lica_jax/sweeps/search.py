@@ -15,6 +15,7 @@ KINDS = {
     "float": "float:LOW:HIGH[:STEP]", "log": "log:LOW:HIGH", "int": "int:LOW:HIGH[:STEP]",
     "logint": "logint:LOW:HIGH", "choice": "choice:A,B,...",
 }  # fmt: skip
+MOST_STEPS = 2**50  # behind which neighbours are one number, or nearly
 Values = dict[str, Any]
 
 
@@ -58,6 +59,8 @@ def read_distribution(name: str, text: str) -> Distribution:
         raise UserError(f"{name}: a logarithm needs values above 0, got {text!r}")
     if step is not None and not 0 < step <= high - low:
         raise UserError(f"{name}: a step must be above 0 and within the range, got {text!r}")
+    if step is not None and (high - low) / step > MOST_STEPS:
+        raise UserError(f"{name}: a step must be a {MOST_STEPS:.0e}th of the range, got {text!r}")
     if "int" in kind and not all(n.is_integer() for n in numbers):
         raise UserError(f"{name} is of integers, got {text!r}")
     return Distribution(kind, low, high, step)
@@ -70,9 +73,16 @@ class Study:
     own, seeded by the setting's number, from what has been told before.
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, str], sampler: str, seed: int = 0):
-        """``fields``: distributions in words by name. Raises ``UserError`` without Optuna."""
+    def __init__(
+        self, path: Path, fields: Mapping[str, str], sampler: str, seed: int = 0, trials: int = 0
+    ):
+        """``fields``: distributions in words by name; ``trials``: how many it has at least.
+
+        Raises:
+          UserError: Optuna is missing, or the file lacks trials.
+        """
         optuna = _optuna()
+        _drop_half_a_line(path)
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
@@ -82,6 +92,8 @@ class Study:
             storage=JournalStorage(JournalFileBackend(str(path))), study_name="sweep",
             direction="maximize", load_if_exists=True, sampler=self._make_sampler(0),
         )  # fmt: skip
+        if (found := len(self._study.get_trials(deepcopy=False))) < trials:
+            raise UserError(f"{path} is damaged: it has {found} of {trials} trials")
 
     def _make_sampler(self, number: int) -> Any:
         samplers, seed = self._optuna.samplers, self._seed + number
@@ -136,6 +148,17 @@ class Study:
                 return dict(get_param_importances(self._study, evaluator=evaluator))
         except (ValueError, RuntimeError, ZeroDivisionError, UserWarning):
             return {}
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """What a full disk or a power failure leaves at the end of a journal, on which Optuna would
+    write on; for who has the sweep's lock."""
+    if not path.is_file():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def check_installed(sampler: str) -> None:

@@ -127,7 +127,7 @@ def export_wave(
     metrics, evals = (rows_by_run(log.rows, labels) for log in (logs.metrics, logs.evals))
     for i in which:
         member, target = members[i], work.folder.run(members[i].run)
-        if target.exists() and member.run not in work.progress.again:
+        if work.folder.has(member.run) and member.run not in work.progress.again:
             continue
         scratch = work.folder.path / f".{target.name}"
         shutil.rmtree(scratch, ignore_errors=True)

@@ -76,7 +76,7 @@ def kill_after(patch, count):
     def guarded(function):
         def call(*args, **kwargs):
             left[0] -= 1
-            if left[0] == 0:
+            if left[0] <= 0:  # nor does anything clean up behind it
                 raise Killed
             return function(*args, **kwargs)
 
@@ -84,6 +84,7 @@ def kill_after(patch, count):
 
     for owner, name in (
         (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "write_text"),
+        (Path, "write_bytes"), (Path, "unlink"),
         (shutil, "rmtree"),
     ):  # fmt: skip
         patch.setattr(owner, name, guarded(getattr(owner, name)))

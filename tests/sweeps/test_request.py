@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,8 @@ BAD = [
     ([*BASE, "--grid", "hp.entropy-coef"], "FIELD=A,B,C"),
     ([*BASE, "--grid", "hp.entropy-coef=[]"], "no values"),
     ([*BASE, "--grid", "hp.entropy-coef=[0.1"], "no YAML list"),
+    ([*BASE, "--grid", "hp.entropy-coef=[2020-99-99]"], "no YAML list"),
+    ([*BASE, "--grid", "hp.entropy-coef=" + "[" * 2000], "no YAML list"),
     ([*BASE, "--grid", "hp.entropy-coef=0.1,0.1"], "asked for twice"),
     ([*BASE, "--grid", "hp.entropy-coef=0.1,1e-1"], "asked for twice"),
     ([*BASE, "--grid", "hp.entropy-coef=0.1,nan"], "must be a finite number"),
@@ -82,6 +85,7 @@ BAD = [
     ([*BASE, "--search", "hp.actor-lr=log:3:2", "--trials", "3"], "below its highest"),
     ([*BASE, "--search", "hp.actor-lr=log:a:2", "--trials", "3"], "must read log:LOW:HIGH"),
     ([*BASE, "--search", "hp.actor-lr=float:0:nan", "--trials", "3"], "must read float"),
+    ([*BASE, "--search", "hp.actor-lr=float:0:1:1e-300", "--trials", "3"], "a step must be"),
     ([*BASE, "--search", "algo.hidden=int:8:16.5", "--trials", "3"], "of integers"),
     ([*BASE, "--search", "algo.actor=choice:gru", "--trials", "3"], "two or more"),
     ([*BASE, *SEARCH, "--halving", "3"], "random or sobol"),
@@ -121,6 +125,7 @@ FILES = [
     ("entropy_coef: 1", "unknown setting 'entropy_coef'; did you mean hp.entropy_coef?"),
     ("grid: {hp.gamma: [0.9]}", "f.yaml says grid twice, in lines 3 and 4"),
     ("trials: true", "trials: Input should be a valid integer, got True"),
+    ("3: 4", "unknown setting 3; settings have names"),
 ]
 
 
@@ -302,14 +307,25 @@ def test_a_folder_of_something_else(tmp_path, capfd):
 def test_another_version_and_damage(tmp_path, capfd, words):
     ask = request(words)
     (tmp_path / "sweep.yaml").write_text(dump_request(ask))
+    known = {"format": "lica_jax sweep 1", "values": [{}], "runs": [[0, 0]], "waves": []}
+    wave = {"name": "000", "runs": [0]}
     for plan, says in (
         ('{"format": "lica_jax sweep 9"}', "another version"), ("[]", "another version"),
         ("{", "damaged"), ('{"format": "lica_jax sweep 1", "runs": 3}', "damaged"),
-        ("[" * 100_000, "damaged"),
+        ("[" * 100_000, "damaged"), (known | {"values": 3}, "damaged"),
+        (known | {"values": [1]}, "damaged: values must be"),
+        (known | {"runs": [[99, 0]]}, "damaged: a run is of a setting that is not there"),
+        (known | {"waves": [wave | {"runs": [77]}]}, "damaged: a wave is of a run that is not"),
+        (known | {"waves": [wave | {"name": "../x"}]}, "damaged: a wave has no name of a wave"),
     ):  # fmt: skip
-        (tmp_path / "plan.json").write_text(plan)
+        (tmp_path / "plan.json").write_text(plan if isinstance(plan, str) else json.dumps(plan))
         assert main(["sweep", "--resume", "--sweep-dir", str(tmp_path)]) == 2
         assert says in capfd.readouterr().err
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/0000").write_text("the only copy")
+    (tmp_path / "plan.json").write_text(json.dumps(known | {"waves": [wave]}))
+    assert main(["sweep", "--resume", "--sweep-dir", str(tmp_path)]) == 2
+    assert "0000 is a file in the place of a run's folder" in capfd.readouterr().err
 
 
 def test_more_devices_than_there_are(tmp_path, capfd, monkeypatch):

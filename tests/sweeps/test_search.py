@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from lica_jax.errors import UserError
 from lica_jax.sweeps.search import SAMPLERS, Study
 
 optuna = pytest.importorskip("optuna")
@@ -60,6 +61,23 @@ def test_half_a_batch_is_completed(tmp_path):
     path = tmp_path / "killed"
     Study(path, FIELDS, "random").ask(2, [], 0)
     assert Study(path, FIELDS, "random").ask(4, [], 0) == whole
+
+
+def test_a_journal_that_ends_in_half_a_line(tmp_path):
+    """What a full disk cut off is told again; what is lost for good is said."""
+    path = tmp_path / "study.log"
+    drawn, told = search(path, "random", 8, 4)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    study = Study(path, FIELDS, "random", trials=8)
+    study.tell(drawn[-1][0], told[-1])
+    ((number, _),) = study.ask(1, range(8), 8)
+    assert number == 8
+    Study(path, FIELDS, "random", trials=9).tell(8, 0.0)
+    for left in (b"", whole[:300]):
+        path.write_bytes(left)
+        with pytest.raises(UserError, match=r"study\.log is damaged: it has . of 9 trials"):
+            Study(path, FIELDS, "random", trials=9)
 
 
 def test_failed_trials_and_importance(tmp_path):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import lica_jax
-from lica_jax.errors import UserError
+from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.runs.rows import read_rows
+from lica_jax.sweeps.driver import Driver
 from tests.sweeps.conftest import contents, files_of_runs, untimed
 
 
@@ -167,6 +168,48 @@ def test_memory_that_runs_out(run_sweep, words, tmp_path, monkeypatch):
     result = run_sweep(tmp_path / "s", **words, seeds=[0, 1], wave=2)
     assert [row["status"] for row in result.table] == ["finished"] * 2
     assert result.summary["told"] == ["wave 000 of 2 ran out of memory: halved"]
+
+
+def test_a_wave_that_was_trained_in_more_memory_is_kept(sharing, words, tmp_path):
+    """It is not begun again in halves: its checkpoints are hours."""
+    with sharing():
+        driver = Driver(words | {"seeds": [0, 1], "wave": 2}, tmp_path / "s", style="none")
+    work = driver.work
+    work.progress.runs += [(0, 0), (0, 1)]
+    wave = work.progress.next_wave([0, 1])
+    begun = work.folder.wave(wave) / "checkpoints" / "160"
+    begun.mkdir(parents=True)
+    with pytest.raises(TrainingFailed, match="wave 000 of 2 runs, which has been trained before"):
+        driver.schedule.split(wave)
+    assert begun.is_dir() and work.progress.waves == [wave]
+
+
+def test_two_processes_at_one_folder(sharing, words, tmp_path):
+    """Who opened it before the other one ended neither overwrites nor goes on from what it read."""
+    words |= {"wave": 1, "total_steps": 320, "seeds": [0]}
+    path = tmp_path / "s"
+    with sharing():
+        one = Driver(words, path, style="none")
+        other = Driver(words | {"hp": {"gamma": 0.5}}, path, style="none")
+        one.run()
+        kept = files_of_runs(path)
+        with pytest.raises(UserError, match="already holds a sweep"):
+            other.run()
+        one, other = (
+            Driver({"seeds": seeds}, path, resume=True, style="none") for seeds in ([0, 1], [0, 2])
+        )
+        assert [row["seed"] for row in one.run().table] == [0, 1]
+        with pytest.raises(UserError, match="written by another process meanwhile"):
+            other.run()
+        assert [row["seed"] for row in Driver({}, path, resume=True, style="none").run().table] == [
+            0,
+            1,
+        ]
+    assert kept.items() <= files_of_runs(path).items()
+    for text in ("", "null", "{}", '{"env_steps": []}'):
+        (path / "runs/0000/result.json").write_text(text)
+        with sharing(), pytest.raises(UserError, match=r"result\.json is damaged"):
+            Driver({}, path, resume=True, style="none").run()
 
 
 def test_every_run_of_a_wave_is_one_of_a_logger(run_sweep, words, tmp_path):
