@@ -52,7 +52,7 @@ def unknown(
     hint = did_you_mean(str(name), known)
     if not hint:
         known = sorted(known)
-        hint = "known: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        hint = "known: " + (", ".join(known[:12]) or "none") + (", ..." if len(known) > 12 else "")
     return UserError(f"unknown {kind} {name!r}; {hint}" + (f" ({more})" if more else ""))
 
 

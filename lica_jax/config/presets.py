@@ -119,6 +119,8 @@ def load_preset(preset: str, task: str, algorithm: str) -> Preset:
     for change in changes:
         if change not in known:
             raise unknown(f"ablation of {algorithm}", change, known)
+        if changes.count(change) > 1:
+            raise UserError(f"preset {preset!r} names ablation {change} twice")
     merged, found = Preset(), False
     for root, place in _files(plain, task, algorithm):
         if not _applies(root / place, algorithm):

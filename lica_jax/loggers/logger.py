@@ -90,8 +90,11 @@ class Logger:
             self._try(self._write_last, result.summary)
 
     def close(self) -> None:
-        while self._writers:
-            self._try(self._writers.pop().close)
+        while self._writers:  # all of them, whatever has failed before
+            try:
+                self._writers.pop().close()
+            except Exception as error:
+                self._give_up(error)
 
     def _try(self, act: Callable[..., None], *arguments: Any) -> None:
         if self._given_up:
@@ -99,11 +102,15 @@ class Logger:
         try:
             act(*arguments)
         except Exception as error:
-            self._given_up = True
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        if not self._given_up:
             self._warn(
                 f"  --log {self._kind} has failed and is left out from here on: "
                 f"{type(error).__name__}: {first_line(error)}"
             )
+        self._given_up = True
 
     def _open(self, started: Started) -> None:
         opened = importlib.import_module(f"lica_jax.loggers.{self._kind}").open_writer

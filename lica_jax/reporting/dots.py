@@ -41,7 +41,11 @@ def efficiency(tasks: Sequence[Sequence[Comparison]], styles: Styles) -> Picture
         "are compared. "
         f"Filled: greedy; hollow: sampled; large: {BAND}; small: each seed."
     )
-    panels = [_dots_of(modes, styles, "areas", f"mean {metric_label(modes[0])}") for modes in tasks]
+    panels = [
+        _dots_of(modes, styles, "areas", f"mean {metric_label(modes[0])}")
+        for modes in tasks
+        if any(entry.areas is not None for c in modes for entry, _ in drawn(c, styles))
+    ]
     return Picture("sample_efficiency", "Sample efficiency", caption, panels)
 
 

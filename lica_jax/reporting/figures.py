@@ -47,7 +47,8 @@ def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
         pictures.append(profiles(comparisons, styles))
     if any(_sets(comparisons, styles, 2)):
         pictures.append(improvements(comparisons, styles))
-    pictures.append(efficiency(tasks, styles))
+    if (areas := efficiency(tasks, styles)).panels:
+        pictures.append(areas)
     if len(greedy) > 1 and _labels_in(greedy, styles):
         pictures.append(aggregate_curves(comparisons, styles))
     pictures += thresholds([c for modes in tasks for c in modes], styles)

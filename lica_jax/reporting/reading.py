@@ -134,7 +134,7 @@ def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
         row
         for row in rows
         if isinstance(row.get("run"), int | None)
-        and all(np.isfinite(number(row.get(k))) for k in ("env_steps", "seconds"))
+        and all(0 <= number(row.get(k)) < np.inf for k in ("env_steps", "seconds"))
         and all(
             np.isfinite(number(row.get(prefix + key)))
             for prefix in MODES.values()

@@ -80,6 +80,7 @@ def test_runs_of_a_sweep_say_how_wide_their_wave_was_and_why_they_ended(tmp_path
         (lambda path: _without_evaluations(path), "has no evaluations"),
         (lambda path: _with_rows(path, "nonsense\n[1]\n{}\n"), "no sound row"),
         (lambda path: _with_rows(path, '{"update": 1, "seed": 0}\n'), "no sound row"),
+        (lambda path: _with_steps(path, -5), "no sound row"),
     ],
 )
 def test_what_holds_nothing_to_report_is_refused(tmp_path, make, message):
@@ -99,6 +100,12 @@ def _without_evaluations(path):
 
 def _with_rows(path, text):
     (write_run(path, flat(0.5)) / "eval.jsonl").write_text(text)
+
+
+def _with_steps(path, steps):
+    rows = (write_run(path, flat(0.5)) / "eval.jsonl").read_text().splitlines()
+    row = json.loads(rows[0]) | {"env_steps": steps}
+    (path / "eval.jsonl").write_text(json.dumps(row) + "\n")
 
 
 def test_beside_sound_runs_damaged_ones_are_left_out_and_told(tmp_path):

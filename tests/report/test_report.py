@@ -270,6 +270,20 @@ def test_more_methods_than_can_be_told_apart(tmp_path):
     assert len(report.pictures[0].legend) == figures.SHOWN
 
 
+def test_a_task_where_nobody_shown_is_compared_has_no_efficiency(tmp_path):
+    """As many tasks as methods are shown; on each the best of few evaluations is a method of its
+    own, which came to its end on the first task only."""
+    maps = ("3m", "8m", "25m", "2s3z", "3s5z", "1c3s5z", "MMM2", "5m_vs_6m")
+    for i, name in enumerate(maps):
+        best = {"hp": {"entropy_coef": i / 100}, "finished": i == 0}
+        best |= {"upto": 30_000} if i else {}
+        write_run(tmp_path / f"best{i}", rise(0.9, 1e4), task=f"smax/{name}", **best)
+        worst = {"entropy_coef": 0.5}
+        write_run(tmp_path / f"worst{i}", rise(0.1, 1e4), task=f"smax/{name}", hp=worst)
+    (areas,) = (p for p in reporting.report(tmp_path).pictures if p.name == "sample_efficiency")
+    assert [panel.title for panel in areas.panels] == ["smax/3m"]
+
+
 def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(html, "MOST_BYTES", 150_000)
     report = reporting.report(folder)

@@ -73,6 +73,7 @@ def test_every_ablation_goes_on_tuned(name):
     ("preset", "match"),
     [
         ("fast+mlp_critc", "unknown ablation of lica 'mlp_critc'; did you mean mlp_critic"),
+        ("fast+mlp_critic+mlp_critic", "names ablation mlp_critic twice"),
         ("ablations", "unknown preset 'ablations'"),
         ("+mlp_critic", "unknown preset ''"),
         (
@@ -85,6 +86,11 @@ def test_presets_that_do_not_exist(preset, match):
     assert "ablations" not in preset_names()
     with pytest.raises(UserError, match=match):
         load_config("lica", "smax/3m", preset=preset)
+
+
+def test_an_algorithm_without_ablations():
+    with pytest.raises(UserError, match="unknown ablation of iql 'mlp_critic'; known: none"):
+        load_config("iql", "smax/3m", preset="fast+mlp_critic")
 
 
 @pytest.mark.parametrize(

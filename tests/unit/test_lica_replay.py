@@ -156,6 +156,10 @@ def test_importance_by_hand(x64):
     action = np.array([[0, 1], [0, 0], [1, 1]])
     got = jax.jit(lica.importance)(action, before, now)
     np.testing.assert_allclose(got, [2 * 0.4, 1, 0])
+    # However far policies have gone: two agents' ratios leave float32, the third's is 0.
+    before = np.array([[[1e-30, 1.0], [1e-30, 1.0], [0.5, 0.5]]], np.float32)
+    now = np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]], np.float32)
+    np.testing.assert_array_equal(lica.importance(np.zeros((1, 3), int), before, now), [0])
 
 
 def older(traj, by):

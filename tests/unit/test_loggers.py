@@ -203,8 +203,10 @@ def test_a_tool_that_fails_is_given_up_and_the_run_goes_on(tmp_path, monkeypatch
             raise OSError(28, "No space left on device")
 
         def close(self):
-            raise AssertionError("what is given up is left alone")
+            closed.append(self.tried)
+            raise OSError(28, "No space left on device")
 
+    closed = []
     monkeypatch.setattr("lica_jax.loggers.tensorboard.open_writer", Full)
     said = []
     one = Logger("tensorboard", tmp_path / "logs", "mine")
@@ -213,6 +215,7 @@ def test_a_tool_that_fails_is_given_up_and_the_run_goes_on(tmp_path, monkeypatch
         one.on_metrics({"seed": 0, "env_steps": step, "loss": 1.0})
     one.close()
     (line,) = said
+    assert closed == [1]  # once it had failed nothing more was written, but it is told of the end
     assert line.startswith("  --log tensorboard has failed and is left out from here on: OSError")
 
 

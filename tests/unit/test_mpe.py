@@ -363,7 +363,14 @@ def test_navigation_needs_two_agents():
 
 
 @pytest.mark.parametrize(
-    "name", ["mpe/predator_pray", "mpe/predator_prey_n5", "mpe/cooperative_navigation_n"]
+    "name",
+    [
+        "mpe/predator_pray",
+        "mpe/predator_prey_n5",
+        "mpe/cooperative_navigation_n",
+        "mpe/cooperative_navigation_n" + "5" * 5000,
+    ],
+    ids=lambda name: name[:30],
 )
 def test_unknown_names(name):
     with pytest.raises(UserError, match="unknown task"):

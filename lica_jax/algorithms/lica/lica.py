@@ -43,7 +43,7 @@ from lica_jax.core.entropy import (
 )
 from lica_jax.core.gumbel import gumbel_softmax, straight_through
 from lica_jax.core.losses import critic_loss, policy_value_loss, watched
-from lica_jax.core.masking import explained, masked_mean, masked_softmax
+from lica_jax.core.masking import explained, masked_mean, masked_softmax, take_action
 from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step, periodic_copy
 from lica_jax.core.returns import (
@@ -51,6 +51,7 @@ from lica_jax.core.returns import (
     lambda_returns,
     monte_carlo_returns,
     pymarl_lambda_returns,
+    truncated_ratios,
 )
 from lica_jax.core.schedules import annealed
 from lica_jax.networks.critics import (
@@ -289,12 +290,10 @@ def importance(
 ) -> Float[Array, "*B"]:
     """How much likelier a joint action is under policies ``now`` than ``before``, at most 1."""
 
-    def taken(policy):
-        return jnp.take_along_axis(policy, action[..., None], axis=-1)[..., 0]
-
+    old, new = take_action(before, action), take_action(now, action)
     # Slots behind an episode's end hold actions that nobody chose.
-    ratio = taken(now) / jnp.where(taken(before) > 0, taken(before), 1)
-    return jnp.minimum(jnp.prod(ratio, axis=-1), 1)
+    log_ratio = jnp.log(new) - jnp.log(jnp.where(old > 0, old, 1))
+    return truncated_ratios(log_ratio, joint=True)[..., 0]
 
 
 class Values(NamedTuple):

@@ -37,7 +37,7 @@ from lica_jax.types import TaskSpec
 
 LIMIT = 200
 NAMES = ("predator_prey", "cooperative_navigation", "cooperative_navigation_n5")
-_NAVIGATION = re.compile(r"cooperative_navigation(?:_n(0|[1-9]\d*))?")
+_NAVIGATION = re.compile(r"cooperative_navigation(?:_n(0|[1-9]\d{0,5}))?")
 PREDATORS = 3
 # The prey's five actions, which the reference numbers with the opposite signs.
 PREY_DIRECTIONS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
