@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import re
 import shlex
@@ -83,7 +82,7 @@ def status(run_dir: Path) -> Status:
             return "interrupted"
         result = read_json(run_dir / RESULT)
         done = zip(result["env_steps"], result["failed_at_update"], strict=True)
-        least = min((steps for steps, failed in done if failed is None), default=math.inf)
+        least = min((steps for steps, failed in done if failed is None), default=0)
         spent = least >= config.total_steps or result.get("stopped")
         return "finished" if spent and not result["interrupted"] else "interrupted"
     except (UserError, TypeError, KeyError, ValueError):
