@@ -18,10 +18,11 @@ MIN_VARIANCE = 1e-2  # the official code's; targets that are all alike have none
 
 
 class ValueNorm(NamedTuple):
-    """Exponential averages that began at 0, and the weight that they have gathered since."""
+    """Averages of the targets and of their squared distance from the mean, debiased, and the weight
+    that they have gathered since they began."""
 
     mean: Float[Array, ""]
-    square: Float[Array, ""]
+    variance: Float[Array, ""]
     weight: Float[Array, ""]  # 1 - decay^updates
 
 
@@ -33,25 +34,30 @@ def new_value_norm() -> ValueNorm:
 def update_value_norm(
     norm: ValueNorm, target: Float[Array, "..."], mask: Float[Array, "..."], decay: Float[Array, ""]
 ) -> ValueNorm:
-    """``m <- decay m + (1 - decay) E[y]``, likewise E[y^2], over the targets where ``mask`` is 1.
+    """What ``m <- decay m + (1 - decay) E[y]``, and likewise of ``y^2``, say of mean and variance
+    over the targets where ``mask`` is 1.
 
-    A batch without any leaves everything as it is.
+    A batch without any leaves everything as it is. The variance is kept and not the mean square,
+    from which it would be a small difference of large numbers, and both without their bias: with
+    sums that rounding has moved apart from their weight nothing would be debiased.
     """
     decay = jnp.where(jnp.sum(mask) > 0, decay, 1.0).astype(target.dtype)
+    weight = decay * norm.weight + (1 - decay)
+    rate = (1 - decay) / jnp.where(weight > 0, weight, 1)
+    mean = masked_mean(target, mask)
+    moved = mean - norm.mean
+    around = masked_mean(jnp.square(target - mean), mask) + (1 - rate) * jnp.square(moved)
     return ValueNorm(
-        mean=decay * norm.mean + (1 - decay) * masked_mean(target, mask),
-        square=decay * norm.square + (1 - decay) * masked_mean(jnp.square(target), mask),
-        weight=decay * norm.weight + (1 - decay),
+        mean=norm.mean + rate * moved,
+        variance=norm.variance + rate * (around - norm.variance),
+        weight=weight,
     )
 
 
 def statistics(norm: ValueNorm) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """``(mean, std)``, debiased: ``m / (1 - decay^updates)``."""
-    started = norm.weight > 0
-    weight = jnp.where(started, norm.weight, 1)
-    mean = norm.mean / weight
-    variance = jnp.maximum(norm.square / weight - jnp.square(mean), MIN_VARIANCE)
-    return mean, jnp.where(started, jnp.sqrt(variance), 1)
+    """``(mean, std)``."""
+    std = jnp.sqrt(jnp.maximum(norm.variance, MIN_VARIANCE))
+    return norm.mean, jnp.where(norm.weight > 0, std, 1)
 
 
 def normalise(norm: ValueNorm, target: Float[Array, "..."]) -> Float[Array, "..."]:

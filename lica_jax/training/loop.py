@@ -119,7 +119,8 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         update = partial(algo.update, hp=hp, progress=progress_of(state))
         if algo.replay is None:
             learner, metrics = update(state.learner, seen, key)
-            return learner, (), jnp.array(True), metrics
+            # One step of streams that all begin anew is no batch: moments would move the learner.
+            return learner, (), jnp.any(seen.valid), metrics
         buffer = replays.add(state.replay, algo.replay, seen)
         # Beside the fresh batch stand older ones.
         drawn_from = state.replay if algo.replay.beside else buffer
@@ -141,19 +142,21 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         seen = learning_view(trajectory, scale, timeout_is_terminal)
         learner, buffer, ready, metrics = updated(state, seen, key, hp)
         # A run whose loss is not finite stops for good at its last sound parameters; the other
-        # runs of the batch go on. An update before the replay is ready does not count.
+        # runs of the batch go on. An update of nothing or before the replay is ready is none.
         sound = all_finite((metrics["loss"], learner))
         going_on = state.failed_at < 0
         alive = going_on & (sound | ~ready)
         learner = jax.tree.map(
             lambda new, old: jnp.where(alive & ready, new, old), learner, state.learner
         )
-        played = jnp.where(going_on, jnp.sum(trajectory.valid), 0)
+        played = jnp.where(going_on, jnp.sum(trajectory.valid), 0).astype(jnp.uint32)
+        # Seeds that are ahead of the slowest one may come to the counter's end, ~n steps away.
+        played = jnp.minimum(played, ~state.env_steps)
         failed_at = jnp.where(alive | ~going_on, state.failed_at, state.updates)
         state = state.replace(
             learner=learner,
             replay=buffer,
-            env_steps=state.env_steps + played.astype(jnp.uint32),
+            env_steps=state.env_steps + played,
             episodes=state.episodes + jnp.where(going_on, episodes.episodes, 0),
             updates=state.updates + alive,
             failed_at=failed_at,

@@ -118,6 +118,34 @@ def test_a_seed_that_fails_stops_alone_at_its_last_sound_parameters(tiny):
     assert metrics["counts"]["failed_at"].shape == (2, 5)
 
 
+@pytest.mark.parametrize("algorithm", ["lica", "mappo"])
+def test_a_collection_of_nothing_is_no_batch(algorithm):
+    """Games of one step, one step at a time: every other one only begins anew. Counters that are
+    at their end stay there."""
+    config = load_config(
+        algorithm, "game/climbing", collect={"mode": "steps", "envs": 4, "length": 1},
+        algo={"hidden": 4} | ({"minibatches": 2} if algorithm == "mappo" else {}),
+    )  # fmt: skip
+    task = make_task(config.task)
+    config = resolve(config, task.spec)
+    algo = make_algorithm(algorithm, task.spec, config.algo)
+    init, chunk = make_run(algo, task, config.collect, config.timeout_is_terminal)
+    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp]))
+    chunk = jax.jit(chunk, static_argnames="iterations")
+    before = jax.jit(init)(jax.random.key(0))
+    moved = []
+    for _ in range(4):
+        state, _ = chunk(before, hp, iterations=1)
+        same = jax.tree.map(np.array_equal, state.learner, before.learner)
+        played = int(state.env_steps) - int(before.env_steps)
+        moved.append((played, not all(jax.tree.leaves(same))))
+        before = state
+    assert sorted(moved) == [(0, False), (0, False), (4, True), (4, True)]
+    full = before.replace(env_steps=jnp.uint32(2**32 - 2))
+    state = chunk(chunk(full, hp, iterations=1)[0], hp, iterations=1)[0]
+    assert int(state.env_steps) == 2**32 - 1
+
+
 @pytest.mark.parametrize(
     "algo",
     [

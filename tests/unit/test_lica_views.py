@@ -156,6 +156,20 @@ def test_the_average_by_hand(batches, kept):
     np.testing.assert_allclose(got["w"], [kept * 1 + (1 - kept) * 10], rtol=1e-6)
 
 
+def test_batches_that_were_only_stored_are_none(traj):
+    """Collections before a replay was ready do not make the first batch count for less."""
+    nets, learner, _ = world(traj, critic_average=True)
+    first, late = (
+        update(nets, learner, traj, KEY, hp=HP, progress=replace(START, updates=jnp.int32(n)))[0]
+        for n in (0, 19)
+    )
+    jax.tree.map(np.testing.assert_array_equal, first.average, late.average)
+    moved = jax.tree.leaves(jax.tree.map(np.subtract, first.average, first.critic))
+    far = jax.tree.leaves(jax.tree.map(np.subtract, learner.average, first.critic))
+    for got, whole in zip(moved, far, strict=True):
+        np.testing.assert_allclose(got, 0.1 * whole, atol=1e-6)
+
+
 def test_the_actor_climbs_the_average(traj):
     """With a decay of 0 that is the newest critic. The critic itself learns as without it."""
     plain, start, _ = world(traj)

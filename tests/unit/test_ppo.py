@@ -190,6 +190,24 @@ def test_statistics_of_nothing_and_of_equal_targets():
     assert mean == pytest.approx(5, rel=1e-4) and std == pytest.approx(0.1, rel=1e-4)  # floored
 
 
+@pytest.mark.parametrize(
+    ("decay", "mean", "updates"), [(0.99, -5000.0, 2_000), (0.99999, -200.0, 800_000)]
+)
+def test_statistics_keep_their_precision(decay, mean, updates):
+    """In float32, far from 0 and for long: a mean square would lose the variance to rounding."""
+    target = mean + np.array([-5.0, 5.0], np.float32)
+    ones = np.ones(2, np.float32)
+    decay = np.float32(decay)
+
+    @jax.jit
+    def long(norm):
+        step = lambda _, norm: update_value_norm(norm, target, ones, decay)  # noqa: E731
+        return statistics(jax.lax.fori_loop(0, updates, step, norm))
+
+    got = long(new_value_norm())
+    np.testing.assert_allclose(got, [mean, 5], rtol=1e-3)
+
+
 def test_denormalise_undoes_normalise():
     norm = learned(new_value_norm(), np.array([-3.0, 8.0, 1.0]), np.ones(3), 0.99999)
     x = np.array([-7.0, 0.0, 20.0])

@@ -208,7 +208,9 @@ def update(
     batch = critic_batch(nets, traj)
     learner, metrics = update_critic(nets, learner, batch, traj, hp, jax.random.fold_in(key, 1))
     if nets.config.critic_average:
-        learner = learner.replace(average=averaged(learner, hp.average_decay, progress.updates))
+        steps = nets.config.critic_steps * nets.config.critic_minibatches
+        batches = learner.critic_steps // steps - 1  # learned from, not only stored
+        learner = learner.replace(average=averaged(learner, hp.average_decay, batches))
     if nets.config.corrects:  # the actor learns on-policy
         traj = first_streams(traj, traj.valid.shape[1] - nets.config.replay_batch)
         batch = critic_batch(nets, traj)
@@ -235,7 +237,7 @@ def first_streams(traj: Trajectory, n: int) -> Trajectory:
 
 
 def averaged(learner: Learner, decay: Float[Array, ""], batches: Int[Array, ""]) -> PyTree:
-    """The average of the critic's parameters, a batch later.
+    """The average of the critic's parameters, a batch later; ``batches``: learned from before it.
 
     The first batches count for more, so that a critic that knows nothing yet is soon forgotten.
     """
