@@ -17,16 +17,18 @@ import numpy as np
 from lica_jax.config import (
     MAX_EPISODES,
     TrainConfig,
+    from_dict,
     is_settings_file,
     load_config,
     load_settings,
     merge,
+    to_dict,
 )
 from lica_jax.config.load import plugins_in
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import is_task, task_reference
-from lica_jax.errors import BudgetOverrun, UserError
+from lica_jax.errors import BudgetOverrun, UserError, first_line
 from lica_jax.files import as_path, read_json
 from lica_jax.loggers import make_loggers
 from lica_jax.plugins import load_plugins
@@ -144,6 +146,8 @@ def _stored_config(
 ) -> TrainConfig | None:  # fmt: skip
     """The configuration of a run that is resumed by its names, or by none; else None."""
     named = isinstance(algorithm, str) and task is not None
+    if run_dir is not None and (algorithm, task) == (None, None):
+        directory.read_config(run_dir)  # says what is there instead
     if run_dir is None or not (run_dir / directory.CONFIG).is_file():
         return None
     if not named and (algorithm, task) != (None, None):
@@ -168,12 +172,21 @@ def _config(
     if isinstance(algorithm, TrainConfig):
         if overrides or task not in (None, algorithm.task):
             raise UserError("give either a TrainConfig or names with overrides, not both")
-        return algorithm
+        return _checked(algorithm)
     if is_settings_file(algorithm) and task is None:
         return load_settings(algorithm, overrides=_with_seeds(overrides))[0]
     if task is None:
         raise UserError("train needs a task, for example train('lica', 'smax/3m')")
     return load_config(algorithm, task, **_with_seeds(overrides))
+
+
+def _checked(config: TrainConfig) -> TrainConfig:
+    """A configuration that somebody has put together; raises ``UserError`` where its fields are of
+    other types than they must be."""
+    try:
+        return from_dict(to_dict(config))
+    except (TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"this is no sound TrainConfig: {first_line(error)}") from None
 
 
 def _with_seeds(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -90,13 +90,14 @@ ELSEWHERE = {
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean a or b?``, or nothing where no name is near.
 
-    Names with dots are also known by their last part: ``lr`` is near ``algo.lr``. Names of
+    Names with dots or slashes are also known by their last part: ``lr`` is near ``algo.lr``,
+    ``3m`` near ``smax/3m``. Names of
     other libraries are answered with ours.
     """
     spelled = {k: k.removeprefix("--").replace("-", "_") for k in known}
     whole = name.removeprefix("--").replace("-", "_")
     last = _last(whole)
-    same = [k for k, word in spelled.items() if _last(word) == last]
+    same = [k for k, word in spelled.items() if _plain(word) == _plain(last)]
     ours = [k for k, word in spelled.items() if word in ELSEWHERE.get(last, ())]
     # Too short to be near what they are a part of.
     parts = [k for k, word in spelled.items() if last in _last(word).split("_") and len(last) < 4]
@@ -106,6 +107,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _last(word: str) -> str:
     return word.rpartition(".")[2]
+
+
+def _plain(word: str) -> str:
+    """The last part of a setting's or a task's name, in small letters: ``SMAX/3m`` is ``3m``."""
+    return _last(word).rpartition("/")[2].casefold()
 
 
 def _near(name: str, spelled: Mapping[str, str]) -> list[str]:

@@ -58,6 +58,12 @@ class TaskSpec:
     state_has_actions: bool = False
     source: str = ""
 
+    def unlike(self, other: TaskSpec) -> str:
+        """What differs in another one: ``episode_limit 28, not 20``."""
+        names = [f.name for f in dataclasses.fields(self)]
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        return ", ".join(f"{name} {a!r}, not {b!r}" for name, a, b in pairs if a != b)
+
     def __repr__(self) -> str:
         """What makes such a spec: the fields that are not what they are by default."""
         values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}

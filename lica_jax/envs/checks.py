@@ -15,8 +15,11 @@ def task_problems(task: Task) -> list[str]:
     """What is wrong with the shapes and types of a task in JAX, one line each."""
     if not isinstance(task.spec, TaskSpec):
         return [f"spec must be a lica_jax.types.TaskSpec, got {type(task.spec).__name__}"]
-    if task.spec.episode_limit < 1:
-        return [f"spec.episode_limit must be at least 1, got {task.spec.episode_limit}"]
+    limit = task.spec.episode_limit
+    if not isinstance(limit, int) or limit < 1:
+        return [f"spec.episode_limit must be an integer of at least 1, got {limit!r}"]
+    if not isinstance(task.spec.name, str):
+        return [f"spec.name must be a text, got {task.spec.name!r}"]
     key, spec = jax.random.key(0), task.spec
     shape, dtype = ((spec.n_actions,), jnp.float32) if spec.continuous else ((), jnp.int32)
     action = jax.ShapeDtypeStruct((spec.n_agents, *shape), dtype)
@@ -31,7 +34,8 @@ def task_problems(task: Task) -> list[str]:
         return [*out, f"step(key, state, action) fails: {_first_line(error)}"]
     out += _step_problems("step", ts, spec)
     out += _changes(state, after)
-    if isinstance(start, TimeStep) and isinstance(ts, TimeStep) and set(start.info) != set(ts.info):
+    infos = [getattr(x, "info", None) for x in (start, ts)]
+    if all(isinstance(info, dict) for info in infos) and set(infos[0]) != set(infos[1]):
         out.append(f"info has the keys {sorted(start.info)} at reset and {sorted(ts.info)} later")
     return out
 

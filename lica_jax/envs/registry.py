@@ -53,6 +53,8 @@ def register_family(name: str, family: Family) -> None:
     for what in ("make", "describe", "match"):
         if not callable(getattr(family, what)):
             raise UserError(f"family {name!r}: {what} must be a function")
+    if isinstance(family.names, str):
+        raise UserError(f"family {name!r}: names must be several, got {family.names!r}")
     for task in family.names:
         if not isinstance(task, str) or not task or any(c in task for c in ":,= "):
             raise UserError(f"family {name!r}: {task!r} cannot be the name of a task")

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -42,6 +43,10 @@ class Policy:
         self._act = jax.jit(self._act_batch)
         self._critic: Critic | None = critic
         self._path: Path | None = None  # of its file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A critic that is only in memory does not go along; one beside the policy's file does."""
+        return _rebuilt, (jax.tree.map(np.asarray, self.params), self.about, self._path)
 
     def __repr__(self) -> str:
         seed, steps = self.about.get("seed"), self.about.get("env_steps")
@@ -107,7 +112,8 @@ class Policy:
           (-1, 1) where actions are continuous.
 
         Raises:
-          UserError: the shapes are not those of the task the policy was trained for.
+          UserError: the shapes are not those of the task the policy was trained for, or ``key`` is
+            no key.
         """
         obs = jnp.asarray(obs, jnp.float32)
         s = self.spec
@@ -121,8 +127,16 @@ class Policy:
         avail = jnp.ones(wanted, bool) if avail is None else jnp.asarray(avail, bool)
         if avail.shape != wanted:
             raise UserError(f"avail must be {list(wanted)} for {s.name}, got {list(avail.shape)}")
-        if carry is None:
-            carry = self.initial_carry(None if single else obs.shape[0])
+        start = self.initial_carry(None if single else obs.shape[0])
+        carry = start if carry is None else carry
+        if (have := jax.tree.map(jnp.shape, carry)) != jax.tree.map(jnp.shape, start):
+            raise UserError(
+                f"carry is not the memory of {'one environment' if single else len(obs)}"
+                f"{'' if single else ' environments'}: it must be what act returned, or None; got "
+                f"{have}"
+            )
+        if key is not None and not _is_key(key):
+            raise UserError(f"key must be a key such as jax.random.key(0), got {key!r}")
         if single:
             obs, avail, carry = jax.tree.map(lambda x: x[None], (obs, avail, carry))
         explore = jnp.full(obs.shape[0], key is not None)
@@ -161,6 +175,21 @@ class Policy:
         return carry, action
 
 
+def _rebuilt(params: PyTree, about: dict[str, Any], path: Path | None) -> Policy:
+    """A policy out of a pickle of one's own."""
+    policy = Policy(jax.tree.map(jnp.asarray, params), about)
+    policy._path = path
+    return policy
+
+
+def _is_key(key: Any) -> bool:
+    """Whether it is one PRNG key, of either kind."""
+    kind = getattr(key, "dtype", None)
+    if kind is not None and jnp.issubdtype(kind, jax.dtypes.prng_key):
+        return key.shape == ()
+    return kind == jnp.uint32 and getattr(key, "ndim", 0) == 1
+
+
 def load_policy(path: str | Path) -> Policy:
     """Loads a policy file, the ``policy.safetensors`` of a run directory, or one that comes with
     the package (``zoo:lica/smax/2s3z``; ``lica-jax list zoo`` shows all).
@@ -179,7 +208,7 @@ def load_policy(path: str | Path) -> Policy:
         about, tensors = read_header(path)
         policy, shapes = _without_params(checked_facts(about))
         policy.params = read_params(path, tensors, shapes)
-        policy._path = path
+        policy._path = path.absolute()
     except UserError as error:
         raise UserError(visible(f"{path} cannot be loaded: {error}")) from None
     return policy

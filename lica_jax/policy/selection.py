@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lica_jax.errors import UserError
-from lica_jax.files import as_word
+from lica_jax.files import as_path, as_word
 from lica_jax.policy.policy import Policy, load_policy
 from lica_jax.zoo.catalog import zoo_file
 
@@ -31,7 +31,7 @@ def chosen_policies(path: str | Path, which: str | None = None) -> list[Policy]:
     Raises:
       UserError: ``which`` is none of these or goes with a file, or a policy is missing or unsound.
     """
-    path = zoo_file(path)
+    path = zoo_file(as_path(path, "policy"))
     if which is not None and which not in WHICH:
         raise UserError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
     if which is not None and path.is_file():

@@ -46,7 +46,8 @@ def write_arrays(path: Path, arrays: PyTree, facts: dict[str, Any]) -> None:
     """A safetensors file of a tree's leaves by their names, with ``facts`` in its header."""
     from safetensors.numpy import save
 
-    named = {name: np.ascontiguousarray(x) for name, x in named_leaves(arrays).items()}
+    # Not `ascontiguousarray`, which makes rows of single numbers.
+    named = {name: np.asarray(x, order="C") for name, x in named_leaves(arrays).items()}
     write_whole(path, save(named, metadata={"lica_jax": json.dumps(plain(facts))}))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lica_jax.errors import UserError
+from lica_jax.files import as_path
 from lica_jax.reporting.reading import FINISHED, Run, read_run_dir
 from lica_jax.runs import names
 
@@ -28,7 +29,7 @@ def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
     if not paths:
         raise UserError("name at least one folder of runs")
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
+    for path in (as_path(path, "paths") for path in paths):
         if not path.is_dir():
             raise UserError(f"{path} is {'a file' if path.exists() else 'not there'}; name folders")
         below = list(run_dirs(path))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -127,7 +128,8 @@ def report(
     """
     if out is not None:
         check_out(Path(out), overwrite)
-    runs, told = collect([paths] if isinstance(paths, str | Path) else paths)
+    alone = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
+    runs, told = collect([paths] if alone else list(paths))
     groups = make_groups(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     comparisons = [compare(task, groups, mode) for task in tasks for mode in MODES]

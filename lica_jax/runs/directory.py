@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.config.checks import with_ends
 from lica_jax.envs import same_task
+from lica_jax.envs.names import is_import_path
 from lica_jax.errors import UserError
 from lica_jax.files import as_path, make_folder, plain, read_json, write_json
 from lica_jax.runs.names import (
@@ -35,6 +36,7 @@ from lica_jax.runs.names import (
     check_no_sweep,
 )
 from lica_jax.runs.versions import versions
+from lica_jax.types import TaskSpec
 
 FILES = (
     CONFIG, RUNS, COMMANDS, LOCK, METRICS, EVALS, RESULT, POLICY, POLICY_LAST, CRITIC, VERSIONS,
@@ -215,13 +217,14 @@ def check_names(run_dir: Path, algorithm: str, task: str) -> None:
 
 
 def check_same(
-    run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None
+    run_dir: Path, config: TrainConfig, spec: TaskSpec, runs: list[dict[str, Any]] | None = None
 ) -> None:
     """Refuses to resume a run with another configuration; some fields may change.
 
     ``runs`` is what `read_runs` gave before.
     """
     _check_kinds(run_dir)
+    _check_object(run_dir, config.task, spec)
     before = read_config(run_dir)
     # A schedule that an earlier version did not have ends where it starts.
     before = dataclasses.replace(before, hp=with_ends(before.hp))
@@ -262,9 +265,25 @@ def note_command(folder: Path) -> None:
         file.write(shlex.join([program, *sys.argv[1:]]) + "\n")
 
 
-def describe(run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None) -> None:
-    """Writes ``config.json``, ``command.txt`` (one line a start), ``versions.json``, and where runs
-    differ in more than their seed ``runs.json``."""
+def _check_object(run_dir: Path, task: str, spec: TaskSpec) -> None:
+    """Refuses a task that has the import path of the run's and other arguments."""
+    path = run_dir / VERSIONS
+    known = read_json(path) if is_import_path(task) and path.is_file() else None
+    stored = known.get("task_spec") if isinstance(known, dict) else None
+    names = {f.name for f in dataclasses.fields(TaskSpec)}
+    if isinstance(stored, dict) and stored.keys() == names and TaskSpec(**stored) != spec:
+        raise UserError(
+            f"{run_dir} holds a run of another {task} ({spec.unlike(TaskSpec(**stored))}): give "
+            "the task itself, as it was made then"
+        )
+
+
+def describe(
+    run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None,
+    spec: TaskSpec | None = None,
+) -> None:  # fmt: skip
+    """Writes ``config.json``, ``command.txt`` (one line a start), ``versions.json``, with ``spec``
+    where the task is an object, and where runs differ in more than their seed ``runs.json``."""
     if runs is not None:
         write_json(run_dir / RUNS, runs)
     write_json(run_dir / CONFIG, to_dict(config))
@@ -274,4 +293,5 @@ def describe(run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | No
         begun = dict(json.loads(path.read_bytes()))
         write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})
     except (OSError, ValueError, TypeError, RecursionError):  # new, or damaged: nothing to keep
-        write_json(path, versions())
+        own = spec is not None and is_import_path(config.task)
+        write_json(path, versions() | ({"task_spec": dataclasses.asdict(spec)} if own else {}))

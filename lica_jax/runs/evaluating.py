@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lica_jax.engines.base import Engine
 from lica_jax.engines.games import HostTask
+from lica_jax.envs.names import is_import_path
 from lica_jax.envs.registry import check_known_task, is_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder
@@ -37,6 +38,11 @@ def alike(policy: Policy | str | Path, which: str | None) -> list[Policy]:
 def fitting_task(policy: Policy, task: str | Task | HostTask | None) -> Task | HostTask:
     """The task that is played; raises ``UserError`` where the policy does not fit it."""
     target = task if is_task(task) else make_task(_known_task(task, policy))
+    if task is None and is_import_path(policy.about["task"]) and target.spec != policy.spec:
+        raise UserError(
+            f"{policy.about['task']} is made with arguments, without which it is another task than "
+            f"this policy's ({target.spec.unlike(policy.spec)}): give the task itself"
+        )
     check_sizes(policy, target)
     check_state(policy, target)
     return target

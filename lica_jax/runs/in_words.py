@@ -25,12 +25,15 @@ def one_line(summary: dict[str, Any], run_dir: Path | None) -> str:
     if summary["interrupted"]:
         said.append("interrupted")
     elif "best" not in summary:  # which is evaluated at the end of a budget
-        said.append("the loss of every run became non-finite")
+        failed = all(update is not None for update in summary["failed_at_update"])
+        why = "the loss of every run became non-finite" if failed else summary.get("status")
+        said.append(why or "not evaluated at its end")
     else:
         best = summary["best"][best_run(summary)]
         kind = "win rate" if "win_rate" in best["greedy"] else "return"
         figures = ", ".join(f"{mode} {_figure(best[mode])}" for mode in ("greedy", "sampled"))
         said.append(f"best policy's {kind}: {figures}")
+        said += _failures(summary)
     if run_dir is not None:
         said.append(f"files in {run_dir}")
     return f"<Result {what}: {'; '.join(said)}>"
@@ -51,10 +54,19 @@ def table(summary: dict[str, Any], run_dir: Path | None) -> str:
     reason = summary.get("stopped")
     stopped = ", interrupted" if summary["interrupted"] else ""
     stopped += f", stopped by {escape(reason)}" if reason else ""
+    status = summary.get("status")  # of a sweep's run
+    words = _failures(summary) or ([status] if status not in (None, "finished") else [])
+    stopped += "".join(f", {escape(text)}" for text in words)
     return (
         f"<table><caption><b>{escape(title)}</b>, {summary['seconds']:.0f} s{stopped}, {where}"
         f"</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def _failures(summary: dict[str, Any]) -> list[str]:
+    """Which runs failed, and when."""
+    each = zip(_labels(summary), summary["failed_at_update"], strict=True)
+    return [f"{named(label)} failed at update {at}" for label, at in each if at is not None]
 
 
 def _labels(summary: dict[str, Any]) -> list[dict[str, Any]]:

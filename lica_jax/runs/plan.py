@@ -172,7 +172,7 @@ def make_plan(
     if not elsewhere:
         check_fits(plan.memory, free_on(devices))
     if run_dir is not None and resume:
-        directory.check_same(run_dir, config, stored_runs(plan))
+        directory.check_same(run_dir, config, task.spec, stored_runs(plan))
     elif run_dir is not None:
         directory.check_new(run_dir)
     return plan

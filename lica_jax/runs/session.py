@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from lica_jax.engines.games import Stopped, is_host_task
-from lica_jax.errors import Diverged
+from lica_jax.errors import Diverged, UserError
 from lica_jax.files import make_folder
 from lica_jax.policy import Critic, kept_critics
 from lica_jax.runs import directory, messages
@@ -76,7 +76,7 @@ class Session:
             restored = self._restored()
             # Nothing is written before this: what cannot start leaves its directory usable.
             if plan.run_dir is not None:
-                directory.describe(plan.run_dir, plan.config, stored_runs(plan))
+                directory.describe(plan.run_dir, plan.config, stored_runs(plan), plan.task.spec)
                 if plan.config.eval.save_replay:
                     replays = plan.run_dir / directory.REPLAYS
                     make_folder(replays, str(replays))
@@ -167,6 +167,12 @@ class Session:
             episodes = self.plan.config.eval.final_episodes
             figures = self.engine.evaluate(params, keys, hp, episodes, ("sampled",), self._give_up)
             self.host.random = [figure["sampled"] for figure in figures]
+        if not all(figure["episodes"] for figure in self.host.random):
+            raise UserError(
+                f"no episode of {self.spec.name} ended within spec.episode_limit, "
+                f"{self.spec.episode_limit} steps: terminated or truncated must be True by then "
+                "(lica_jax.testing.check_task says more)"
+            )
         self.display.say(messages.random_policy(self.host.random[0], self.spec))
         if self.counters.slowest >= self.host.next_eval:
             self._evaluate_now()

@@ -55,6 +55,8 @@ def sweep(
     else:
         given = {"algorithm": algorithm, "task": task}
         words = {k: v for k, v in given.items() if v is not None} | words
+    if resume and sweep_dir is None:
+        raise UserError("say which sweep to go on with: sweep(sweep_dir=..., resume=True)")
     path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")
     result = Driver(words, path, resume=resume, style=display).run()
     if result.interrupted is not None and on_signal == "raise":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lica_jax.errors import UserError, first_line
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.display import short
@@ -66,7 +67,10 @@ def draw_sweep(
     for ax in axes[panels:]:
         ax.set_visible(False)
     if path is not None:
-        figure.savefig(path)
+        try:
+            figure.savefig(path)
+        except (OSError, ValueError) as error:  # ValueError: of an ending that is no picture's
+            raise UserError(f"{path} cannot be written: {first_line(error)}") from None
     return figure
 
 

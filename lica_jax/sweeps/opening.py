@@ -75,10 +75,19 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
     work = Work(ask, folder, progress, settings, plans)
     objective_for(ask, settings)
     groups = make_groups(settings or [_middle(ask)], plans)
+    work.ask = ask = _with_plugins(ask, groups)
     for group in groups if ask.wave != "auto" else ():
         runs = (ask.trials or len(group.settings)) * len(ask.seeds)
         check_width(min(ask.wave, runs), group.memory, group.name or "this sweep")
     return Opened(work, groups, launcher, skipped)
+
+
+def _with_plugins(ask: SweepConfig, groups: list[Group]) -> SweepConfig:
+    """With the packages that algorithms and tasks come from, whoever imported them: another process
+    must, too."""
+    found = [p for group in groups for s in group.settings for p in s.config.plugins]
+    plugins = dict.fromkeys([*ask.plugins, *(p for p in found if p != "__main__")])
+    return dataclasses.replace(ask, plugins=tuple(plugins))
 
 
 def _change_budget(ask: SweepConfig, folder: Folder, progress: Progress) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lica_jax.api import Result, load_result
 from lica_jax.errors import UserError
+from lica_jax.files import as_path
 from lica_jax.sweeps.display import best_text
 from lica_jax.sweeps.figure import draw_sweep
 from lica_jax.sweeps.folder import Folder
@@ -53,9 +54,10 @@ class SweepResult:
     def run(self, number: int) -> Result:
         """A run by its number, as `train` returned it: rows, figures and the best policy."""
         folder = Folder(self.sweep_dir)
-        if not any(row["run"] == number for row in self.table):
+        found = next((row["run"] for row in self.table if row["run"] == number), None)
+        if found is None:
             raise UserError(f"this sweep has no ended run {number!r}; it has {len(self.table)}")
-        return load_result(folder.run(number))
+        return load_result(folder.run(found))
 
     def frame(self) -> Any:
         """The table as a ``pandas.DataFrame``."""
@@ -64,7 +66,9 @@ class SweepResult:
         return pandas.DataFrame(self.table)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The sweep's figure (matplotlib), written to ``path`` where one is given."""
+        """The sweep's figure (matplotlib), written to ``path`` where one is given; raises
+        ``UserError`` where that cannot be."""
+        path = None if path is None else as_path(path, "path")
         return draw_sweep(Folder(self.sweep_dir), self.table, self.summary, path)
 
     def _repr_html_(self) -> str:

@@ -146,6 +146,8 @@ def _acted_problems(acted: Any, carry: PyTree, task: Task) -> list[str]:
         out.append("act must return a carry like the one it was given")
     spec = task.spec
     wanted = (ENVS, spec.n_agents, *((spec.n_actions,) if spec.continuous else ()))
+    if not hasattr(action, "shape"):
+        return [*out, f"act must choose actions as an array, got {type(action).__name__}"]
     if action.shape != wanted:
         out.append(f"act must choose actions {list(wanted)} for {ENVS} environments, got "
                    f"{list(action.shape)}")  # fmt: skip
@@ -265,6 +267,10 @@ def _training_problems(config: TrainConfig, run_dir: Path) -> list[str]:
     obs = np.random.default_rng(0).normal(size=(6, spec.n_agents, spec.obs_size))
     if not np.array_equal(exported.act(obs)[0], own.act(obs)[0]):
         out.append("an exported policy must play as the trained one does")
+    try:
+        _ = exported.critic
+    except UserError as error:
+        out.append(f"an exported critic must be read again: {error}")
     return out
 
 

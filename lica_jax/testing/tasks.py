@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lica_jax.envs.checks import task_problems
+from lica_jax.envs.names import is_import_path, plain_name
 from lica_jax.envs.registry import is_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.training.rollout import reset_batch, step_batch
@@ -31,7 +32,7 @@ def check_task(task: Task | str, seed: int = 0) -> None:
     Raises:
       UserError: everything that is wrong, a line each.
     """
-    task = make_task(task) if isinstance(task, str) else task
+    asked, task = task, make_task(task) if isinstance(task, str) else task
     if not is_task(task):
         raise UserError(f"a task has spec, reset and step; {task!r} does not")
     if hasattr(task, "open"):
@@ -46,9 +47,13 @@ def check_task(task: Task | str, seed: int = 0) -> None:
         if not _equal(played, again):
             found.append("the same keys must give the same episodes")
         found += _batch_problems(task, key, *played)
+    named = isinstance(asked, str) and not is_import_path(asked) and not found
+    if named and plain_name(task.spec.name) != plain_name(asked):
+        found.append(f"spec.name must be {plain_name(asked)!r}, got {task.spec.name!r}")
     if found:
         lines = "\n".join(f"  - {line}" for line in found)
-        raise UserError(f"task {task.spec.name} does not conform:\n{lines}")
+        name = getattr(task.spec, "name", type(task).__name__)
+        raise UserError(f"task {name} does not conform:\n{lines}")
 
 
 def play_out(task: Task):

@@ -1,5 +1,6 @@
 """Plugins: what registering needs and refuses, and what one line is enough for."""
 
+import dataclasses
 import re
 import sys
 import types
@@ -28,6 +29,7 @@ from lica_jax.algorithms import algorithm_names
 from lica_jax.cli.main import main
 from lica_jax.config import resolve
 from lica_jax.envs.probe import Probe
+from lica_jax.sweeps.driver import Driver
 from lica_jax.testing import check_algorithm, check_task
 from lica_jax.types import number
 
@@ -61,6 +63,9 @@ def test_a_plugin_is_used_like_everything_else(loaded, tmp_path):
     policy = load_policy(tmp_path / "run")
     assert list(policy.about["plugins"]) == ["my_package"]
     assert evaluate(policy, episodes=8)["greedy"]["distance_mean"] >= 0
+    # A sweep's file, too, says what another process must import.
+    words = {"algorithm": "my_pg", "task": "grid/switches", "wave": 1} | SMALL
+    assert Driver(words, tmp_path / "sweep", style="none").work.ask.plugins == ("my_package",)
 
 
 @pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -342,6 +347,19 @@ def test_tasks_that_behave_badly():
         check_task(Rich())
     with pytest.raises(UserError, match="a task has spec, reset and step"):
         check_task(object())
+    nothing = Told()
+    nothing.spec = dataclasses.replace(nothing.spec, episode_limit=None)
+    with pytest.raises(UserError, match=r"spec\.episode_limit must be an integer"):
+        check_task(nothing)
+
+
+def test_a_family_whose_tasks_have_another_name(loaded):
+    family = Family(("switches",), lambda name: make_task("grid/switches"), lambda name: "copied")
+    register_family("copy", family)
+    with pytest.raises(UserError, match=r"spec\.name must be 'copy/switches'"):
+        check_task("copy/switches")
+    with pytest.raises(UserError, match="names must be several"):
+        register_family("word", dataclasses.replace(family, names="switches"))
 
 
 def broken(what):
@@ -366,6 +384,8 @@ def broken(what):
             return algo._replace(update=update)
         if what == "changes its learner":
             return algo._replace(update=lambda *a, **m: ({}, algo.update(*a, **m)[1]))
+        if what == "acts in lists":
+            return algo._replace(act=lambda p, c, *a, **m: (c, [0, 0], {}))
         if what == "is always random":
             sure = jnp.ones
             return algo._replace(
@@ -385,6 +405,7 @@ def broken(what):
         ("has no loss", 'must have "loss"'),
         ("changes its learner", "a learner like the one it was given"),
         ("is always random", "greedy play .* must not depend on the key"),
+        ("acts in lists", "act must choose actions as an array, got list"),
         ("makes nothing", "make must return a lica_jax.types.Algorithm"),
     ],
 )

@@ -357,6 +357,11 @@ def test_the_nearest_settings(name, found, flags):
     assert hint.split(" or ")[0].rstrip("?") == (f"did you mean {found}" if found else "")
 
 
+@pytest.mark.parametrize("name", ["3m", "SMAX/3m", "smax/3M"])
+def test_a_task_without_its_family_or_in_other_letters(name):
+    assert did_you_mean(name, ["smax/4m_vs_3m", "smax/3m", "smax/8m"]) == "did you mean smax/3m?"
+
+
 def test_names_of_other_libraries():
     """They are those of the README's tables, and ours exist."""
     readme = (presets_dir().parent / "README.md").read_text()

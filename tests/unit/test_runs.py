@@ -228,7 +228,7 @@ def test_resuming_takes_what_is_stored(tmp_path):
     for names, more, words in (
         (("coma", TASK), {}, "holds lica on probe/match, not coma"),
         ((), {"hp": {"gamma": 0.8}}, "holds a run of another configuration"),
-        ((), {"run_dir": tmp_path / "none"}, "needs an algorithm and a task"),
+        ((), {"run_dir": tmp_path / "none"}, "none is not a run directory"),
         ((), {"run_dir": None}, "needs an algorithm and a task"),
     ):
         with pytest.raises(UserError, match=words):

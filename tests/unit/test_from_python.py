@@ -1,0 +1,128 @@
+"""What people hand over from Python: one message each, and nothing silently of another kind."""
+
+import pickle
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lica_jax
+from lica_jax import UserError, evaluate, load_config, load_policy, train
+from lica_jax.envs import make_task
+from lica_jax.envs.probe import Probe
+from lica_jax.runs import in_words
+from tests.conftest import TINY
+
+SMALL = TINY | {
+    "total_steps": 64, "display": "none", "algo": {"hidden": 8, "minibatches": 2},
+    "eval": {"interval": 10**6, "episodes": 8, "final_episodes": 8},
+}  # fmt: skip
+
+
+class Own(Probe):
+    """A task of one's own, made with an argument."""
+
+    def __init__(self, limit=4):
+        super().__init__("match", limit, make_task("probe/match")._reward)
+        self.spec = replace(self.spec, name="own")
+
+
+class Endless(Own):
+    """Its author forgot `truncated`."""
+
+    def step(self, key, state, action):
+        state, ts = super().step(key, state, action)
+        never = jnp.zeros((), bool)
+        return state, ts.replace(terminated=never, truncated=never)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "a"
+    train("ippo", "game/climbing", run_dir=path, **SMALL)
+    return path
+
+
+def test_an_object_made_with_other_arguments_is_another_task(tmp_path):
+    train("ippo", Own(6), run_dir=tmp_path, **SMALL)
+    with pytest.raises(
+        UserError, match=r"another task than this policy's \(episode_limit 4, not 6"
+    ):
+        evaluate(tmp_path, episodes=8)
+    assert evaluate(tmp_path, task=Own(6), episodes=8)["task"] == "own"
+    for task in ((), ("ippo", Own(8))):
+        with pytest.raises(UserError, match=r"holds a run of another .*:Own .*not 6"):
+            train(*task, run_dir=tmp_path, resume=True, total_steps=128, display="none")
+    longer = train("ippo", Own(6), run_dir=tmp_path, resume=True, **SMALL | {"total_steps": 128})
+    assert longer.summary["env_steps"][0] >= 128
+
+
+def test_a_task_whose_episodes_never_end():
+    with pytest.raises(UserError, match=r"no episode of own ended within spec\.episode_limit, 4"):
+        train("ippo", Endless(), **SMALL)
+
+
+def test_a_policy_is_pickled_and_finds_its_critic_from_anywhere(run_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(run_dir.parent)
+    policy = load_policy("a")
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(pickle.dumps(policy))
+    obs = np.random.default_rng(0).normal(size=(2, policy.spec.obs_size))
+    np.testing.assert_array_equal(again.act(obs)[0], policy.act(obs)[0])
+    assert policy.critic is not None and again.critic is not None
+
+
+def test_a_memory_or_a_key_that_is_none(run_dir):
+    policy = load_policy(run_dir)
+    obs = np.zeros((2, policy.spec.obs_size), np.float32)
+    _, alone = policy.act(obs)
+    assert policy.act(obs, None, alone, key=jax.random.PRNGKey(1))[0].shape == (2,)
+    for observed, carry in ((np.stack([obs] * 3), alone), (obs, policy.initial_carry(1))):
+        with pytest.raises(UserError, match="carry is not the memory of"):
+            policy.act(observed, None, carry)
+    for key in (0, np.random.default_rng(0), jax.random.split(jax.random.key(0))):
+        with pytest.raises(UserError, match="key must be a key"):
+            policy.act(obs, key=key)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seeds": 0}, {"algorithm": "mappo"}, {"hp": 3}, {"collect": []}, {"preset": 3}],
+    ids=str,
+)
+def test_a_configuration_that_is_put_together_wrongly(changes, programs):
+    config = replace(load_config("lica", "game/climbing"), **changes)
+    with pytest.raises(UserError):
+        train(config, display="none")
+    assert not programs
+
+
+def test_what_is_no_path(run_dir, tmp_path):
+    for call in (lica_jax.render, lica_jax.report):
+        for wrong in (None, 3, b"runs", object()):
+            with pytest.raises(UserError, match="must be a path"):
+                call(wrong)
+    with pytest.raises(UserError, match=r"is not a run directory: it has no config\.json"):
+        train(run_dir=tmp_path / "misspelt", resume=True)
+    with pytest.raises(UserError, match="which sweep to go on with"):
+        lica_jax.sweep(resume=True)
+
+
+def test_a_run_says_why_it_ended(run_dir):
+    summary = lica_jax.api.load_result(run_dir).summary
+    left = {k: v for k, v in summary.items() if k not in ("final", "best")}
+    left |= {"status": "stopped by halving"}
+    assert "; stopped by halving>" in in_words.one_line(left, None)
+    assert ", stopped by halving" in in_words.table(left, None)
+    failed = left | {"status": "failed at update 3", "failed_at_update": [3]}
+    assert "the loss of every run became non-finite" in in_words.one_line(failed, None)
+    one = summary | {"seeds": [0, 1], "failed_at_update": [None, 3]}
+    for text in (in_words.one_line(one, None), in_words._failures(one)[0]):
+        assert "seed 1 failed at update 3" in text
+
+
+def test_names_are_offered_once():
+    assert len(dir(lica_jax)) == len(set(dir(lica_jax))) and "importlib" not in dir(lica_jax)
+    assert {"train", "sweep", "load_policy"} <= set(dir(lica_jax))
