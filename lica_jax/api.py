@@ -146,9 +146,11 @@ def _stored_config(
 ) -> TrainConfig | None:  # fmt: skip
     """The configuration of a run that is resumed by its names, or by none; else None."""
     named = isinstance(algorithm, str) and task is not None
-    if run_dir is not None and (algorithm, task) == (None, None):
-        directory.read_config(run_dir)  # says what is there instead
-    if run_dir is None or not (run_dir / directory.CONFIG).is_file():
+    if run_dir is None:
+        return None
+    if not (run_dir / directory.CONFIG).is_file():
+        if (algorithm, task) == (None, None):
+            directory.read_config(run_dir)  # says what is there instead
         return None
     if not named and (algorithm, task) != (None, None):
         return None  # a whole configuration or a file

@@ -69,7 +69,7 @@ def draw_sweep(
     if path is not None:
         try:
             figure.savefig(path)
-        except (OSError, ValueError) as error:  # ValueError: of an ending that is no picture's
+        except ValueError as error:  # an ending that is no picture's
             raise UserError(f"{path} cannot be written: {first_line(error)}") from None
     return figure
 

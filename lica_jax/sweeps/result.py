@@ -10,7 +10,7 @@ from typing import Any
 
 from lica_jax.api import Result, load_result
 from lica_jax.errors import UserError
-from lica_jax.files import as_path
+from lica_jax.files import as_path, make_folder
 from lica_jax.sweeps.display import best_text
 from lica_jax.sweeps.figure import draw_sweep
 from lica_jax.sweeps.folder import Folder
@@ -68,7 +68,9 @@ class SweepResult:
     def plot(self, path: str | Path | None = None) -> Any:
         """The sweep's figure (matplotlib), written to ``path`` where one is given; raises
         ``UserError`` where that cannot be."""
-        path = None if path is None else as_path(path, "path")
+        if path is not None:
+            path = as_path(path, "path")
+            make_folder(path.parent, str(path.parent))
         return draw_sweep(Folder(self.sweep_dir), self.table, self.summary, path)
 
     def _repr_html_(self) -> str:

@@ -21,7 +21,9 @@ def test_a_wave_of_one_is_train(run_sweep, words, tmp_path):
     grid = {"hp.entropy-coef": [0.03, 0.3]}
     result = run_sweep(tmp_path / "sweep", **words, seeds=[3], grid=grid, wave=1)
     assert result.run(np.float64(1)).run_dir == tmp_path / "sweep/runs/0001"  # as pandas has it
-    for wrong in (tmp_path / "no/folder.png", tmp_path / "a.xyz", 3):
+    result.plot(tmp_path / "new/folder.png")
+    assert (tmp_path / "new/folder.png").stat().st_size > 1_000
+    for wrong in (tmp_path / "a.xyz", 3):
         with pytest.raises(UserError, match=r"cannot be written|must be a path"):
             result.plot(wrong)
     config = {k: v for k, v in words.items() if k not in ("algorithm", "task")}
