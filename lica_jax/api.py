@@ -94,6 +94,8 @@ def train(
     goal = [] if stop_at is None else [StopAt(stop_at)]
     watchers = [*check_callbacks(callbacks), *make_loggers(log, path), *goal]
     config = (resume and _stored_config(path, *names, overrides)) or _config(*names, overrides)
+    if not resume:  # else it is first held against what is stored
+        config = _checked(config)
     use_compilation_cache()
     plan = make_plan(config, path, resume=resume, task=own)
     _check_conditions(watchers, plan)
@@ -174,7 +176,7 @@ def _config(
     if isinstance(algorithm, TrainConfig):
         if overrides or task not in (None, algorithm.task):
             raise UserError("give either a TrainConfig or names with overrides, not both")
-        return _checked(algorithm)
+        return algorithm
     if is_settings_file(algorithm) and task is None:
         return load_settings(algorithm, overrides=_with_seeds(overrides))[0]
     if task is None:
