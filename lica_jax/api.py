@@ -94,8 +94,7 @@ def train(
     goal = [] if stop_at is None else [StopAt(stop_at)]
     watchers = [*check_callbacks(callbacks), *make_loggers(log, path), *goal]
     config = (resume and _stored_config(path, *names, overrides)) or _config(*names, overrides)
-    if not resume:  # else it is first held against what is stored
-        config = _checked(config)
+    config = config if resume else _checked(config)  # held against what is stored first
     use_compilation_cache()
     plan = make_plan(config, path, resume=resume, task=own)
     _check_conditions(watchers, plan)
