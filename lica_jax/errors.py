@@ -90,9 +90,8 @@ ELSEWHERE = {
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean a or b?``, or nothing where no name is near.
 
-    Names with dots or slashes are also known by their last part: ``lr`` is near ``algo.lr``,
-    ``3m`` near ``smax/3m``. Names of
-    other libraries are answered with ours.
+    Names with dots or slashes are also known by their last part: ``lr`` is near ``algo.lr``, ``3m``
+    near ``smax/3m``. Names of other libraries are answered with ours.
     """
     spelled = {k: k.removeprefix("--").replace("-", "_") for k in known}
     whole = name.removeprefix("--").replace("-", "_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Policy:
         self.algo = self.algo_for(self.spec)
         self.hp = merge(module.HParams(), about["hp"])
         self._act = jax.jit(self._act_batch)
+        self._memory = jax.eval_shape(partial(self.algo.initial_carry, 1))
         self._critic: Critic | None = critic
         self._path: Path | None = None  # of its file
 
@@ -112,8 +114,8 @@ class Policy:
           (-1, 1) where actions are continuous.
 
         Raises:
-          UserError: the shapes are not those of the task the policy was trained for, or ``key`` is
-            no key.
+          UserError: the shapes are not those of the task the policy was trained for, ``carry`` is
+            not the memory of as many environments, or ``key`` is no key.
         """
         obs = jnp.asarray(obs, jnp.float32)
         s = self.spec
@@ -127,14 +129,9 @@ class Policy:
         avail = jnp.ones(wanted, bool) if avail is None else jnp.asarray(avail, bool)
         if avail.shape != wanted:
             raise UserError(f"avail must be {list(wanted)} for {s.name}, got {list(avail.shape)}")
-        start = self.initial_carry(None if single else obs.shape[0])
-        carry = start if carry is None else carry
-        if (have := jax.tree.map(jnp.shape, carry)) != jax.tree.map(jnp.shape, start):
-            raise UserError(
-                f"carry is not the memory of {'one environment' if single else len(obs)}"
-                f"{'' if single else ' environments'}: it must be what act returned, or None; got "
-                f"{have}"
-            )
+        if carry is None:
+            carry = self.initial_carry(None if single else obs.shape[0])
+        self._check_carry(carry, obs.shape[:-2])
         if key is not None and not _is_key(key):
             raise UserError(f"key must be a key such as jax.random.key(0), got {key!r}")
         if single:
@@ -145,6 +142,17 @@ class Policy:
         if single:
             action, carry = jax.tree.map(lambda x: x[0], (action, carry))
         return action, carry
+
+    def _check_carry(self, carry: PyTree, batch: tuple[int, ...]) -> None:
+        """Raises ``UserError`` where a memory is not that of ``batch`` environments."""
+        wanted = [batch + x.shape[1:] for x in jax.tree.leaves(self._memory)]
+        alike = jax.tree.structure(carry) == jax.tree.structure(self._memory)
+        if not alike or [jnp.shape(x) for x in jax.tree.leaves(carry)] != wanted:
+            who = f"{batch[0]} environments" if batch else "one environment"
+            raise UserError(
+                f"carry is not the memory of {who}: it must be what act returned, or None; got "
+                f"{jax.tree.map(jnp.shape, carry)}"
+            )
 
     def export(self, path: str | Path) -> None:
         """Writes the policy for programs without JAX; docs/policies.md has both formats.

@@ -40,8 +40,9 @@ def fitting_task(policy: Policy, task: str | Task | HostTask | None) -> Task | H
     target = task if is_task(task) else make_task(_known_task(task, policy))
     if task is None and is_import_path(policy.about["task"]) and target.spec != policy.spec:
         raise UserError(
-            f"{policy.about['task']} is made with arguments, without which it is another task than "
-            f"this policy's ({target.spec.unlike(policy.spec)}): give the task itself"
+            f"{policy.about['task']} leads to another task than this policy's, which was made with "
+            f"other arguments or by older code ({target.spec.unlike(policy.spec)}): give the task "
+            "itself, in Python with task=..."
         )
     check_sizes(policy, target)
     check_state(policy, target)

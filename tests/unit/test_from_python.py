@@ -47,9 +47,7 @@ def run_dir(tmp_path_factory):
 
 def test_an_object_made_with_other_arguments_is_another_task(tmp_path):
     train("ippo", Own(6), run_dir=tmp_path, **SMALL)
-    with pytest.raises(
-        UserError, match=r"another task than this policy's \(episode_limit 4, not 6"
-    ):
+    with pytest.raises(UserError, match=r"another task than .* \(episode_limit 4, not 6"):
         evaluate(tmp_path, episodes=8)
     assert evaluate(tmp_path, task=Own(6), episodes=8)["task"] == "own"
     for task in ((), ("ippo", Own(8))):
