@@ -23,8 +23,9 @@ import optax
 
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.actors import joint_state, unroll_over
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import critic_update, lica
 from lica_jax.algorithms.lica.insight import climb
+from lica_jax.algorithms.lica.learner import critic_batch, make_networks
 from lica_jax.config import load_config, resolve
 from lica_jax.core.masking import masked_mean, masked_softmax
 from lica_jax.core.returns import lambda_returns
@@ -67,7 +68,7 @@ def measure(args: argparse.Namespace) -> None:
     algo = {"actor": "mlp", "state_obs": True} | plain
     config = resolve(load_config("lica", args.task, preset="tuned", algo=algo), task.spec)
     hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp]))
-    nets = lica.make_networks(config.algo, task.spec)
+    nets = make_networks(config.algo, task.spec)
     state = trained(task, config, hp, args.updates)
     batches = played(task, config, hp, state, nets, args.batches)
     print(f"{args.task}: held still after {float(state.env_steps):,.0f} env steps")
@@ -92,7 +93,7 @@ def measure(args: argparse.Namespace) -> None:
         own, learner = nets, state.learner
         if change is not None:
             choices = {**vars(config.algo), **change}
-            own = lica.make_networks(type(config.algo)(**choices), task.spec)
+            own = make_networks(type(config.algo)(**choices), task.spec)
             learner = lica.init(own, jax.random.key(3))
         learn = jax.jit(partial(learned, own, still))
         average, n = learner.critic, 0
@@ -164,7 +165,7 @@ def fitted_value(nets, batches):
 
 def learned(nets, hp, learner, traj, key):
     """The learner whose critic has seen one batch more."""
-    return lica.update_critic(nets, learner, lica.critic_batch(nets, traj), traj, hp, key)[0]
+    return critic_update.update_critic(nets, learner, critic_batch(nets, traj), traj, hp, key)[0]
 
 
 def by_actor(nets, actor, critic, traj, worth):

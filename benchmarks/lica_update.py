@@ -33,7 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, critic_update, lica
+from lica_jax.algorithms.lica.learner import critic_batch, make_networks
 from lica_jax.errors import UserError
 from lica_jax.runs.versions import versions
 from lica_jax.training.memory import available_bytes
@@ -116,16 +117,16 @@ class Ours:
 
     def __init__(self, spec, data, critic_pass):
         config = lica.Config(state_last_action=False, critic_pass=critic_pass)
-        nets, key = lica.make_networks(config, spec), jax.random.key(0)
+        nets, key = make_networks(config, spec), jax.random.key(0)
         trajectory = as_trajectory(data, nets.actor.initial_carry(EPISODES))
         self.inputs = trajectory, jax.tree.map(jnp.asarray, HP)
         # Copies, as in the loop: no buffer can be donated twice.
         self.learner, self.figures = jax.tree.map(jnp.copy, lica.init(nets, key)), {}
-        batch = partial(lica.critic_batch, nets)
+        batch = partial(critic_batch, nets)
         functions = {
             "whole": lambda x, t, hp: lica.update(nets, x, t, key, hp=hp, progress=None),
-            "critic": lambda x, t, hp: lica.update_critic(nets, x, batch(t), t, hp),
-            "actor": lambda x, t, hp: lica.update_actor(nets, x, batch(t), t, hp),
+            "critic": lambda x, t, hp: critic_update.update_critic(nets, x, batch(t), t, hp),
+            "actor": lambda x, t, hp: actor_update.update_actor(nets, x, batch(t), t, hp),
         }
         begin, self.parts = time.perf_counter(), {}
         for name, f in functions.items():

@@ -25,6 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from lica_jax import load_config, make_algorithm, make_task
 from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica.learner import make_networks
 from lica_jax.config import resolve
 from lica_jax.core.entropy import entropy_bonus
 from lica_jax.networks.critics import MLPCritic
@@ -66,7 +67,7 @@ np.set_printoptions(precision=3, suppress=True)
 # parameters on SMAC's 3m, at the width of the official code:
 
 # %%
-nets = lica.make_networks(lica.Config(), make_task("smax/3m").spec)
+nets = make_networks(lica.Config(), make_task("smax/3m").spec)
 print(f"joint action: {nets.critic.n_inputs} = 3 agents x 8 actions; state: {nets.state_size}")
 shapes = jax.eval_shape(partial(lica.init, nets), jax.random.key(0))
 for part, tree in (("actor", shapes.actor), ("critic", shapes.critic)):
@@ -111,7 +112,7 @@ for update in (0, UPDATES // 4, UPDATES - 1):
 # second's.
 
 # %%
-nets = lica.make_networks(config.algo, task.spec)
+nets = make_networks(config.algo, task.spec)
 learned = run.learner.critic
 
 
@@ -299,8 +300,8 @@ plt.show()
 # | paper | function |
 # |---|---|
 # | Figure 1a, 1b | `networks/agents.py`, `networks/critics.py` |
-# | Eq. 2 | `core/returns.py`: `lambda_returns`; `core/losses.py`: `critic_loss` |
-# | Eq. 3, 4 | `lica.actor_objective`, `core/losses.py`: `policy_value_loss` |
+# | Eq. 2 | `lica/critic_update.py`: `critic_objective`; `core/returns.py`: `lambda_returns`; `core/losses.py`: `critic_loss` |
+# | Eq. 3, 4 | `lica/actor_update.py`: `actor_objective`; `core/losses.py`: `policy_value_loss` |
 # | Eq. 6 | `core/entropy.py`: `entropy_bonus` |
 # | Figure 5 | `reproduce/traffic_junction.py`; `lica-jax reproduce fig5` |
 #

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lica_jax.algorithms.actors import previous_actions
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, critic_update, lica
 from lica_jax.algorithms.lica.critics import grouped_passes
+from lica_jax.algorithms.lica.learner import critic_batch, make_networks, new_learner
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import masked_softmax
 from lica_jax.networks.critics import MixingCritic
@@ -77,7 +78,7 @@ def test_critic(golden, name, layers, kind, critic_pass):
 
 def networks(g, **changes):
     config = lica.Config(hidden=g.cfg("rnn_hidden_dim"), state_last_action=False, **changes)
-    return lica.make_networks(config, spec_of(g))
+    return make_networks(config, spec_of(g))
 
 
 @pytest.mark.parametrize("name", ["lica_actor"])
@@ -135,7 +136,7 @@ def test_two_updates(golden, name, targets, critic_pass):
         td_lambda=g.cfg("td_lambda"), entropy_coef=g.cfg("entropy_coef"),
         grad_norm_clip=g.cfg("grad_norm_clip"), target_interval=g.cfg("target_update_interval"),
     )  # fmt: skip
-    learner = lica.new_learner(
+    learner = new_learner(
         recurrent_agent(g.under("init.agent.")),
         mixing_critic(g.under("init.critic.")),
         mixing_critic(g.under("init.target_critic.")),
@@ -151,22 +152,24 @@ def one_update(nets, learner, traj, hp, g, s):
     def theirs(key):
         return np.moveaxis(g[s + key], 1, 0)[..., 0]
 
-    batch = compiled(lica.critic_batch, nets)(traj)
+    batch = compiled(critic_batch, nets)(traj)
     valid = np.asarray(traj.valid)
     np.testing.assert_array_equal(valid, theirs("critic.mask_full")[:-1] > 0)
 
     # Critic: targets, values, gradients.
-    target = compiled(lica.critic_targets, nets)(learner.target_critic, batch, traj, hp)
+    target = compiled(critic_update.critic_targets, nets)(learner.target_critic, batch, traj, hp)
     same = valid if nets.config.targets == "td_lambda" else np.ones_like(valid)
     close(target[same], theirs("critic.targets")[same])
-    (loss, q), grads = gradients(lica.critic_objective, nets)(learner.critic, batch, target)
+    (loss, q), grads = gradients(critic_update.critic_objective, nets)(
+        learner.critic, batch, target
+    )
     close(q[valid], theirs("critic.q_t")[valid])
     close(loss, g[s + "critic.stat.critic_loss"])
     close(grads, mixing_critic(g.under(s + "critic.grad_preclip.")))
 
     # Actor: with the critic after its step.
-    after, _ = compiled(lica.update_critic, nets)(learner, batch, traj, hp)
-    (loss, aux), grads = gradients(lica.actor_objective, nets)(
+    after, _ = compiled(critic_update.update_critic, nets)(learner, batch, traj, hp)
+    (loss, aux), grads = gradients(actor_update.actor_objective, nets)(
         learner.actor, after.critic, batch, traj, hp
     )
     close(loss, g[s + "actor.stat.mix_loss"])

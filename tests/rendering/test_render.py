@@ -19,7 +19,7 @@ import pytest
 import lica_jax
 from lica_jax import UserError
 from lica_jax.algorithms import algorithm_module, make_algorithm
-from lica_jax.algorithms.lica.lica import make_networks
+from lica_jax.algorithms.lica.learner import make_networks
 from lica_jax.algorithms.registry import _OURS
 from lica_jax.cli.main import main
 from lica_jax.config import load_config, resolve

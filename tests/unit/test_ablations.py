@@ -127,7 +127,7 @@ def test_a_temperature_of_zero_is_refused(name):
 
 def test_the_matched_mlp_has_the_mixing_critics_size():
     def size(config):
-        nets = lica.make_networks(config, SPEC)
+        nets = make_networks(config, SPEC)
         shapes = jax.eval_shape(lambda k: lica.init(nets, k), jax.random.key(0))
         return sum(x.size for x in jax.tree.leaves(shapes.critic)), nets.critic
 
@@ -312,19 +312,17 @@ def test_the_grouped_pass_updates_alike(plain):
 
 
 def test_the_grouped_pass_is_chosen_by_size():
-    wide, narrow = (
-        lica.make_networks(lica.Config(hypernet_hidden=w), SPEC).critic for w in ("full", 8)
-    )
+    wide, narrow = (make_networks(lica.Config(hypernet_hidden=w), SPEC).critic for w in ("full", 8))
     assert (wide.grouped_actions, wide.grouped_policies) == (ON_CPU, ON_CPU)
     assert (narrow.grouped_actions, narrow.grouped_policies) == (ON_CPU, False)
-    chosen = lica.make_networks(lica.Config(critic_pass="grouped"), SPEC).critic
+    chosen = make_networks(lica.Config(critic_pass="grouped"), SPEC).critic
     assert chosen.grouped_actions is True and chosen.grouped_policies is True
 
 
 def test_the_grouped_pass_is_chosen_by_platform():
     """By the one that a program is compiled for: the same values and gradients, and for a GPU no
     loop over groups of rows, whatever compiles it."""
-    nets = lica.make_networks(lica.Config(hypernet_hidden=8), SPEC)
+    nets = make_networks(lica.Config(hypernet_hidden=8), SPEC)
     n, a = SPEC.n_agents, SPEC.n_actions
     rng = np.random.default_rng(0)
     state = rng.normal(size=(6, nets.state_size)).astype(np.float32)

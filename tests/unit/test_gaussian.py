@@ -9,7 +9,8 @@ import pytest
 from scipy.integrate import quad
 
 from lica_jax.algorithms.heads import make_head
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, critic_update, lica
+from lica_jax.algorithms.lica.learner import CriticBatch, make_networks
 from lica_jax.config import load_config
 from lica_jax.core import gaussian
 from lica_jax.core.entropy import entropy_bonus
@@ -108,7 +109,7 @@ def test_a_critic_reads_a_point_as_the_narrowest_policy_there():
 
 def test_the_critic_learns_from_the_action_and_from_the_policy():
     """Moving what was done moves Q; Q's gradient reaches mean and log-std of every agent."""
-    nets = lica.make_networks(lica.Config(hidden=8, mixing_embed=8, hypernet_hidden=8), SPEC)
+    nets = make_networks(lica.Config(hidden=8, mixing_embed=8, hypernet_hidden=8), SPEC)
     assert nets.critic.n_inputs == 2 * 2 * 3
     critic = begun(nets).critic
     rng = np.random.default_rng(1)
@@ -119,17 +120,17 @@ def test_the_critic_learns_from_the_action_and_from_the_policy():
     ones, avail = np.ones((1, 1), bool), np.ones((1, 1, 2, 3), bool)
 
     def batch(action=None, policy=None):
-        return lica.CriticBatch(state, action, policy, ones)
+        return CriticBatch(state, action, policy, ones)
 
     def value(outputs):
-        return lica._point_terms(nets, critic, batch(), outputs, avail, None)[0].sum()
+        return actor_update._point_terms(nets, critic, batch(), outputs, avail, None)[0].sum()
 
     assert np.all(np.asarray(jax.jit(jax.grad(value))(outputs)) != 0)
     action, policy = np.zeros((2, 1, 2, 3), np.float32), np.zeros((2, 1, 2, 6), np.float32)
 
     @jax.jit
     def taken(action):
-        return lica.taken_values(nets, critic, batch(action, policy), slice(-1), ones)
+        return critic_update.taken_values(nets, critic, batch(action, policy), slice(-1), ones)
 
     both = [taken(a) for a in (action, action + np.float32(0.5))]
     assert both[0][0] != both[1][0] and both[0][1] == both[1][1]
@@ -149,7 +150,7 @@ def test_forces_are_jaxmarls():
 
 
 def test_a_policy_file_of_continuous_actions():
-    nets = lica.make_networks(lica.Config(hidden=8), SPEC)
+    nets = make_networks(lica.Config(hidden=8), SPEC)
     policy = Policy(begun(nets).actor, header("lica", nets.config, lica.HParams(), SPEC))
     action, carry = policy.act(np.zeros((2, 4)))
     assert action.shape == (2, 3) and action.dtype == np.float32
@@ -159,7 +160,7 @@ def test_a_policy_file_of_continuous_actions():
 
 def test_the_random_policy_is_nearly_uniform():
     """All-zero parameters, as `evaluation.random_params` makes them."""
-    nets = lica.make_networks(lica.Config(hidden=8), SPEC)
+    nets = make_networks(lica.Config(hidden=8), SPEC)
     choose, outputs = jax.jit(nets.actor.head.choose), np.zeros((4096, 2, 6), np.float32)
     action = np.asarray(choose(outputs, None, jax.random.key(0), np.ones(4096, bool)))
     shares = np.histogram(action, bins=4, range=(-1, 1))[0] / action.size

@@ -11,7 +11,8 @@ import pytest
 
 from lica_jax.algorithms.actors import actor_step, previous_actions
 from lica_jax.algorithms.heads import NO_ACTION
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, lica
+from lica_jax.algorithms.lica.learner import critic_batch, make_networks
 from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.envs import make_task
@@ -24,9 +25,9 @@ PROGRESS = Progress(jnp.zeros(()), jnp.int32(0))
 HP = lica.HParams(reward_scale=1.0)
 
 # Hundreds of operations on their own take several times as long to compile.
-critic_batch = jax.jit(lica.critic_batch, static_argnums=0)
-actor_objective = jax.jit(lica.actor_objective, static_argnums=1)
-update_actor = jax.jit(lica.update_actor, static_argnums=0)
+critic_batch = jax.jit(critic_batch, static_argnums=0)
+actor_objective = jax.jit(actor_update.actor_objective, static_argnums=1)
+update_actor = jax.jit(actor_update.update_actor, static_argnums=0)
 update = jax.jit(lica.update, static_argnums=0)
 
 
@@ -35,7 +36,7 @@ def segments(request):
     """Two joined segments on simple_spread; the second begins in the middle of an episode."""
     task = make_task("mpe/simple_spread")
     config = lica.Config(actor=request.param, hidden=16, mixing_embed=8, hypernet_hidden=8)
-    nets = lica.make_networks(config, task.spec)
+    nets = make_networks(config, task.spec)
     learner = begun(nets)
     # Larger weights than the initial ones, so that memory and last actions matter.
     learner = learner.replace(actor=jax.tree.map(lambda x: 4 * x, learner.actor))

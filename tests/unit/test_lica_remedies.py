@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, critic_update, lica
+from lica_jax.algorithms.lica.learner import Learner, critic_batch, make_networks
 from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import controlled, entropy_bonus, entropy_gap
 from lica_jax.envs import make_task
@@ -28,9 +29,9 @@ KEY = jax.random.key(7)
 SMALL = lica.Config(actor="mlp", hidden=8, mixing_embed=4, hypernet_hidden=8, critic_pass="dense")
 
 # Those of equal settings share their programs.
-make_networks = cache(lica.make_networks)
+make_networks = cache(make_networks)
 # Hundreds of operations on their own take several times as long to compile.
-critic_batch = jax.jit(lica.critic_batch, static_argnums=0)
+critic_batch = jax.jit(critic_batch, static_argnums=0)
 
 
 class Plain(JointCritic):
@@ -103,11 +104,16 @@ def test_the_value_and_what_it_leaves_learn_from_one_return(traj):
         states = batch.state
         nobody = jnp.zeros((*states.shape[:-1], nets.critic.n_inputs))
         value = nets.critic.apply(learner.critic, states, nobody)
-        want = lica.lambda_returns(
+        want = critic_update.lambda_returns(
             value, traj.steps.reward[1:], *traj.endings(), HP.gamma, HP.td_lambda
         )
-        target = lica.critic_targets(nets, learner.target_critic, batch, traj, HP)
-        return value, want, target, lica.critic_objective(learner.critic, nets, batch, target)
+        target = critic_update.critic_targets(nets, learner.target_critic, batch, traj, HP)
+        return (
+            value,
+            want,
+            target,
+            critic_update.critic_objective(learner.critic, nets, batch, target),
+        )
 
     value, want, target, (loss, taken) = jax.device_get(found(learner, batch, traj))
     np.testing.assert_allclose(target, want, rtol=1e-4, atol=1e-5)
@@ -120,7 +126,7 @@ def test_the_value_and_what_it_leaves_learn_from_one_return(traj):
 def test_no_action_has_an_effect_before_it_has_been_learned(traj):
     nets, _, batch = world(traj, dueling=True, critic_zero_actions=True)
     learner = jax.jit(partial(lica.init, nets))(KEY)
-    loss = jax.jit(jax.grad(lica.actor_objective, has_aux=True), static_argnums=1)
+    loss = jax.jit(jax.grad(actor_update.actor_objective, has_aux=True), static_argnums=1)
     still = HP.replace(entropy_coef=0.0)
     grads, shown = loss(learner.actor, nets, learner.critic, batch, traj, still)
     assert not any(np.any(x) for x in jax.tree.leaves(grads))
@@ -128,7 +134,9 @@ def test_no_action_has_an_effect_before_it_has_been_learned(traj):
     value = jax.jit(nets.critic.apply)(learner.critic, state, policy.reshape(*state.shape[:-1], -1))
     want = np.mean(np.asarray(value)[np.asarray(traj.valid)])
     assert shown["q_policy_mean"] == pytest.approx(float(want))
-    learner, _ = jax.jit(lica.update_critic, static_argnums=0)(nets, learner, batch, traj, still)
+    learner, _ = jax.jit(critic_update.update_critic, static_argnums=0)(
+        nets, learner, batch, traj, still
+    )
     grads, _ = loss(learner.actor, nets, learner.critic, batch, traj, still)
     assert any(np.any(x) for x in jax.tree.leaves(grads))
 
@@ -173,12 +181,13 @@ def test_soft_inputs_are_fitted_to_the_same_return(traj):
     @jax.jit
     def found(learner, batch, traj):
         target, alone = (
-            lica.critic_targets(x, learner.target_critic, batch, traj, HP) for x in (nets, plain)
+            critic_update.critic_targets(x, learner.target_critic, batch, traj, HP)
+            for x in (nets, plain)
         )
         args = learner.critic, batch.state[:-1], batch.action[:-1]
         soft = nets.critic.apply(*args, batch.policy[:-1], method="at_own_policies")
         taken = nets.critic.apply(*args, traj.valid, method="at_actions")
-        loss, _ = lica.critic_objective(learner.critic, nets, batch, target)
+        loss, _ = critic_update.critic_objective(learner.critic, nets, batch, target)
         return target, alone, soft, taken, loss
 
     target, alone, soft, taken, loss = jax.device_get(found(learner, batch, traj))
@@ -259,7 +268,7 @@ def test_the_policies_that_acted_are_kept_only_where_they_are_asked_for(traj):
         act = jax.jit(partial(lica.act, nets, hp=HP, progress=START))
         carry, explore = nets.actor.initial_carry(B), np.ones(B, bool)
         *_, extras = act(learner.actor, carry, ts, KEY, explore=explore)
-        assert ("policy" in extras) == kept and type(learner) is lica.Learner
+        assert ("policy" in extras) == kept and type(learner) is Learner
     policy = np.asarray(extras["policy"])
     np.testing.assert_allclose(policy.sum(-1), 1, rtol=1e-5)
     assert not np.any(policy[~ts.avail])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lica_jax.algorithms import make_algorithm
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import critic_update, lica
+from lica_jax.algorithms.lica.learner import Learner, critic_batch
 from lica_jax.algorithms.lica_adv import lica_adv
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
@@ -58,7 +59,7 @@ def test_an_update_of_a_replay_that_holds_the_batch_alone_is_the_plain_one(x64):
 
     width = traj.carry.hidden.shape[-1]
     config = lica.Config(**SMALL | ALL | {"hidden": width}, critic_pass="dense")
-    nets = lica.make_networks(config, SPEC)
+    nets = make_networks(config, SPEC)
     learner = begun(nets)
     update = jax.jit(partial(lica.update, nets, hp=lica.HParams(), progress=START))
     plain, replayed = update(learner, traj, KEY), update(learner, drawn, KEY)
@@ -93,7 +94,7 @@ def test_critic_and_actor_learn_from_older_policies_too():
 def test_without_a_capacity_there_is_no_replay():
     algorithm, init, _ = build()
     state = jax.eval_shape(init, KEY)
-    assert algorithm.replay is None and state.replay == () and type(state.learner) is lica.Learner
+    assert algorithm.replay is None and state.replay == () and type(state.learner) is Learner
     names = {f.name for f in dataclasses.fields(lica_adv.Config)}
     assert names.isdisjoint({"replay_capacity", "replay_batch", "updates_per_collect"})
 
@@ -154,12 +155,12 @@ def test_importance_by_hand(x64):
     before = np.array([[[0.2, 0.8], [0.5, 0.5]], [[0.5, 0.5], [0.1, 0.9]], [[0.0, 0.0]] * 2])
     now = np.array([[[0.4, 0.6], [0.8, 0.2]], [[0.7, 0.3], [0.3, 0.7]], [[0.0, 0.0]] * 2])
     action = np.array([[0, 1], [0, 0], [1, 1]])
-    got = jax.jit(lica.importance)(action, before, now)
+    got = jax.jit(critic_update.importance)(action, before, now)
     np.testing.assert_allclose(got, [2 * 0.4, 1, 0])
     # However far policies have gone: two agents' ratios leave float32, the third's is 0.
     before = np.array([[[1e-30, 1.0], [1e-30, 1.0], [0.5, 0.5]]], np.float32)
     now = np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]], np.float32)
-    np.testing.assert_array_equal(lica.importance(np.zeros((1, 3), int), before, now), [0])
+    np.testing.assert_array_equal(critic_update.importance(np.zeros((1, 3), int), before, now), [0])
 
 
 def older(traj, by):
@@ -178,8 +179,8 @@ def test_the_actor_learns_from_the_fresh_streams_alone():
 
     @jax.jit
     def policies(learner, traj):
-        batch = lica.critic_batch(nets, older_by_none(traj))
-        return lica.correction(nets, learner.actor, batch, traj).policy
+        batch = critic_batch(nets, older_by_none(traj))
+        return critic_update.correction(nets, learner.actor, batch, traj).policy
 
     fresh = fresh.replace(extras={"policy": np.asarray(policies(learner, fresh))})
     update = jax.jit(lica.update, static_argnums=0)
@@ -200,7 +201,7 @@ def test_the_actor_learns_from_the_fresh_streams_alone():
     ]
     assert min(moved) > 1e-6
     # With a critic that stands still the actor's way is that of the fresh batch.
-    plain = lica.make_networks(dataclasses.replace(config, replay_capacity=0), SPEC)
+    plain = make_networks(dataclasses.replace(config, replay_capacity=0), SPEC)
     hp = lica.HParams(critic_lr=0.0)
     off = off.replace(steps=off.steps.replace(obs=-np.asarray(off.steps.obs)))
     one, other = (

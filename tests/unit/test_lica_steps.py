@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, critic_update, lica
+from lica_jax.algorithms.lica.learner import Learner, make_networks
 from lica_jax.config import load_config, resolve
 from lica_jax.core.entropy import categorical_kl, kl_excess
 from lica_jax.core.minibatches import stream_groups
@@ -26,10 +27,11 @@ HP = lica.HParams(reward_scale=1.0)
 KEY = jax.random.key(7)
 
 update = jax.jit(lica.update, static_argnums=0)
-update_critic = jax.jit(lica.update_critic, static_argnums=0)
-update_actor = jax.jit(lica.update_actor, static_argnums=0)
+update_critic = jax.jit(critic_update.update_critic, static_argnums=0)
+update_actor = jax.jit(actor_update.update_actor, static_argnums=0)
 unroll_over = jax.jit(
-    lambda nets, params, traj: lica.unroll_over(nets.actor, params, traj)[:-1], static_argnums=0
+    lambda nets, params, traj: actor_update.unroll_over(nets.actor, params, traj)[:-1],
+    static_argnums=0,
 )
 kl_of = jax.jit(categorical_kl)
 
@@ -40,7 +42,7 @@ def world():
     config = lica.Config(
         actor="mlp", hidden=8, mixing_embed=4, hypernet_hidden=8, critic_pass="dense"
     )
-    nets = lica.make_networks(config, SPEC)
+    nets = make_networks(config, SPEC)
     traj = battle(networks(actor="mlp", critic="mlp"))
     return nets, begun(nets), traj
 
@@ -52,12 +54,14 @@ def changed(nets, **changes):
 def test_the_critic_goes_over_a_batch_in_minibatches(world):
     nets, learner, traj = world
     batch = critic_batch(nets, traj)
-    target = jax.jit(partial(lica.critic_targets, nets))(learner.target_critic, batch, traj, HP)
+    target = jax.jit(partial(critic_update.critic_targets, nets))(
+        learner.target_critic, batch, traj, HP
+    )
     parts = jax.device_get((batch, target))
 
     @jax.jit
     def stepped(params, opt, part, y):
-        grads, _ = jax.grad(lica.critic_objective, has_aux=True)(params, nets, part, y)
+        grads, _ = jax.grad(critic_update.critic_objective, has_aux=True)(params, nets, part, y)
         return adam_step(params, grads, opt, HP.critic_lr, HP.grad_norm_clip)
 
     params, opt = learner.critic, learner.critic_opt
@@ -68,7 +72,9 @@ def test_the_critic_goes_over_a_batch_in_minibatches(world):
     halves = changed(nets, critic_steps=2, critic_minibatches=2)
     got, shown = update_critic(halves, learner, batch, traj, HP, KEY)
     whole, _ = update_critic(nets, learner, batch, traj, HP)
-    objective = jax.jit(lambda params: lica.critic_objective(params, nets, batch, target)[0])
+    objective = jax.jit(
+        lambda params: critic_update.critic_objective(params, nets, batch, target)[0]
+    )
     want, after, whole = (float(objective(x)) for x in (params, got.critic, whole.critic))
     assert after == pytest.approx(want, rel=1e-4) and abs(after - whole) > 1e-3 * want
     assert got.critic_steps == 4 and np.isfinite(shown["critic_loss"])
@@ -98,7 +104,7 @@ def test_several_actor_steps_are_held_by_the_old_policies(world):
     old = unroll_over(nets, learner.actor, traj)
     gradient = jax.jit(
         jax.value_and_grad(
-            lambda p, hp, old: lica.actor_objective(
+            lambda p, hp, old: actor_update.actor_objective(
                 p, nets, learner.critic, batch, traj, hp, None, old
             ),
             has_aux=True,
@@ -150,7 +156,7 @@ def test_the_weight_of_the_divergence_follows_its_target(world, coef):
     assert shown["kl_coef_effective"] == pytest.approx(start)
     assert here.log_kl_factor == after.log_kl_factor  # as much as there should be
     # It is what pulls: the same as a constant weight.
-    plain = lica.Learner(**{name: getattr(after, name) for name in vars(world[1])})
+    plain = Learner(**{name: getattr(after, name) for name in vars(world[1])})
     constant, hp = changed(nets, actor_steps=2), hp.replace(kl_coef=start)
     there, _ = update(constant, plain, traj, KEY, hp=hp, progress=START)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), here.actor, there.actor)
@@ -261,7 +267,7 @@ def test_layer_norm_of_the_mixing_layer_by_hand(x64):
 
 
 def test_layer_norm_computes_all_of_w1(world):
-    nets = lica.make_networks(replace(world[0].config, critic_layer_norm=True), SPEC)
+    nets = make_networks(replace(world[0].config, critic_layer_norm=True), SPEC)
     assert nets.critic.layer_norm and not nets.critic.grouped_actions
     config = replace(nets.config, critic_pass="grouped")
     assert any("critic_layer_norm" in x for x in config.problems(SPEC, load_config(

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from lica_jax.algorithms.actors import joint_state, joint_state_size, state_now
-from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica import actor_update, critic_update, lica
+from lica_jax.algorithms.lica.learner import (
+    Learner,
+    climbed,
+    critic_batch,
+    learner_with,
+    new_learner,
+)
 from lica_jax.algorithms.q_learning import qmix, shared
 from lica_jax.core.optim import ADAM
 from lica_jax.networks.critics import MixingCritic, Views
@@ -21,7 +28,7 @@ from tests.unit.test_ppo import SPEC, START, B, N, T, drawn
 VIEWS = {"state_obs": True, "hypernet_views": True}
 
 update = jax.jit(lica.update, static_argnums=0)
-averaged = jax.jit(lica.averaged)
+averaged = jax.jit(critic_update.averaged)
 
 
 # --- observations in the state -------------------------------------------------------------------
@@ -150,8 +157,8 @@ def test_an_update_with_views_changes_everything(traj):
 )
 def test_the_average_by_hand(batches, kept):
     one = np.ones(1, np.float32)
-    plain = lica.new_learner({"w": one}, {"w": 10 * one}, ())
-    learner = lica.learner_with(("average",))(**vars(plain), average={"w": one})
+    plain = new_learner({"w": one}, {"w": 10 * one}, ())
+    learner = learner_with(("average",))(**vars(plain), average={"w": one})
     got = averaged(learner, jnp.float32(0.8), jnp.int32(batches))
     np.testing.assert_allclose(got["w"], [kept * 1 + (1 - kept) * 10], rtol=1e-6)
 
@@ -174,7 +181,7 @@ def test_the_actor_climbs_the_average(traj):
     """With a decay of 0 that is the newest critic. The critic itself learns as without it."""
     plain, start, _ = world(traj)
     nets, learner, _ = world(traj, critic_average=True)
-    assert type(start) is lica.Learner and lica.climbed(start) is start.critic
+    assert type(start) is Learner and climbed(start) is start.critic
     far = jax.tree.map(lambda x: x + 0.5, learner.critic)
     learner = learner.replace(average=far)
     want, _ = update(plain, start, traj, KEY, hp=HP, progress=START)
@@ -191,9 +198,9 @@ def test_the_actor_climbs_the_average(traj):
     # By hand: an Adam step along the slope of the average.
     @jax.jit
     def stepped(learner, traj):
-        average = lica.averaged(learner, 0.999, 0)
-        slope = jax.grad(lica.actor_objective, has_aux=True)
-        batch = lica.critic_batch(nets, traj)
+        average = critic_update.averaged(learner, 0.999, 0)
+        slope = jax.grad(actor_update.actor_objective, has_aux=True)
+        batch = critic_batch(nets, traj)
         grads, _ = slope(learner.actor, nets, average, batch, traj, HP)
         way, _ = ADAM.update(grads, learner.actor_opt)
         return jax.tree.map(lambda p, u: p - HP.actor_lr * u, learner.actor, way)

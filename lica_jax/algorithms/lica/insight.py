@@ -21,14 +21,15 @@ from lica_jax.algorithms.actors import (
     state_now,
     unroll_over,
 )
+from lica_jax.algorithms.lica.learner import Networks
 from lica_jax.core import gaussian
 from lica_jax.core.entropy import categorical_entropy
 from lica_jax.core.masking import mask_logits, masked_softmax, take_action
 from lica_jax.types import Climb, Insight, Outlook, TimeStep, Trajectory
 
 
-def insight(nets: Any, critic: Callable[[Any], PyTree]) -> Insight:
-    """Of LICA with the networks ``nets`` (`lica.Networks`); ``critic`` of a learner: what the actor
+def insight(nets: Networks, critic: Callable[[Any], PyTree]) -> Insight:
+    """Of LICA with the networks ``nets``; ``critic`` of a learner: what the actor
     climbs."""
     credit = "dQ/dμ" if nets.spec.continuous else "dQ/dπ"
     if nets.spec.continuous:
@@ -37,7 +38,7 @@ def insight(nets: Any, critic: Callable[[Any], PyTree]) -> Insight:
     return Insight(partial(look, nets), critic, "Q(s, π)", credit, *asked)
 
 
-def climb(nets: Any, params: PyTree, critic: PyTree, traj: Trajectory) -> Climb:
+def climb(nets: Networks, params: PyTree, critic: PyTree, traj: Trajectory) -> Climb:
     """`Insight.climb`: Q(s, pi) at every slot, also where training asks at samples of pi."""
     avail = traj.steps.avail
     logits = unroll_over(nets.actor, params, traj)
@@ -52,7 +53,7 @@ def climb(nets: Any, params: PyTree, critic: PyTree, traj: Trajectory) -> Climb:
 
 
 def deviations(
-    nets: Any, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
+    nets: Networks, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
     hp: Any,
 ) -> Array:  # fmt: skip
     """`Insight.deviations`: Q(s, (a, u_-i)) [B, N, A]."""
@@ -62,7 +63,7 @@ def deviations(
 
 
 def look(
-    nets: Any, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
+    nets: Networks, params: PyTree, critic: PyTree, carry: ActorCarry, ts: TimeStep, action: Array,
     hp: Any,
 ) -> Outlook:  # fmt: skip
     """Policies, and with a critic Q(s, pi) [B, 1] and dQ/dpi [B, N, A] (of continuous actions by
