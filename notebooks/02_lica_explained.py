@@ -300,7 +300,7 @@ plt.show()
 # | paper | function |
 # |---|---|
 # | Figure 1a, 1b | `networks/agents.py`, `networks/critics.py` |
-# | Eq. 2 | `lica/critic_update.py`: `critic_objective`; `core/returns.py`: `lambda_returns`; `core/losses.py`: `critic_loss` |
+# | Eq. 2 | `core/returns.py`: `lambda_returns`; `core/losses.py`: `critic_loss` |
 # | Eq. 3, 4 | `lica/actor_update.py`: `actor_objective`; `core/losses.py`: `policy_value_loss` |
 # | Eq. 6 | `core/entropy.py`: `entropy_bonus` |
 # | Figure 5 | `reproduce/traffic_junction.py`; `lica-jax reproduce fig5` |

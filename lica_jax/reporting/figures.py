@@ -24,7 +24,7 @@ from lica_jax.reporting.axes import (
 )
 from lica_jax.reporting.compare import Comparison, Line
 from lica_jax.reporting.dots import efficiency, final_scores, thresholds
-from lica_jax.reporting.picture import FAINT, Panel, Picture, Style
+from lica_jax.reporting.picture import FAINT, Panel, Picture, Style, styles_of
 from lica_jax.statistics import Estimate
 
 SHOWN = 8  # methods in a figure: more cannot be told apart
@@ -35,7 +35,8 @@ def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
     """Every figure that the runs have enough for."""
     greedy = [c for c in comparisons if c.mode == "greedy"]
     shown = compare.shown_of(greedy, SHOWN)
-    styles = {label: Style.number(i) for i, label in enumerate(shown)}
+    methods = {e.group.label: e.group.method.algorithm for c in greedy for e in c.entries}
+    styles = styles_of({label: methods[label] for label in shown})
     # Of more tasks than methods are shown, some have none of them.
     seen = [g.task for g in greedy if any(drawn(g, styles))]
     tasks = [[c for c in comparisons if c.task == task] for task in seen]

@@ -6,7 +6,7 @@ import importlib
 import io
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,12 +18,19 @@ COLOURS = {
 }  # fmt: skip
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))
 MARKERS = "osD^vPX*"
+# Algorithms look alike in every figure: the number of their style. Those that share one are hardly
+# ever compared with each other.
+ALGORITHMS = {
+    "lica": 0, "lica_adv": 1, "mappo": 2, "qmix": 3, "coma": 4, "vdn": 5, "liir": 6, "qtran": 7,
+    "coma_fc": 4, "maddpg": 2, "iddpg": 3, "sqddpg": 6, "ippo": 5, "iql": 6, "qtran_alt": 4,
+}  # fmt: skip
 INK, FAINT, GRID = "#1b1f24", "#57606a", "#d8dee4"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
     colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)
 }
 PANEL = (4.7, 3.1)  # inches
 CHARACTERS = 12  # of a title, per inch
+LETTER, HANDLE = 0.076, 0.6  # inches of the legend: a letter; a line with the space around it
 _RC = {
     "font.size": 9, "font.family": "sans-serif", "axes.titlesize": 9.5, "axes.labelsize": 9,
     "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK,
@@ -47,7 +54,25 @@ class Style:
     def number(cls, i: int) -> Style:
         """The i-th style; after eight they come again."""
         colours = list(COLOURS)
-        return cls(colours[i % 8], DASHES[i // 2 % 4], MARKERS[i % 8])
+        return cls(colours[i % 8], DASHES[i % 4], MARKERS[i % 8])
+
+
+def styles_of(algorithms: Mapping[str, str]) -> dict[str, Style]:
+    """A style for every label, by the algorithm that each belongs to.
+
+    The first label of an algorithm, by name, looks as that algorithm does everywhere; others take
+    what is left, so that neither depends on who is ahead.
+    """
+    numbers: dict[str, int] = {}
+    free = list(range(len(COLOURS)))
+    for label, algorithm in sorted(algorithms.items()):
+        home = ALGORITHMS.get(algorithm)
+        if home in free and algorithm not in {algorithms[name] for name in numbers}:
+            numbers[label] = home
+            free.remove(home)
+    for label in sorted(set(algorithms) - set(numbers)):
+        numbers[label] = free.pop(0) if free else len(numbers)
+    return {label: Style.number(numbers[label]) for label in algorithms}
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,17 @@ def _wrapped(title: str, inches: float) -> str:
     """The lines of a title, broken where they would be wider than the sheet."""
     most = int(inches * CHARACTERS)
     return "\n".join(textwrap.fill(line, most) for line in title.split("\n"))
+
+
+def _legend_of(labels: Sequence[str], inches: float) -> tuple[list[str], int]:
+    """The lines of a legend's entries, and how many stand side by side, so that all are on a sheet
+    of that width and rows are about equally long."""
+    most = int((inches - HANDLE) / LETTER)
+    names = [textwrap.fill(label, most) for label in labels]
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    fit = max(1, int(inches / (HANDLE + LETTER * longest)))
+    rows = -(-len(names) // fit)
+    return names, -(-len(names) // rows) if names else 1
 
 
 @dataclass(frozen=True)
@@ -90,9 +126,13 @@ class Picture:
         columns = min(self.columns, len(self.panels))
         rows = -(-len(self.panels) // columns)
         tall = max(panel.height for panel in self.panels)
-        legend = 0.25 * (len(self.legend) // (2 * columns) + 1)
+        names, across = _legend_of(list(self.legend), PANEL[0] * columns)
+        legend = 0.2 * sum(
+            max(name.count("\n") + 1 for name in names[i : i + across])
+            for i in range(0, len(names), across)
+        )
         with _style():
-            figure = _new_figure((PANEL[0] * columns, tall * rows + legend + 0.3))
+            figure = _new_figure((PANEL[0] * columns, tall * rows + legend + 0.4))
             figure.set(facecolor="white", dpi=150, layout_engine="constrained")
             figure.suptitle(_wrapped(self.title, PANEL[0] * columns), fontsize=11)
             axes = figure.subplots(rows, columns, squeeze=False).flat
@@ -102,17 +142,19 @@ class Picture:
                 else:
                     place.set_visible(False)
             if self.legend:
-                self._add_legend(figure, columns)
+                self._add_legend(figure, names, across)
         return figure
 
-    def _add_legend(self, figure: Any, columns: int) -> None:
+    def _add_legend(self, figure: Any, names: Sequence[str], across: int) -> None:
         from matplotlib.lines import Line2D
 
         handles = [
-            Line2D([], [], color=s.colour, ls=s.dashes, lw=2, label=label)
-            for label, s in self.legend.items()
+            Line2D([], [], color=s.colour, ls=s.dashes, lw=2, label=name)
+            for name, s in zip(names, self.legend.values(), strict=True)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2 * columns)
+        # matplotlib fills columns first; a reader goes along rows.
+        order = [i for start in range(across) for i in range(start, len(handles), across)]
+        figure.legend(handles=[handles[i] for i in order], loc="outside lower center", ncols=across)
 
     def file(self, kind: str) -> bytes:
         """The sheet as "png" or "pdf"."""

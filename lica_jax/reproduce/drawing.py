@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.reporting.picture import Panel, Picture, Style
+from lica_jax.reporting.picture import FAINT, Panel, Picture, Style, styles_of
 from lica_jax.reproduce.experiments import Experiment, Measure
 from lica_jax.reproduce.results import measure_of
 
@@ -20,6 +20,8 @@ FORMS = {
 TODAY = "interquartile mean over {seeds} with its 95 % bootstrap interval"
 FEW = "interquartile mean over {seeds}, too few for an interval"
 SEEDS = "; thin: every seed"
+LITTLE = 10.0  # per cent of battles, up to which a panel shows these only
+BEGINNING, FLAT = 0.2, 10.0  # of training; of the range behind it, beyond which that is cut
 CROWD = 4  # methods in a panel, beyond which seeds are not drawn one by one
 # Curves of a run and of a statistic.
 THIN, THICK = {"lw": 0.7, "alpha": 0.4}, {"lw": 1.8}
@@ -28,8 +30,7 @@ THIN, THICK = {"lw": 0.7, "alpha": 0.4}, {"lw": 1.8}
 def draw(name: str, experiment: Experiment, result: dict[str, Any]) -> list[Picture]:
     """The figure as the paper has it, and as one would draw it today."""
     panels = result["panels"]
-    labels = list(dict.fromkeys(m["label"] for p in panels for m in p["methods"]))
-    styles = {label: Style.number(i) for i, label in enumerate(labels)}
+    styles = styles_of({m["label"]: m["algorithm"] for p in panels for m in p["methods"]})
     few = any(m["low"] is None for p in panels for m in p["methods"])
     crowded = max(len(p["methods"]) for p in panels) > CROWD
     today = (FEW if few else TODAY) + ("" if crowded else SEEDS)
@@ -85,9 +86,13 @@ def _draw(
     axes.set(xlabel=label, ylabel=measure.label)
     axes.set_xlim(left=0)
     if measure.name == "win_rate":
-        axes.set_ylim(-3, 103)
-    if measure.name == "entropy":
+        # Nearly nothing won would be a line at the bottom.
+        top = 103 if axes.dataLim.y1 > LITTLE else 1.03 * LITTLE
+        axes.set_ylim(-0.03 * top, top)
+    elif measure.name == "entropy":
         axes.set_ylim(bottom=0)
+    else:
+        _cut_beginning(axes)
 
 
 def _unit(panel: dict[str, Any], measure: Measure) -> tuple[float, str]:
@@ -98,6 +103,19 @@ def _unit(panel: dict[str, Any], measure: Measure) -> tuple[float, str]:
     if most >= 2e6:
         return 1e6, "env steps (millions)"
     return (1e3, "env steps (thousands)") if most >= 2e3 else (1.0, "env steps")
+
+
+def _cut_beginning(axes: Any) -> None:
+    """Leaves out of sight how low or high curves begin where that would flatten all the rest."""
+    places = [line.get_xydata() for line in axes.lines]
+    late = np.concatenate([xy[xy[:, 0] >= BEGINNING * xy[-1, 0], 1] for xy in places])
+    low, high = np.nanmin(late), np.nanmax(late)
+    room = high - low
+    if room > 0 and axes.dataLim.height > FLAT * room:
+        axes.set_ylim(max(low - room, axes.dataLim.y0), min(high + room, axes.dataLim.y1))
+        axes.annotate(
+            "curves begin outside", (0.98, 0.03), xycoords="axes fraction", color=FAINT, ha="right"
+        )
 
 
 def _line(axes: Any, x: np.ndarray, y: Any, style: Style) -> None:

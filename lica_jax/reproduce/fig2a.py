@@ -17,14 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lica_jax.core.entropy import categorical_entropy, entropy_bonus
-from lica_jax.reporting.picture import DASHES, FAINT, Panel, Picture, Style
+from lica_jax.reporting.picture import FAINT, Panel, Picture, styles_of
 from lica_jax.reproduce.files import check_new_files, write_numbers, write_pictures
 
 FILES = ("fig2a.png", "fig2a.pdf", "fig2a.json")
 BETAS, XIS = (0.13, 0.15, 0.17), (0.06, 0.11)  # section 4.3.2
 POINTS = 199  # of p, evenly inside (0, 1)
 SHOWN = (0.01, 0.05, 0.5, 0.95, 0.99)  # of them, in words
-COLOURS = {"β": "#0072b2", "ξ": "#d55e00"}
+BESIDE = ("ξ = 0.05 (C_MLP)", "ξ = 0.11 (C_MLP)")  # in (b) and (c), where the rest looks as here
 MODES = {"β": "constant", "ξ": "sample"}  # of the bonus: Eq. 5, and Eq. 6 to the letter
 
 
@@ -101,11 +101,9 @@ def by_logit(p: Float[np.ndarray, " P"], coef: float, mode: str) -> Float[np.nda
 
 def draw(result: dict[str, Any]) -> Picture:
     """The paper's panel, and beside it what is left of it behind the softmax."""
-    styles, seen = {}, dict.fromkeys(MODES, 0)
-    for curve in result["curves"]:
-        symbol = curve["symbol"]
-        styles[label(curve)] = Style(COLOURS[symbol], DASHES[seen[symbol]], "")
-        seen[symbol] += 1
+    labels = [label(curve) for curve in result["curves"]]
+    every = styles_of(dict.fromkeys((*labels, *BESIDE), "lica"))
+    styles = {name: every[name] for name in labels}
 
     def panel(key: str, name: str, limit: float) -> Callable[[Any], None]:
         def drawn(axes: Any) -> None:
