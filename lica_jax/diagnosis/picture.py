@@ -9,8 +9,8 @@ import numpy as np
 
 from lica_jax.diagnosis.agreement import Figure
 from lica_jax.diagnosis.measuring import Held, Tried
-from lica_jax.reporting.axes import unit_of
 from lica_jax.reporting.picture import FAINT, Panel, Picture, Style
+from lica_jax.runs.look import unit_of
 
 SHOWN = 3000  # points of a cloud
 BLUE, ORANGE, GREEN = (Style.number(i).colour for i in (0, 1, 2))

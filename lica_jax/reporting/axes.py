@@ -13,7 +13,10 @@ from lica_jax.reporting.picture import Style
 from lica_jax.statistics import Estimate
 
 WRAPPED = 26  # letters of a row's name in a line
-BAND = "interquartile mean over seeds, with its 95 % stratified bootstrap interval"
+BAND = (
+    "interquartile mean over seeds, with its 95 % stratified bootstrap interval (of three seeds: "
+    "from the lowest to the highest)"
+)
 Styles = dict[str, Style]
 
 
@@ -30,15 +33,6 @@ def factor_of(c: Comparison) -> float:
 def metric_label(c: Comparison) -> str:
     """What a score is called along an axis."""
     return METRICS[c.metric] + (" (%)" if c.metric == "win_rate" else "")
-
-
-def unit_of(axis: str, most: float) -> tuple[float, str]:
-    """What to divide an axis by, and its label."""
-    if axis == "steps":
-        units = ((1e6, "env steps (millions)"), (1e3, "env steps (thousands)"), (1, "env steps"))
-    else:
-        units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-    return next((unit for unit in units if most >= 2 * unit[0]), units[-1])
 
 
 def height_of(names: Sequence[str]) -> float:

@@ -18,10 +18,10 @@ from lica_jax.reporting.axes import (
     height_of,
     metric_label,
     name_rows,
-    unit_of,
 )
 from lica_jax.reporting.compare import SHARES, Comparison
 from lica_jax.reporting.picture import Panel, Picture
+from lica_jax.runs.look import unit_of
 
 
 def final_scores(tasks: Sequence[Sequence[Comparison]], styles: Styles) -> Picture:
@@ -83,7 +83,7 @@ def thresholds(comparisons: Sequence[Comparison], styles: Styles) -> Iterator[Pi
         own = [c for c in comparisons if c.mode == mode]
         panels = [
             Panel(
-                f"{c.task}, by {'env steps' if axis == 'steps' else axis}",
+                f"{c.task}, by {'env steps' if axis == 'steps' else 'wall-clock time'}",
                 partial(_draw_thresholds, c=c, axis=axis, styles=styles),
                 height_of([entry.group.label for entry, _ in drawn(c, styles)]),
             )
@@ -96,12 +96,13 @@ def thresholds(comparisons: Sequence[Comparison], styles: Styles) -> Iterator[Pi
             "half of the seeds or more did not come there. How many did is in the table. "
             "Seconds: set-up and compilation left out."
         )
-        title = f"Time to 50, 80 and 95 %, {mode}"
+        title = f"Time to 50, 80 and 95 % of the range, {mode}"
         yield Picture(f"time_to_threshold_{mode}", title, caption, panels)
 
 
 def _draw_thresholds(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
-    shown = drawn(c, styles)
+    names = list(styles)  # the same rows in both modes
+    shown = sorted(drawn(c, styles), key=lambda pair: names.index(pair[0].group.label))
     ends = [e.reached[share, axis].ends.max() for e, _ in shown for share in SHARES]
     most = max(ends) or 1.0  # of runs that have only begun
     unit, name = unit_of(axis, most)
@@ -118,4 +119,4 @@ def _draw_thresholds(axes: Any, c: Comparison, axis: str, styles: Styles) -> Non
                 axes.plot(edge, y, marker=">", ms=5, markerfacecolor="none", **mark)
     name_rows(axes, [entry.group.label for entry, _ in shown])
     axes.set_xlabel(name)
-    axes.set_xlim(0, 1.08 * most / unit)
+    axes.set_xlim(-0.02 * most / unit, 1.08 * most / unit)  # so that all of a mark at 0 is seen

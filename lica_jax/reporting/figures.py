@@ -20,11 +20,11 @@ from lica_jax.reporting.axes import (
     height_of,
     metric_label,
     name_rows,
-    unit_of,
 )
 from lica_jax.reporting.compare import Comparison, Line
 from lica_jax.reporting.dots import efficiency, final_scores, thresholds
 from lica_jax.reporting.picture import FAINT, Panel, Picture, Style, styles_of
+from lica_jax.runs.look import unit_of
 from lica_jax.statistics import Estimate
 
 SHOWN = 8  # methods in a figure: more cannot be told apart
@@ -80,7 +80,7 @@ def learning_curves(modes: Sequence[Comparison], styles: Styles) -> Picture:
     panels = [
         Panel(f"{c.mode}, by {name}", partial(_draw_curves, c=c, axis=axis, styles=styles))
         for c in modes
-        for axis, name in (("steps", "env steps"), ("seconds", "seconds"))
+        for axis, name in (("steps", "env steps"), ("seconds", "wall-clock time"))
     ]
     c = modes[0]
     points = max(len(e.steps.grid) for e in c.entries)
@@ -94,8 +94,8 @@ def learning_curves(modes: Sequence[Comparison], styles: Styles) -> Picture:
         caption += "Every seed by itself; points are evaluations."
     else:
         caption += (
-            f"Thick: {BAND} (from {statistics.LEAST_RUNS} seeds on); thin: each seed. The mean "
-            f"is on a common grid of up to {points} points, every place of an evaluation, linear "
+            f"Thick: {BAND}, from {statistics.LEAST_RUNS} seeds on; thin: each seed. The mean is "
+            f"on a common grid of up to {points} points, every place of an evaluation, linear "
             "in between; it ends where the first seed does."
         )
     caption += "" if c.random is None else " Dotted: the uniformly random policy."

@@ -11,11 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-# Okabe and Ito's colours, safe for colour-blind people, and for the dark page lighter ones.
-COLOURS = {
-    "#0072b2": "#56a8e0", "#d55e00": "#ff8a3d", "#009e73": "#2cc79a", "#cc79a7": "#e39cc4",
-    "#e69f00": "#f2b63a", "#56b4e9": "#8fd0f7", "#7a5c00": "#c9a94a", "#666666": "#a8a8a8",
-}  # fmt: skip
+from lica_jax.runs.look import COLOURS, FAINT, GRID, INK, LOOK
+
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))
 MARKERS = "osD^vPX*"
 # Algorithms look alike in every figure: the number of their style. Those that share one are hardly
@@ -24,22 +21,12 @@ ALGORITHMS = {
     "lica": 0, "lica_adv": 1, "mappo": 2, "qmix": 3, "coma": 4, "vdn": 5, "liir": 6, "qtran": 7,
     "coma_fc": 4, "maddpg": 2, "iddpg": 3, "sqddpg": 6, "ippo": 5, "iql": 6, "qtran_alt": 4,
 }  # fmt: skip
-INK, FAINT, GRID = "#1b1f24", "#57606a", "#d8dee4"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
     colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)
 }
 PANEL = (4.7, 3.1)  # inches
-CHARACTERS = 12  # of a title, per inch
+CHARACTERS, SMALL = 12, 17  # of a title and of a caption, per inch
 LETTER, HANDLE = 0.076, 0.6  # inches of the legend: a letter; a line with the space around it
-_RC = {
-    "font.size": 9, "font.family": "sans-serif", "axes.titlesize": 9.5, "axes.labelsize": 9,
-    "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK,
-    "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "axes.facecolor": "none", "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left",
-    "legend.frameon": False, "svg.fonttype": "none", "pdf.fonttype": 42,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,21 +118,27 @@ class Picture:
             max(name.count("\n") + 1 for name in names[i : i + across])
             for i in range(0, len(names), across)
         )
+        told = textwrap.wrap(self.caption, int(PANEL[0] * columns * SMALL))
+        height, note = tall * rows + legend + 0.4, 0.14 * len(told)
         with _style():
-            figure = _new_figure((PANEL[0] * columns, tall * rows + legend + 0.4))
+            figure = _new_figure((PANEL[0] * columns, height + note))
             figure.set(facecolor="white", dpi=150, layout_engine="constrained")
-            figure.suptitle(_wrapped(self.title, PANEL[0] * columns), fontsize=11)
-            axes = figure.subplots(rows, columns, squeeze=False).flat
+            sheet = figure
+            if told:
+                sheet, foot = figure.subfigures(2, 1, height_ratios=(height, note))
+                foot.text(0.01, 0.5, "\n".join(told), fontsize=7.5, color=FAINT, va="center")
+            sheet.suptitle(_wrapped(self.title, PANEL[0] * columns), fontsize=11)
+            axes = sheet.subplots(rows, columns, squeeze=False).flat
             for i, place in enumerate(axes):
                 if i < len(self.panels):
                     _draw(self.panels[i], place)
                 else:
                     place.set_visible(False)
             if self.legend:
-                self._add_legend(figure, names, across)
+                self._add_legend(sheet, names, across)
         return figure
 
-    def _add_legend(self, figure: Any, names: Sequence[str], across: int) -> None:
+    def _add_legend(self, sheet: Any, names: Sequence[str], across: int) -> None:
         from matplotlib.lines import Line2D
 
         handles = [
@@ -154,7 +147,7 @@ class Picture:
         ]
         # matplotlib fills columns first; a reader goes along rows.
         order = [i for start in range(across) for i in range(start, len(handles), across)]
-        figure.legend(handles=[handles[i] for i in order], loc="outside lower center", ncols=across)
+        sheet.legend(handles=[handles[i] for i in order], loc="outside lower center", ncols=across)
 
     def file(self, kind: str) -> bytes:
         """The sheet as "png" or "pdf"."""
@@ -216,7 +209,7 @@ def css_colour(style: Style) -> str:
 def _style(more: dict[str, Any] | None = None) -> Any:
     import matplotlib
 
-    return matplotlib.rc_context(_RC | (more or {}))
+    return matplotlib.rc_context(LOOK | (more or {}))
 
 
 def _new_figure(size: tuple[float, float]) -> Any:

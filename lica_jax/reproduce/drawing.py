@@ -11,6 +11,7 @@ import numpy as np
 from lica_jax.reporting.picture import FAINT, Panel, Picture, Style, styles_of
 from lica_jax.reproduce.experiments import Experiment, Measure
 from lica_jax.reproduce.results import measure_of
+from lica_jax.statistics import LEAST_RUNS
 
 FORMS = {
     "quartiles": "median and quartiles over {seeds}",
@@ -18,6 +19,7 @@ FORMS = {
     "single": "one run of each, seed {first}",
 }
 TODAY = "interquartile mean over {seeds} with its 95 % bootstrap interval"
+THREE = "mean of {seeds}, from the lowest to the highest"  # that mean and that interval, of three
 FEW = "interquartile mean over {seeds}, too few for an interval"
 SEEDS = "; thin: every seed"
 LITTLE = 10.0  # per cent of battles, up to which a panel shows these only
@@ -33,7 +35,8 @@ def draw(name: str, experiment: Experiment, result: dict[str, Any]) -> list[Pict
     styles = styles_of({m["label"]: m["algorithm"] for p in panels for m in p["methods"]})
     few = any(m["low"] is None for p in panels for m in p["methods"])
     crowded = max(len(p["methods"]) for p in panels) > CROWD
-    today = (FEW if few else TODAY) + ("" if crowded else SEEDS)
+    three = all(len(m["seeds"]) == LEAST_RUNS for p in panels for m in p["methods"])
+    today = (FEW if few else THREE if three else TODAY) + ("" if crowded else SEEDS)
     ways = (
         (name, FORMS[experiment.form], PAPER[experiment.form]),
         (f"{name}_iqm", today, partial(_iqm, thin=not crowded)),
@@ -64,7 +67,7 @@ def _picture(
         Panel(title, partial(_draw, panel=panel, experiment=experiment, way=way, styles=styles))
         for title, panel in zip(titles, panels, strict=True)
     ]
-    return Picture(stem, title, told, drawn, styles, experiment.columns)
+    return Picture(stem, title, "", drawn, styles, experiment.columns)
 
 
 def seeds_text(counts: Sequence[int]) -> str:

@@ -6,17 +6,19 @@ import io
 import textwrap
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lica_jax.config import TrainConfig
 from lica_jax.runs.figure import OwnFigure
+from lica_jax.runs.look import COLOURS, FAINT, LOOK, unit_of
 from lica_jax.statistics import LEAST_RUNS, interval, mean
 from lica_jax.types import TaskSpec
 
-Curve = dict[int, float]  # value by nominal env steps
-MODES = (("greedy", "eval/", "C0"), ("sampled", "eval/sampled/", "C1"))
+Curve = dict[int, tuple[float, float]]  # env steps and value, by nominal env steps
+MODES = tuple(zip(("greedy", "sampled"), ("eval/", "eval/sampled/"), COLOURS, strict=False))
 
 
 def run_curve(
@@ -31,11 +33,13 @@ def run_curve(
     return png.getvalue()
 
 
+@matplotlib.rc_context(LOOK)
 def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | None = None) -> Figure:
-    """Draws greedy and sampled evaluations over nominal env steps.
+    """Draws greedy and sampled evaluations over env steps.
 
-    A thin line per seed, of several their mean, and of three or more its 95 % interval
-    (`statistics.interval`). Runs that differ in hyper-parameters have no mean.
+    A thin line per seed, of several their mean at their mean env steps, and of three or more its
+    95 % interval (`statistics.interval`; of three that is from the lowest to the highest). Runs
+    that differ in hyper-parameters have no mean.
 
     Args:
       rows: rows of ``eval.jsonl``.
@@ -47,28 +51,29 @@ def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | Non
     wins = bool(rows) and "eval/win_rate" in rows[0]
     key, label = ("win_rate", "win rate (%)") if wins else ("return_mean", "episode return")
     factor = 100.0 if wins else 1.0
+    unit, name = unit_of("steps", max((row["env_steps"] for row in rows), default=0))
     said = None
     for mode, prefix, colour in MODES:
-        if curves := _curves(rows, prefix + key, factor):
+        if curves := _curves(rows, prefix + key, unit, factor):
             said = _draw(axes, curves, "run" in rows[0], mode, colour)
     if baseline is not None:
-        axes.axhline(factor * baseline, color="0.4", ls=":", label="random policy")
+        axes.axhline(factor * baseline, color=FAINT, ls=":", label="random policy")
     if wins:
         axes.set_ylim(-3, 103)
-    axes.set(xlabel="env steps (millions)", ylabel=label, title=title)
+    axes.set(xlabel=name, ylabel=label, title=title)
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
     if rows or baseline is not None:
         axes.legend(loc="best", fontsize=8, title=said, title_fontsize=8)
     return figure
 
 
-def _curves(rows: list[dict[str, Any]], name: str, factor: float) -> list[Curve]:
+def _curves(rows: list[dict[str, Any]], name: str, unit: float, factor: float) -> list[Curve]:
     """The values of an entry, of every run that has some."""
     out: dict[int, Curve] = {}
     for row in rows:
         if row.get(name) is not None:
-            out.setdefault(row.get("run", row["seed"]), {})[row["step"]] = factor * row[name]
+            curve = out.setdefault(row.get("run", row["seed"]), {})
+            curve[row["step"]] = row["env_steps"] / unit, factor * row[name]
     return list(out.values())
 
 
@@ -78,20 +83,20 @@ def _draw(axes: Axes, curves: list[Curve], swept: bool, mode: str, colour: str) 
     thin = {"color": colour, "lw": 0.7, "alpha": 0.45}
     if swept:
         for i, curve in enumerate(curves):
-            steps = np.array(list(curve)) / 1e6
-            axes.plot(steps, list(curve.values()), label=None if i else mode, **thin)
+            axes.plot(*zip(*curve.values(), strict=True), label=None if i else mode, **thin)
         return f"{n} runs that differ in hyper-parameters"
     # Where every seed has been evaluated: one that failed must not change whose mean it is.
     steps = sorted(set.intersection(*map(set, curves)))
-    values = np.array([[curve[step] for step in steps] for curve in curves])
-    x = np.array(steps) / 1e6
+    x, values = np.moveaxis([[curve[step] for step in steps] for curve in curves], -1, 0)
+    x = x.mean(axis=0)
     axes.plot(x, values.mean(axis=0), color=colour, lw=2, marker="o", ms=3, label=mode)
     if n < 2:
         return None
     for curve in curves:
-        axes.plot(np.array(list(curve)) / 1e6, list(curve.values()), **thin)
+        axes.plot(*zip(*curve.values(), strict=True), **thin)
     if n < LEAST_RUNS:
         return f"mean of {n} seeds: too few for an interval"
     about = interval([values.T], mean)
     axes.fill_between(x, about.low, about.high, color=colour, alpha=0.2, lw=0)
-    return f"mean of {n} seeds; band: its 95 % bootstrap interval"
+    band = "lowest to highest" if n == LEAST_RUNS else "its 95 % bootstrap interval"
+    return f"mean of {n} seeds; band: {band}"

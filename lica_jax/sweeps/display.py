@@ -73,25 +73,40 @@ def best_text(summary: Mapping[str, Any], tasks: Collection[str] = ()) -> str:
     """The best setting so far with its interval; of several tasks one for each, or for each of
     ``tasks``."""
     best, objective = summary["best_by_task"], summary["objective"]
+    settings = summary["settings"]
     if len(best) == 1:
-        return _best(*best.values(), objective)
+        return _best(*best.values(), settings, objective)
     return "; ".join(
-        f"{task}: {_best(entry, objective)}"
+        f"{task}: {_best(entry, settings, objective)}"
         for task, entry in best.items()
         if not tasks or task in tasks
     )
 
 
-def _best(best: Mapping[str, Any] | None, objective: str) -> str:
+def _best(
+    best: Mapping[str, Any] | None, settings: Sequence[Mapping[str, Any]], objective: str
+) -> str:  # fmt: skip
     if best is None:
         return "nothing finished yet"
+    level = sum(_score(entry) == _score(best) for entry in settings) - 1
     values = {k: v for k, v in best["values"].items() if k != "task"}
     objective = best.get("figure", objective)  # summaries of earlier versions have none
-    text = f"best {values_text(values)}: {objective} {score_text(best['mean'], objective)}"
+    others = f" ({level} other{'s' * (level > 1)} as good)" if level > 0 else ""
+    text = f"best {values_text(values)}{others}: {objective} {score_text(best['mean'], objective)}"
     if best.get("interval"):
         low, high = (score_text(x, objective) for x in best["interval"])
         return f"{text} (95 % {low} to {high}, {best['seeds']} seeds)"
     return f"{text} ({best['seeds']} seed{'s' * (best['seeds'] > 1)})"
+
+
+def _score(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What settings of a task are ranked by."""
+    return (
+        entry["values"].get("task"),
+        entry.get("finished"),
+        entry.get("failed"),
+        entry.get("mean"),
+    )
 
 
 def overrun_text(

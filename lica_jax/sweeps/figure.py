@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from lica_jax.errors import UserError, first_line
+from lica_jax.reporting.picture import Style
 from lica_jax.runs import directory
+from lica_jax.runs.look import LOOK, unit_of
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.display import short
 from lica_jax.sweeps.folder import Folder
@@ -35,12 +37,25 @@ def draw_sweep(
 
     Returns: the matplotlib figure.
     """
+    import matplotlib
+
+    with matplotlib.rc_context(LOOK):
+        figure = _drawn(folder, rows, summary)
+        if path is not None:
+            try:
+                figure.savefig(path)
+            except ValueError as error:  # an ending that is no picture's
+                raise UserError(f"{path} cannot be written: {first_line(error)}") from None
+    return figure
+
+
+def _drawn(folder: Folder, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     from lica_jax.runs.figure import OwnFigure
 
     objective = eval_name(summary["objective"])
-    names = [n for n in summary["settings"][0]["values"]] if summary["settings"] else []
+    names = list(summary["settings"][0]["values"]) if summary["settings"] else []
     names = sorted(names, key=lambda n: -summary["importance"].get(n, 0))[:MOST_PANELS]
     tasks = list(summary["best_by_task"])[:MOST_PANELS]
     panels = len(names) + len(tasks)
@@ -66,11 +81,6 @@ def draw_sweep(
         ax.set_ylabel(label)
     for ax in axes[panels:]:
         ax.set_visible(False)
-    if path is not None:
-        try:
-            figure.savefig(path)
-        except ValueError as error:  # an ending that is no picture's
-            raise UserError(f"{path} cannot be written: {first_line(error)}") from None
     return figure
 
 
@@ -105,7 +115,6 @@ def _field_panel(ax, rows, name, objective, factor, importance) -> None:
     ax.set(xlabel=name, title=f"{name}{share}")
     if factor == 100:
         ax.set_ylim(-3, 103)
-    ax.grid(alpha=0.3)
 
 
 def _intervals(ax, settings, name: str, factor: float) -> None:
@@ -122,27 +131,47 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
     """Mean learning curves of the best of a task's settings, with every seed as a thin line."""
     done = [entry for entry in settings if "mean" in entry and entry["finished"]]
     done.sort(key=lambda entry: (-entry["mean"], entry["setting"]))
-    for i, entry in enumerate(done[:BEST]):
-        curves = []
-        for run in entry["runs"]:
-            evals = read_rows(folder.run(run) / directory.EVALS)
-            own = [(r["env_steps"], r[objective]) for r in evals if r.get(objective) is not None]
-            if own:
-                curves.append(np.array(own, float))
+    found = [
+        [curve for run in entry["runs"] if (curve := _evaluated(folder, run, objective))]
+        for entry in done[:BEST]
+    ]
+    ends = [max(curve.values())[0] for curves in found for curve in curves]
+    unit, axis = unit_of("steps", max(ends, default=0))
+    for i, (entry, curves) in enumerate(zip(done, found, strict=False)):
         if not curves:
             continue
+        style = Style.number(i)
         if len(curves) > 1:
             for curve in curves:
-                ax.plot(curve[:, 0] / 1e6, factor * curve[:, 1], color=f"C{i}", lw=0.6, alpha=0.35)
-        length = min(map(len, curves))
-        mean = np.mean([curve[:length] for curve in curves], axis=0)
+                x, y = np.array(list(curve.values())).T
+                ax.plot(x / unit, factor * y, color=style.colour, lw=0.6, alpha=0.35)
+        # Where every seed was evaluated: one that failed must not change whose mean it is.
+        steps = sorted(set.intersection(*map(set, curves)))
+        x, y = np.mean([[curve[step] for step in steps] for curve in curves], axis=0).T
         values = ((k, v) for k, v in entry["values"].items() if k != "task")
         name = ", ".join(f"{k.rpartition('.')[2]} {short(v)}" for k, v in values)
         label = name or "all runs"
-        ax.plot(mean[:, 0] / 1e6, factor * mean[:, 1], color=f"C{i}", lw=2, label=label)
-    ax.set(xlabel="env steps (millions)", title=f"{title}the best {min(BEST, len(done))} settings")
+        look = {"color": style.colour, "ls": style.dashes}
+        ax.plot(x / unit, factor * y, lw=2, label=label, **look)
+    ax.set(xlabel=axis, title=title + _which(min(BEST, len(done)), len(done)))
     if factor == 100:
         ax.set_ylim(-3, 103)
-    ax.grid(alpha=0.3)
     if done:
-        ax.legend(fontsize=7, loc="best")
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
+def _evaluated(folder: Folder, run: int, objective: str) -> dict[int, tuple[float, float]]:
+    """A run's env steps and scores by its nominal env steps."""
+    rows = read_rows(folder.run(run) / directory.EVALS)
+    return {
+        row["step"]: (row["env_steps"], row[objective])
+        for row in rows
+        if row.get(objective) is not None
+    }
+
+
+def _which(shown: int, done: int) -> str:
+    """``the best 5 settings``."""
+    if done == 1:
+        return "learning curve"
+    return f"the best {shown} of {done} settings" if shown < done else f"all {done} settings"

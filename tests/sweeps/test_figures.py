@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lica_jax.runs.rows import rows_by_run
@@ -61,11 +62,30 @@ def test_the_best_of_every_task(tmp_path):
             path = tmp_path / f"runs/{run:04d}"
             path.mkdir(parents=True)
             (path / "eval.jsonl").write_text(
-                '{"update": 1, "env_steps": 9, "seed": 0, "eval/win_rate": 0.5}\n'
+                '{"update": 1, "step": 8, "env_steps": 9, "seed": 0, "eval/win_rate": 0.5}\n'
             )
     figure = draw_sweep(Folder(tmp_path), [], summary)
-    titles = [ax.get_title() for ax in figure.axes if ax.get_visible()]
-    assert titles[-2:] == ["easy: the best 2 settings", "hard: the best 2 settings"]
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()]
+    assert titles[-2:] == ["easy: all 2 settings", "hard: all 2 settings"]
+
+
+def test_the_mean_of_a_setting_ends_where_a_seed_failed(tmp_path):
+    """By places of evaluations, not by the number of rows, which would mix places."""
+    runs = [
+        {"run": i, "status": "finished", "eval/win_rate": 0.5, "hp.gamma": 0.9} for i in range(2)
+    ]
+    settings = [setting_entry(0, {"hp.gamma": 0.9}, runs, "eval/win_rate")]
+    summary = summarise(Progress(), settings, ["smax/3m"], "eval/win_rate")
+    for run, steps in enumerate(([0, 100, 200], [0, 200])):  # the second one lost a row
+        (tmp_path / f"runs/{run:04d}").mkdir(parents=True)
+        (tmp_path / f"runs/{run:04d}/eval.jsonl").write_text("".join(
+            f'{{"update": 1, "step": {s}, "env_steps": {s + 2 * run}, "seed": {run}, '
+            f'"eval/win_rate": {s / 200}}}\n' for s in steps
+        ))  # fmt: skip
+    axes = [ax for ax in draw_sweep(Folder(tmp_path), [], summary).axes if ax.get_visible()][-1]
+    (mean,) = [line for line in axes.lines if line.get_linewidth() == 2]
+    assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("env steps", "learning curve")
+    np.testing.assert_allclose(mean.get_xydata(), [[1, 0], [201, 100]])
 
 
 def test_a_figure_is_called_by_the_column_it_is_from():
@@ -75,6 +95,9 @@ def test_a_figure_is_called_by_the_column_it_is_from():
     summary = summarise(Progress(), settings, ["smax/3m"], "eval/win_rate")
     assert summary["objective"] == summary["best"]["figure"] == "final/win_rate"
     assert best_text(summary) == "best hp.entropy_coef 0.03: final/win_rate 50.8 % (1 seed)"
+    more = [setting_entry(i, {"hp.entropy_coef": i}, [fresh], "eval/win_rate") for i in (1, 2)]
+    level = summarise(Progress(), [*settings, *more], 3 * ["smax/3m"], "eval/win_rate")
+    assert best_text(level).startswith("best hp.entropy_coef 0.03 (2 others as good): ")
     halved = {"run": 1, "status": "stopped by halving", "eval/win_rate": 0.4}
     assert setting_entry(1, {}, [halved], "eval/win_rate")["figure"] == "eval/win_rate"
     sampled = fresh | {"final/sampled/win_rate": 0.3, "eval/sampled/win_rate": 0.2}

@@ -226,15 +226,21 @@ def test_a_curve_of_several_seeds_has_a_band():
     rows = curve_rows(range(3))
     axes = learning_curve(rows, "title", 0.1).axes[0]
     greedy, _ = axes.collections
-    assert axes.get_legend().get_title().get_text().startswith("mean of 3 seeds; band: its 95 %")
+    title = axes.get_legend().get_title().get_text()
+    assert title == "mean of 3 seeds; band: lowest to highest"
+    assert axes.get_xlabel() == "env steps"
     values = np.array([[r["eval/win_rate"] for r in rows if r["step"] == t] for t in (0, 100, 200)])
     (mean,) = [line for line in axes.lines if line.get_label() == "greedy"]
     np.testing.assert_allclose(mean.get_ydata(), 100 * values.mean(axis=1))
-    np.testing.assert_allclose(mean.get_xdata(), [0, 1e-4, 2e-4])
+    np.testing.assert_allclose(mean.get_xdata(), [1, 101, 201])  # where they are, on average
     corners = greedy.get_paths()[0].vertices
-    for t, own in zip((0, 100, 200), 100 * values, strict=True):
-        band = corners[np.isclose(corners[:, 0], t / 1e6)][:, 1]
+    for t, own in zip((1, 101, 201), 100 * values, strict=True):
+        band = corners[np.isclose(corners[:, 0], t)][:, 1]
         np.testing.assert_allclose((band.min(), band.max()), (own.min(), own.max()))
+    axes = learning_curve(curve_rows(range(4), steps=(0, 3_000_000)), "title").axes[0]
+    title = axes.get_legend().get_title().get_text()
+    assert title == "mean of 4 seeds; band: its 95 % bootstrap interval"
+    assert axes.get_xlabel() == "env steps (millions)"
 
 
 def test_a_curve_without_a_band():
@@ -258,8 +264,8 @@ def test_the_mean_ends_where_a_seed_failed():
     rows = curve_rows([0, 1]) + curve_rows([2], steps=(0, 100))
     lines = learning_curve(rows, "title").axes[0].lines
     (mean,) = [line for line in lines if line.get_label() == "greedy"]
-    assert mean.get_xdata().max() == 1e-4
-    assert max(line.get_xdata().max() for line in lines) == 2e-4
+    assert mean.get_xdata().max() == 101
+    assert max(line.get_xdata().max() for line in lines) == 201
 
 
 # --- short forms ---------------------------------------------------------------------------------

@@ -1,0 +1,191 @@
+"""Draws the learning curves of these pages from the numbers beside them.
+
+    python docs/results/draw.py                     all of them
+    python docs/results/draw.py first_curve_2s3z    one
+
+As `lica-jax report` draws them, but for the time: a sweep's runs are here with their share of its
+seconds, evenly over their env steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lica_jax.reporting.compare import compare
+from lica_jax.reporting.figures import learning_curves
+from lica_jax.reporting.groups import Group, Method
+from lica_jax.reporting.picture import Panel, Picture, Style, styles_of
+from lica_jax.reporting.reading import Run
+from lica_jax.runs.look import unit_of
+
+HERE = Path(__file__).resolve().parent
+IMAGES = HERE.parent / "images"
+DPI = 110  # so that files are small
+EPISODES = 128  # of an evaluation on the way
+
+
+class Curve(NamedTuple):
+    """A method's runs: those of some sweeps ``where`` settings are such."""
+
+    label: str
+    algorithm: str
+    sweeps: Sequence[str]
+    where: Mapping[str, Any] = MappingProxyType({})
+
+
+class Sheet(NamedTuple):
+    """One map, greedy and sampled; by time as well where that was one machine's."""
+
+    task: str
+    curves: Sequence[Curve]
+    timed: bool = False
+
+
+SHEETS = {
+    "first_curve_2s3z": Sheet("smax/2s3z", [
+        Curve("LICA (tuned)", "lica", ["curve_lica2"]),
+        Curve("LICA-ADV (tuned)", "lica_adv", ["curve_adv"]),
+        Curve("MAPPO (fast)", "mappo", ["curve_mappo"]),
+    ], timed=True),
+    "curves_MMM2_cpu": Sheet("smax/MMM2", [
+        Curve("LICA-ADV (fast)", "lica_adv", ["adv_MMM2_5", "adv_MMM2_15"]),
+        Curve("LICA-ADV (fast), advantage state_value", "lica_adv", ["advsv_MMM2"]),
+        Curve("MAPPO (fast), 4 epochs", "mappo", ["mappo4_MMM2"]),
+    ], timed=True),
+    "lica_5m_vs_6m": Sheet("smax/5m_vs_6m", [
+        Curve("LICA, kl_coef 0.05", "lica", ["kl_5m", "kl3_5m"], {"hp.kl_coef": 0.05}),
+        Curve("LICA, kl_coef 0.5", "lica", ["kl_5m"], {"hp.kl_coef": 0.5}),
+    ]),
+    "learning_2s3z": Sheet("smax/2s3z", [
+        Curve(f"LICA, xi {xi}", "lica", ["lica_2s3z"], {
+            "hp.actor_lr": 1e-3, "hp.kl_coef": 0.5, "hp.td_lambda": 0.8, "hp.entropy_coef": xi,
+        }) for xi in (0.03, 0.06)
+    ]),
+    "learning_MMM2": Sheet("smax/MMM2", [
+        Curve(f"LICA, xi {xi}", "lica", ["lica_mmm2"], {"hp.entropy_coef": xi})
+        for xi in (0.03, 0.06)
+    ]),
+    "learning_5m_vs_6m": Sheet("smax/5m_vs_6m", [
+        Curve("LICA-ADV, doubly_robust", "lica_adv", ["lica_adv_5m_vs_6m_doubly_robust"]),
+        Curve("LICA-ADV, state_value", "lica_adv", ["lica_adv_5m_vs_6m_state_value"]),
+        Curve("MAPPO", "mappo", ["mappo_5m_vs_6m"], {"hp.clip": 0.2, "hp.entropy_coef": 0.01}),
+    ]),
+    "remedies_2s3z": Sheet("smax/2s3z", [
+        Curve("LICA, as it was", "lica", ["lica_2s3z"], {
+            "hp.actor_lr": 1e-3, "hp.kl_coef": 0.5, "hp.td_lambda": 0.8, "hp.entropy_coef": 0.03,
+        }),
+        Curve("critic_soft_inputs", "lica", ["lica_2s3z_soft_inputs"]),
+        Curve("critic_zero_actions", "lica", ["lica_2s3z_zero_actions"]),
+        Curve("dueling", "lica", ["lica_2s3z_dueling"]),
+        Curve("all three", "lica", ["lica_2s3z_all_three"]),
+    ]),
+}  # fmt: skip
+LICA, ADV = "LICA (tuned of before)", "LICA-ADV (tuned)"
+MAPS = {
+    "6h_vs_8z": {LICA: "lica_6h"}, "2c_vs_64zg": {LICA: "lica_2c64", ADV: "adv_2c64"},
+    "1c3s5z": {LICA: "lica_1c3s5z"}, "MMM2, target_interval 16": {LICA: "lica_ti16_MMM2"},
+    "3s5z": {LICA: "lica_3s5z"}, "8m": {LICA: "lica_8m"},
+    "3s5z_vs_3s6z": {LICA: "lica_3s5z6z", ADV: "adv_3s5z6z"},
+}  # fmt: skip
+
+
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    """The runs of every sweep."""
+    sweeps = [s for name in ("cpu", "gpu") for s in json.loads(
+        (HERE / f"{name}.json").read_text()
+    )["sweeps"]]  # fmt: skip
+    return {sweep["name"]: sweep["runs"] for sweep in sweeps}
+
+
+def runs_of(curve: Curve, known: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    found = [
+        run
+        for name in curve.sweeps
+        for run in known[name]
+        if all(run.get(key, value) == value for key, value in curve.where.items())
+    ]
+    if not found:
+        raise SystemExit(f"no run of {curve}")
+    return found
+
+
+def as_run(curve: Curve, task: str, run: dict[str, Any]) -> Run:
+    """As `lica-jax report` reads a run."""
+    steps, greedy, sampled = np.array(run["evaluations"], float).T
+    modes = {"greedy": greedy, "sampled": sampled}
+    figures = {
+        mode: {"win_rate": y, "return_mean": y, "episodes": np.full(len(y), EPISODES)}
+        for mode, y in modes.items()
+    }
+    return Run(
+        path=HERE, algorithm=curve.algorithm, task=task, preset="", seed=run["seed"], settings={},
+        total_steps=int(steps[-1]), steps=steps,
+        seconds=(run["seconds"] or 1.0) * steps / steps[-1], figures=figures, last={}, best={},
+        random={}, status="finished", ended=True, failed=False, together=1, test_double=False,
+    )  # fmt: skip
+
+
+def sheet(name: str, asked: Sheet, known: dict[str, list[dict[str, Any]]]) -> Picture:
+    groups = [
+        Group(Method(c.algorithm, c.label), c.label, asked.task,
+              tuple(as_run(c, asked.task, run) for run in runs_of(c, known)))
+        for c in asked.curves
+    ]  # fmt: skip
+    styles = styles_of({c.label: c.algorithm for c in asked.curves})
+    modes = [compare(asked.task, groups, mode) for mode in ("greedy", "sampled")]
+    drawn = learning_curves(modes, styles)
+    panels = [p for p in drawn.panels if asked.timed or p.title.endswith("env steps")]
+    return replace(drawn, name=name, panels=panels, legend=styles)
+
+
+def maps(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
+    """Means of seeds on several maps, greedy and sampled, with bands from lowest to highest."""
+    own = styles_of({LICA: "lica", ADV: "lica_adv"})
+    styles = {
+        f"{label}, {mode}": replace(style, dashes=dashes)
+        for label, style in own.items()
+        for mode, dashes in (("greedy", "-"), ("sampled", (0, (4, 2))))
+    }
+
+    def draw(axes: Any, sweeps: dict[str, str]) -> None:
+        for label, sweep in sweeps.items():
+            for i, mode in enumerate(("greedy", "sampled"), 1):
+                _band(axes, known[sweep], i, styles[f"{label}, {mode}"])
+        axes.set(xlabel=unit_of("steps", 5e6)[1], ylabel="win rate (%)", ylim=(-3, 103))
+        axes.set_xlim(0, 5.1)
+
+    panels = [Panel(title, partial(draw, sweeps=sweeps), 2.4) for title, sweeps in MAPS.items()]
+    return Picture(name, "LICA on seven maps: mean, lowest and highest seed", "", panels, styles, 3)
+
+
+def _band(axes: Any, runs: list[dict[str, Any]], column: int, style: Style) -> None:
+    length = min(len(run["evaluations"]) for run in runs)
+    evaluations = np.array([run["evaluations"][:length] for run in runs], float)
+    x, y = evaluations[:, :, 0].mean(0) / 1e6, 100 * evaluations[:, :, column]
+    axes.plot(x, y.mean(0), color=style.colour, ls=style.dashes, lw=1.6)
+    axes.fill_between(x, y.min(0), y.max(0), color=style.colour, alpha=0.13, lw=0)
+
+
+def main() -> None:
+    names = [*SHEETS, "learning_lica_maps"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *names], metavar="NAME", default=[])
+    known = recorded()
+    for name in parser.parse_args().names or names:
+        picture = sheet(name, SHEETS[name], known) if name in SHEETS else maps(name, known)
+        picture.figure.set(dpi=DPI)
+        (IMAGES / f"{name}.png").write_bytes(picture.file("png"))
+        print(IMAGES.name + f"/{name}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The pictures of docs/results come from the numbers beside them."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def draw():
+    return runpy.run_path(str(DOCS / "results/draw.py"))
+
+
+def test_every_picture_can_be_drawn(draw):
+    known = draw["recorded"]()
+    for name, asked in draw["SHEETS"].items():
+        assert (DOCS / f"images/{name}.png").is_file()
+        picture = draw["sheet"](name, asked, known)
+        assert len(picture.panels) == (4 if asked.timed else 2)
+        assert set(picture.legend) == {curve.label for curve in asked.curves}
+    assert (DOCS / "images/learning_lica_maps.png").is_file()
+    assert len(draw["maps"]("maps", known).panels) == 7
+
+
+def test_curves_are_what_was_recorded(draw):
+    known = draw["recorded"]()
+    asked = draw["SHEETS"]["lica_5m_vs_6m"]
+    picture = draw["sheet"]("one", asked, known)
+    axes = picture.figure.axes[0]
+    want = next(run for run in known["kl3_5m"] if run["seed"] == 1)["evaluations"]
+    steps, greedy, _ = np.array(want).T
+    assert any(
+        np.allclose(line.get_xydata(), np.stack([steps / 1e6, 100 * greedy], -1))
+        for line in axes.lines
+        if len(line.get_xdata()) == len(steps)
+    )
+    with pytest.raises(SystemExit):
+        draw["runs_of"](asked.curves[1]._replace(where={"hp.kl_coef": 7}), known)
