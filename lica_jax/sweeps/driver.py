@@ -16,6 +16,7 @@ from lica_jax.files import as_word, put
 from lica_jax.runs import directory
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.notebook import in_notebook
+from lica_jax.runs.signals import StopRequest
 from lica_jax.sweeps.display import best_text, duration, overrun_text
 from lica_jax.sweeps.folder import FIGURE, STUDY, Wave
 from lica_jax.sweeps.groups import describe_plan
@@ -40,20 +41,30 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM outside of training, where sessions take it, as Ctrl-C is."""
+def interrupted_by_signals() -> Iterator[StopRequest]:
+    """SIGTERM and Ctrl-C outside of training, where sessions take them, raise `Interrupted`.
+
+    They are written down as well: what is raised inside of a callback of the garbage collector is
+    printed and lost, so whoever begins something long looks there first.
+    """
+    request = StopRequest()
 
     def stop(number, frame):
+        request.number = number
         raise Interrupted(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield request
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    taken = [
+        n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN
+    ]
+    before = {n: signal.signal(n, stop) for n in taken}
     try:
-        yield
+        yield request
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
 
 
 class Driver:
@@ -78,6 +89,7 @@ class Driver:
         self.schedule = Schedule(self.work, groups)
         self._style, self._again, self._ledger = style, again, Ledger(self.work)
         self._outlook = Outlook(self.work)
+        self._stop = StopRequest()
 
     @property
     def text(self) -> str:
@@ -113,7 +125,7 @@ class Driver:
     def _run(self) -> int | None:
         """From beginning to end; returns the signal that stopped it, or None."""
         try:
-            with interrupted_by_sigterm():
+            with interrupted_by_signals() as self._stop:
                 self._begin()
                 if self.work.ask.search:
                     self._search()
@@ -203,16 +215,22 @@ class Driver:
             while left := [
                 w for w in work.progress.waves if w.rung == rung and not is_over(work, w)
             ]:
+                self._go_on(None)
                 self._outlook.waves_begin()
                 for wave, outcome in self.launcher(work, left):
-                    if outcome.interrupted is not None:
-                        raise Interrupted(outcome.interrupted)
                     if outcome.too_large:
                         self.schedule.split(wave)
-                    else:
+                    elif outcome.whole:
                         self._report(wave)
+                    self._go_on(outcome.interrupted)
             if rung + 1 < len(work.shares):
                 halve(work, rung, self.schedule.plan_waves)
+
+    def _go_on(self, interrupted: int | None) -> None:
+        """Unless a wave was interrupted, or the sweep in a place where nothing could be raised."""
+        number = self._stop.number if interrupted is None else interrupted
+        if number is not None:
+            raise Interrupted(number)
 
     # --- what there is to see --------------------------------------------------------------------
 

@@ -39,12 +39,15 @@ class Outcome(NamedTuple):
     """How a wave ended, wherever that was.
 
     Attributes:
-      interrupted: the signal that ended it early, or None.
+      interrupted: the signal that came while it was trained, or None. One that comes behind the
+        last step of training, while policies are evaluated, ends the sweep but not the wave.
       too_large: it ran out of memory.
+      whole: it came to the end of its rung.
     """
 
     interrupted: int | None = None
     too_large: bool = False
+    whole: bool = False
 
 
 def train_wave(
@@ -91,11 +94,11 @@ def _run_wave(work: Work, wave: Wave) -> Outcome:
     if not last:  # what has failed goes on with nobody
         export_wave(work, wave, session, np.flatnonzero(~session.counters.alive).tolist())
         mark_done(session, work.objective)
-        return Outcome()
+        return Outcome(session.stop.number, whole=True)
     export_wave(work, wave, session, range(len(wave.runs)))
     if not work.ask.keep_checkpoints:
         shutil.rmtree(path, ignore_errors=True)
-    return Outcome()
+    return Outcome(session.stop.number, whole=True)
 
 
 def _loggers(work: Work, wave: Wave) -> list[Logger]:

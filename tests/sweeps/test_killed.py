@@ -204,6 +204,45 @@ def test_stopped_by_a_signal(sharing, run_sweep, undisturbed, tmp_path, capfd, n
     assert untimed(run_sweep(path, resume=True).table) == table
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["last evaluation", "garbage collection"])
+def test_no_signal_is_lost(sharing, run_sweep, undisturbed, tmp_path, capfd, number, where):
+    """Neither one that comes once a wave's budget is spent, which makes the wave whole, nor one
+    whose exception Python cannot raise: no further wave is begun."""
+    table, _ = undisturbed("grid")
+    path, file = tmp_path / "s", tmp_path / "sweep.yaml"
+    file.write_text(dump_request(request(asked("grid"))))
+    with sharing() as patch:
+        if where == "last evaluation":
+            stopping = stops(session.Session._finish, [None, None], number)
+            patch.setattr(session.Session, "_finish", stopping)
+        else:
+            module, sent = sys.modules["lica_jax.sweeps.wave"], []
+
+            class Collected:
+                def __del__(self):
+                    os.kill(os.getpid(), number)
+                    time.sleep(0.01)  # until the handler has run
+
+            def let_go(*_):
+                if not sent:
+                    sent.append(Collected())
+                    sent[0] = None
+
+            patch.setattr(module, "return_memory", let_go)
+            patch.setattr(sys, "unraisablehook", lambda _: None)
+        assert main(["sweep", str(file), "--sweep-dir", str(path)]) == 128 + number
+    assert f"stopped by {number.name}; continue with" in capfd.readouterr().err
+    # What there is is whole, in the table, and all of one wave.
+    with (path / "results.csv").open() as rows:
+        assert [row["status"] for row in csv.DictReader(rows)] == ["finished"] * 2
+    assert [x.name for x in sorted((path / "runs").iterdir())] == ["0000", "0001"]
+    assert not (path / "waves/001").exists()
+    with sharing():
+        assert main(["sweep", "--resume", "--sweep-dir", str(path)]) == 0
+    assert untimed(run_sweep(path, resume=True).table) == table
+
+
 def test_a_stopped_sweep_is_ended_where_it_is(sharing, tmp_path, capfd):
     """With fewer env steps than it has done; until then there is no policy to be had."""
     path, file = tmp_path / "s", tmp_path / "sweep.yaml"

@@ -39,7 +39,7 @@ def test_the_plans_that_were_asked_for_last_stay(words, monkeypatch):
     assert len(cleared) == 1
 
 
-@pytest.mark.parametrize("ends", [lambda *_: wave.Outcome(), None])
+@pytest.mark.parametrize("ends", [lambda *_: wave.Outcome(whole=True), None])
 def test_memory_goes_back_behind_every_wave(monkeypatch, ends):
     """However it ended."""
     done = []
