@@ -128,7 +128,11 @@ def load_result(run_dir: str | Path) -> Result:
         raise UserError(f"{path} holds the runs of {len(config.seeds)} seeds; load their policies")
     result = path / directory.RESULT
     summary = read_json(result) if result.is_file() else {"interrupted": True}
-    if not isinstance(summary, dict) or summary.get("interrupted", True):
+    # The result of a shorter budget is there until the run comes to its end once more.
+    ended = isinstance(summary, dict) and (
+        directory.status(path) == "finished" or summary.get("failed_at_update", [None]) != [None]
+    )
+    if not ended:
         raise UserError(f"{path} has not come to its end: {messages.resume(path)}")
     policy = load_policy(path)
     evals, metrics = (

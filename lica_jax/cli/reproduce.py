@@ -26,8 +26,11 @@ def reproduce(argv: list[str]) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     if args.figure in (None, TABLE):
-        if argv[1:]:
-            raise UserError(f"`{parser.prog} {TABLE}` takes no flags, got {' '.join(argv[1:])}")
+        if given := [word for word in argv if word != TABLE]:
+            raise UserError(
+                f"name a figure: {', '.join(FIGURES)}; `{parser.prog} {TABLE}` takes no flags, got "
+                + " ".join(given)
+            )
         from lica_jax.reproduce.catalogue import table
 
         for line in table():

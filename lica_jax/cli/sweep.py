@@ -56,6 +56,9 @@ def sweep(argv: list[str]) -> int:
         raise UserError("a plan is of one process: leave out --distributed")
     if args.distributed:
         return _distributed(args, asked, path)
+    for name in ("coordinator", "processes", "process"):
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name} is of --distributed")
     driver = Driver(asked, path, resume=args.resume, style=args.progress)
     if args.dry_run:
         print(driver.text)
@@ -202,15 +205,15 @@ def _settings(
 
 def _grid(text: str) -> tuple[str, list[Any]]:
     """``hp.entropy-coef=0.03,0.1`` as the field and its values; a YAML list where it is one."""
-    import yaml
-
     name, equals, values = text.partition("=")
     if not equals or not name:
         raise UserError(f"--grid must read FIELD=A,B,C, got {text!r}")
     if values.startswith("["):
+        from lica_jax.config.reading import parse_yaml
+
         try:
-            return name, yaml.safe_load(values)
-        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month
+            return name, parse_yaml(values)
+        except UserError:
             raise UserError(f"--grid {name}: {visible(values)!r} is no YAML list") from None
     words = values.split(",")
     if not all(word.strip() for word in words):

@@ -46,7 +46,7 @@ def train(argv: list[str]) -> int:
         return _dump(config)
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)
     if args.dry_run:
-        return _show_plan(config, run_dir, args.resume)
+        return _show_plan(config, run_dir, args.resume, args.stop_at)
 
     from lica_jax import api
 
@@ -206,11 +206,17 @@ def _dump(config: TrainConfig) -> int:
     return 0
 
 
-def _show_plan(config: TrainConfig, run_dir: Path, resume: bool) -> int:
+def _show_plan(config: TrainConfig, run_dir: Path, resume: bool, stop_at: str | None) -> int:
+    from lica_jax.runs.callbacks import StopAt
     from lica_jax.runs.outlook import in_words
     from lica_jax.runs.plan import make_plan
+    from lica_jax.runs.rows import eval_entries
 
-    print(in_words(make_plan(config, run_dir, resume=resume)))
+    goal = None if stop_at is None else StopAt(stop_at)
+    plan = make_plan(config, run_dir, resume=resume)
+    if goal is not None:
+        goal.check(eval_entries(plan.task))
+    print(in_words(plan))
     return 0
 
 

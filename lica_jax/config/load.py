@@ -9,7 +9,8 @@ from typing import Any
 
 from lica_jax.algorithms import algorithm_module
 from lica_jax.algorithms.registry import check_known_algorithm
-from lica_jax.config.presets import Preset, load_preset, read_yaml
+from lica_jax.config.presets import Preset, load_preset
+from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce, merge, to_dict
 from lica_jax.errors import UserError
 from lica_jax.plugins import load_plugins

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lica_jax.algorithms import algorithm_names, find_algorithm
+from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET
 from lica_jax.envs.names import is_import_path, plain_name
 from lica_jax.errors import UserError, unknown
@@ -180,57 +180,6 @@ def _put_on_top(preset: Preset, changes: Mapping[str, Path], algorithm: str) -> 
                     f"{before!r} and {value!r}"
                 )
         preset.update(values, f"{ABLATIONS}/{algorithm}/{path.name}")
-
-
-@functools.cache
-def _loader() -> type:
-    """YAML's safe loader, for which ``1:8`` is a text (a range of seeds), not 68 in base 60, and
-    which refuses a key that stands twice: YAML's own takes the last one and says nothing."""
-    import yaml
-
-    def compose(self: Any, anchor: str | None) -> Any:
-        node = yaml.SafeLoader.compose_mapping_node(self, anchor)
-        _check_keys(node)  # before merge keys (<<) put in what the mapping may say again
-        return node
-
-    base_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$")
-    rules = dict(yaml.SafeLoader.yaml_implicit_resolvers)
-    for first in "-+0123456789":
-        rules[first] = [("tag:yaml.org,2002:str", base_60), *rules[first]]
-    changes = {"yaml_implicit_resolvers": rules, "compose_mapping_node": compose}
-    return type("Loader", (yaml.SafeLoader,), changes)
-
-
-def _check_keys(mapping: Any) -> None:
-    """Refuses a mapping of a YAML file that says a key twice; ``<<`` may stand several times."""
-    lines: dict[tuple[str, str], int] = {}
-    for key, _ in mapping.value:
-        name, line = (key.tag, str(key.value)), key.start_mark.line + 1
-        if name in lines and key.tag != "tag:yaml.org,2002:merge":
-            raise UserError(f"says {key.value} twice, in lines {lines[name]} and {line}")
-        lines[name] = line
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, {} where it is empty.
-
-    Raises:
-      UserError: it cannot be read, is no YAML, says something twice, or holds something else.
-    """
-    import yaml
-
-    try:
-        values = yaml.load(path.read_text(), _loader())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    except UserError as error:
-        raise UserError(f"{path} {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of May
-        lines = " ".join(str(error).split())
-        raise UserError(f"{path} is not YAML: {lines[:200]}") from None
-    if values is not None and not isinstance(values, dict):
-        raise UserError(f"{path} must hold settings by name, got {type(values).__name__}")
-    return values or {}
 
 
 def deep_update(into: dict[str, Any], values: Mapping[str, Any]) -> None:

@@ -6,11 +6,13 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from lica_jax.config.reading import parse_yaml
 from lica_jax.errors import UserError, unknown
 from lica_jax.types import Collect, TaskSpec, number, numbers
 
@@ -278,16 +280,12 @@ def _range_of(word: Any) -> list[Any]:
 
 def _meant(value: Any, hint: Any) -> Iterator[Any]:
     """Other readings of a text that is none of the field's values as it stands."""
-    import yaml
-
     if not isinstance(value, str):
         return
     if type(None) in typing.get_args(hint) and value.lower() in ("none", "null"):
         yield None
-    try:
-        yield yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: the 99th of a month
-        return
+    with suppress(UserError):
+        yield parse_yaml(value)
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

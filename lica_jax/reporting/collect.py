@@ -82,12 +82,13 @@ def _short(path: Path) -> Path:
 
 def run_dirs(path: Path) -> Iterator[Path]:
     """The folders with a configuration under ``path``, itself included, in order of their names;
-    what lies inside a run is none."""
+    what lies inside a run is none, nor is a wave of a sweep whose runs are there by themselves."""
     for folder, inner, files in os.walk(path):
         inner.sort()
         if names.CONFIG in files:
             inner.clear()
-            yield Path(folder)
+            if Path(folder) == path or not names.wave_is_over(Path(folder).absolute()):
+                yield Path(folder)
 
 
 def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

@@ -176,14 +176,16 @@ def _run(
         if name not in UNCOUNTED and not name.startswith(UNCOUNTED_GROUPS)
     }
     total, steps = config["total_steps"], np.array([r["env_steps"] for r in rows], float)
-    status, ended, failed = _status(result, place, total)
+    # A result stays there while a run goes on behind its end; until the next one it says nothing.
+    told = {} if number(_at(result, "env_steps", place)) < steps[-1] else result
+    status, ended, failed = _status(told, place, total)
     setup = rows[0]["seconds"] if rows[0]["env_steps"] == 0 else None
     return Run(
         path=run_dir, algorithm=config["algorithm"], task=config["task"], preset=config["preset"],
         seed=seed, settings=settings, total_steps=total, steps=steps,
         seconds=np.array([r["seconds"] for r in rows], float) - (setup or 0.0),
         figures=_figures(rows),
-        last=_entry(result, "final", place), best=_entry(result, "best", place),
+        last=_entry(told, "final", place), best=_entry(told, "best", place),
         random=result["random"] if isinstance(result.get("random"), dict) else {},
         status=status, ended=ended, failed=failed, together=together,
         test_double=bool(row.get("test_double")),

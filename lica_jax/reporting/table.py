@@ -93,7 +93,7 @@ class Table:
         )
 
     def html(self) -> str:
-        """A ``<table>``; the first columns, of text, are row headings."""
+        """A ``<table>``."""
         head = "".join(f'<th scope="col">{escape(c.title)}</th>' for c in self.columns)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>\n"
@@ -165,8 +165,9 @@ def estimate_text(estimate: Estimate | None, percent: bool = False) -> str:
 def steps_text(steps: float) -> str:
     """``1.95 M``, ``40 k``, ``800``."""
     for size, unit in ((1e6, " M"), (1e3, " k")):
-        if steps >= size:
-            return f"{steps / size:.3g}{unit}"
+        if steps >= 0.9995 * size:  # which three digits make a whole one of
+            text = f"{steps / size:.3g}"
+            return f"{text if 'e' not in text else f'{steps / size:.0f}'}{unit}"
     return f"{steps:.0f}"
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from lica_jax.config.presets import presets_dir, read_yaml
+from lica_jax.config.presets import presets_dir
+from lica_jax.config.reading import read_yaml
 from lica_jax.envs.names import plain_name
 from lica_jax.sweeps.display import duration
 from lica_jax.sweeps.settings import Setting, program_key

@@ -10,8 +10,7 @@ from typing import Any
 from lica_jax.errors import UserError
 from lica_jax.files import leaves, read_json
 from lica_jax.reproduce.trained import RUNS, check_held, finish, settings_of
-from lica_jax.runs.names import CONFIG, runs_of_sweep
-from lica_jax.sweeps.folder import PLAN
+from lica_jax.runs.names import CONFIG, PLAN, runs_of_sweep
 
 
 def gather(

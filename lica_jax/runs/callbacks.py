@@ -192,6 +192,11 @@ class StopAt:
                 "--stop-at must read NAME=VALUE with an entry of eval.jsonl, for example "
                 f"eval/win_rate=0.95, got {condition!r}"
             )
+        if name.endswith("win_rate") and self.least > 1:
+            raise UserError(
+                f"--stop-at {name}: a win rate is at most 1, got {value}; did you mean "
+                f"{self.least / 100:g}?"
+            )
         self.name = name
         self.reason = f"{name} >= {self.least:g}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lica_jax.errors import UserError
@@ -13,7 +14,7 @@ POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
 CRITIC, CURVE = "critic.safetensors", "learning_curve.png"
 CHECKPOINTS, REPLAYS, LOGS = "checkpoints", "replays", "logs"
 VERSIONS = "versions.json"
-SWEEP = "sweep.yaml"  # of a sweep's directory, which holds those of its runs
+SWEEP, PLAN = "sweep.yaml", "plan.json"  # of a sweep's directory, which holds those of its runs
 
 
 def sweep_of(path: Path) -> Path | None:
@@ -27,6 +28,19 @@ def sweep_of(path: Path) -> Path | None:
 def runs_of_sweep(sweep: Path) -> list[Path]:
     """The directories of its runs that have come to their ends."""
     return sorted(path for path in (sweep / "runs").glob("[0-9]*") if path.is_dir())
+
+
+def wave_is_over(wave: Path) -> bool:
+    """Whether a folder is a wave of a sweep whose runs all have folders of their own by now."""
+    if wave.parent.name != "waves" or (sweep := sweep_of(wave)) is None:
+        return False
+    there = {path.name for path in runs_of_sweep(sweep)}
+    try:
+        plan = json.loads((sweep / PLAN).read_bytes())
+        own = next(w["runs"] for w in plan["waves"] if w["name"] == wave.name)
+        return all(f"{run:04d}" in there for run in own)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError):
+        return False
 
 
 def check_no_sweep(path: Path) -> None:

@@ -14,12 +14,12 @@ from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
 from lica_jax.files import make_folder, write_json, write_whole
 from lica_jax.runs import directory
-from lica_jax.runs.names import SWEEP
+from lica_jax.runs.names import PLAN, SWEEP
 from lica_jax.sweeps.request import RESUMABLE, SweepConfig, dump_request, read_request, request
 from lica_jax.sweeps.settings import base_config
 
 FORMAT = "lica_jax sweep 1"
-PLAN, RUNS, WAVES = "plan.json", "runs", "waves"
+RUNS, WAVES = "runs", "waves"
 STUDY, TABLE, SUMMARY, FIGURE = "study.log", "results.csv", "summary.json", "sweep.png"
 ORDERS = "orders"  # of process 0 to others
 DONE = "done"  # in a wave's folder: it has come to the end of its rung

@@ -73,6 +73,12 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
         _check_search(ask)
     settings, skipped = _first_settings(ask, progress)
     work = Work(ask, folder, progress, settings, plans)
+    if ask.halving and len(work.shares) == 1:
+        raise UserError(
+            f"halving {ask.halving} keeps one of {ask.halving} settings, and there "
+            f"{'is 1' if (n := ask.trials or len(settings)) == 1 else f'are {n}'}: sweep more, or "
+            "leave it out"
+        )
     objective_for(ask, settings)
     groups = make_groups(settings or [_middle(ask)], plans)
     work.ask = ask = _with_plugins(ask, groups)

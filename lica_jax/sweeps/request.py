@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lica_jax.config.presets import deep_update, read_yaml
+from lica_jax.config.presets import deep_update
+from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce
 from lica_jax.errors import UserError, did_you_mean, unknown
 from lica_jax.files import leaves, plain
@@ -235,6 +236,19 @@ def _check_fields(ask: SweepConfig) -> None:
             raise UserError(f"{name} is both swept and set; leave out one of them")
         if name in PLURALS and len(getattr(ask, PLURALS[name])) > 1:
             raise UserError(f"{name} is swept and listed; leave out one of them")
+        if name in PLURALS:
+            _check_among(name, getattr(ask, PLURALS[name]), ask.grid.get(name))
+    if ask.preset != DEFAULT_PRESET and "preset" in {*ask.grid, *ask.search}:
+        raise UserError("preset is both swept and set; leave out one of them")
+
+
+def _check_among(name: str, named: Sequence[str], values: Any) -> None:
+    """The one that a sweep names must be among those that are swept, or it would be left out."""
+    if isinstance(values, (list, tuple)) and not set(named) <= set(values):
+        swept = ", ".join(map(str, values))
+        raise UserError(
+            f"{name} {named[0]} is named, and is not among those swept, {swept}: name one of them"
+        )
 
 
 def _check_search(ask: SweepConfig) -> None:
@@ -242,6 +256,10 @@ def _check_search(ask: SweepConfig) -> None:
         raise UserError("a search needs --trials, how many settings to draw")
     if ask.trials and not ask.search:
         raise UserError("trials are of a search: say which fields, as --search hp.actor-lr=log:...")
+    if ask.sampler != SweepConfig.sampler and not ask.search:
+        raise UserError(
+            "a sampler is of a search: say which fields, as --search hp.actor-lr=log:..."
+        )
     if ask.search and ask.grid:
         raise UserError(
             "say either grid or search; in a search the values of a list are choice:a,b,c"

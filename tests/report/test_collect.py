@@ -36,6 +36,42 @@ def test_runs_are_found_in_runs_sweeps_and_folders_of_them(tmp_path):
     assert run.last["sampled"]["win_rate"] == pytest.approx(0.45)
 
 
+def test_a_wave_whose_runs_are_there_is_no_further_run(tmp_path):
+    """Its folder has the preset of its first setting only, and may stay."""
+    sweep = tmp_path / "sweep"
+    for i, preset in enumerate(("fast", "paper")):
+        write_run(sweep / "runs" / f"000{i}", flat(0.5), preset=preset)
+    wave = write_run(sweep / "waves" / "000", flat(0.5), hp={"gamma": 0.5}, finished=False)
+    (sweep / "sweep.yaml").write_text("")
+    plan = {"waves": [{"name": "000", "runs": [0, 1], "rung": 0}]}
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    runs, told = collect([sweep])
+    assert [run.preset for run in runs] == ["fast", "paper"] and not told
+    assert [run.path.name for run in collect([wave])[0]] == ["000"]  # asked for by its name
+    plan["waves"][0]["runs"].append(2)  # which is still trained
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    assert len(collect([sweep])[0]) == 3
+    (sweep / "plan.json").write_text("{")
+    assert len(collect([sweep])[0]) == 3
+
+
+def test_a_run_that_goes_on_behind_its_end_has_no_score_of_it(tmp_path):
+    """Its result stays until it comes to the next one."""
+    path = write_run(tmp_path / "r", rise(1, 1e4), total=50_000)
+    old = (path / "result.json").read_bytes()
+    (before,), _ = collect([path])
+    assert before.status == "finished" and before.last
+    shutil.rmtree(path)
+    write_run(path, rise(1, 1e4), total=200_000, upto=100_000, finished=False)
+    (path / "result.json").write_bytes(old)
+    (run,), told = collect([path])
+    assert run.status == "still going or killed" and not run.ended
+    assert not run.last and not run.best and run.random == before.random
+    assert told == [
+        f"Still going or killed: {path} seed 0 (100,000 of 200,000 env steps evaluated)."
+    ]
+
+
 def test_seeds_of_one_directory_are_runs_of_their_own(tmp_path):
     path = write_run(tmp_path / "both", rise(1, 1e4))
     rows = [json.loads(line) for line in (path / "eval.jsonl").read_text().splitlines()]

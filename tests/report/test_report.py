@@ -335,6 +335,9 @@ def test_tables_escape_what_their_formats_would_read():
     assert "x|y &amp; 5 % &lt;b&gt;" in table.html()
     plain = Table("t", "T", "about", columns, rows).plain
     assert plain[1] == {"a": 0.5, "a_low": None, "a_high": None, "n": None}
+    assert [steps_text(x) for x in (999_936, 999_400, 999.8, 999_999_999, 64e9)] == [
+        "1 M", "999 k", "1 k", "1000 M", "64000 M",
+    ]  # fmt: skip
     assert [steps_text(x) for x in (2e6, 1_950_000, 40_000, 800)] == [
         "2 M",
         "1.95 M",

@@ -206,6 +206,8 @@ BAD = {
     "seeds": (["fig3", "--out", "o", "--seeds", "5:5"], "at least one seed"),
     "both": (["fig3", "--out", "held", "--resume", "--tasks", "mpe/predator_prey"], "leave out"),
     "a table": (["table", "--out", "o"], "takes no flags, got --out o"),
+    "no figure": (["--resume"], "name a figure: "),
+    "no figure, with a place": (["--out", "o"], "takes no flags, got --out o"),
     "gather nothing": (["fig3", "--gather", "o", "--out", "p"], "--gather o is not a directory"),
     "gather what": (["fig3", "--gather", "full", "--out", "p"], "--gather full holds no figure's"),
     "gather another": (["fig3", "--gather", "held", "--out", "p"], "--gather held holds fig4"),

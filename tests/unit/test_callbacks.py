@@ -178,6 +178,10 @@ def test_stop_at_on_the_command_line(tmp_path, capfd):
     ]  # fmt: skip
     assert main([*words, "eval/win_rate=0.5"]) == 2
     assert "evaluations of this task have eval/return_mean" in capfd.readouterr().err
+    assert main([*words, "eval/win_rate=95"]) == 2
+    assert "a win rate is at most 1, got 95; did you mean 0.95?" in capfd.readouterr().err
+    assert main([*words, "eval/foo=1", "--dry-run"]) == 2  # as the run itself would say
+    assert "evaluations of this task have eval/return_mean" in capfd.readouterr().err
     assert main([*words, "eval/return_mean"]) == 2
     assert "--stop-at must read NAME=VALUE" in capfd.readouterr().err
     assert not (tmp_path / "r").exists()

@@ -19,7 +19,7 @@ from lica_jax.config import (
     resolve,
     to_dict,
 )
-from lica_jax.config.presets import read_yaml
+from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import settings
 from lica_jax.envs import make_task, task_names
 from lica_jax.errors import ELSEWHERE, UserError, did_you_mean

@@ -1,6 +1,8 @@
 """What people hand over from Python: one message each, and nothing silently of another kind."""
 
+import json
 import pickle
+import shutil
 from dataclasses import replace
 
 import jax
@@ -106,6 +108,16 @@ def test_what_is_no_path(run_dir, tmp_path):
         train(run_dir=tmp_path / "misspelt", resume=True)
     with pytest.raises(UserError, match="which sweep to go on with"):
         lica_jax.sweep(resume=True)
+
+
+def test_a_run_that_goes_on_has_no_result(run_dir, tmp_path):
+    """The one of its shorter budget is there until it comes to its end once more."""
+    path = shutil.copytree(run_dir, tmp_path / "r")
+    config = json.loads((path / "config.json").read_text())
+    config["total_steps"] *= 10
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="has not come to its end: "):
+        lica_jax.api.load_result(path)
 
 
 def test_a_run_says_why_it_ended(run_dir):

@@ -38,6 +38,7 @@ LAYERS = """
     algorithms.registry
     algorithms
     training
+    config.reading
     config.schema
     config.presets config.checks
     config.load
