@@ -42,10 +42,14 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
     alike: dict[Any, list[Run]] = {}
     for run in runs:
         alike.setdefault((run.task, run.algorithm, run.preset, run.test_double), []).append(run)
+    # What differs on one task names methods on all of them: a method has one name in a report.
+    differ: dict[Any, dict[str, None]] = {}
+    for (_, *kind), same in alike.items():
+        differ.setdefault(tuple(kind), {}).update(dict.fromkeys(changed_settings(same)))
     for (task, algorithm, preset, double), same in alike.items():
-        differ = changed_settings(same)
         for run in same:
-            changed = tuple((name, _text(run.settings, name)) for name in differ)
+            named = differ[algorithm, preset, double]
+            changed = tuple((name, _text(run.settings, name)) for name in named)
             key = (task, Method(algorithm, preset, changed, double))
             found.setdefault(key, []).append(run)
     names = labels({method for _, method in found})

@@ -110,7 +110,7 @@ class Display:
         if self._rate:
             left = max(self._total - steps, 0) * self._runs / self._rate
             parts.append(f"{self._rate / 1e3:.1f}k/s")
-            parts.append(f"ETA {int(left) // 60}:{int(left) % 60:02d}")
+            parts.append(f"ETA {clock(left)}")
         for label, name in figures.items():
             values = [row[name] for row in rows if row.get(name) is not None]
             if values:
@@ -139,6 +139,12 @@ class Display:
             with self._watched():
                 self._bar.stop()
                 self._bar, self._style = None, "plain"
+
+
+def clock(seconds: float) -> str:
+    """``0:12``, ``59:59``, ``13 h 53 min``."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _make_bar() -> Any:

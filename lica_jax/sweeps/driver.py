@@ -27,7 +27,7 @@ from lica_jax.sweeps.result import SweepResult
 from lica_jax.sweeps.rungs import halve
 from lica_jax.sweeps.schedule import Schedule
 from lica_jax.sweeps.search import Study
-from lica_jax.sweeps.table import ended_where_it_was
+from lica_jax.sweeps.table import GOING_ON, ended_where_it_was
 from lica_jax.sweeps.wave import is_over
 from lica_jax.sweeps.work import numbered
 
@@ -250,7 +250,8 @@ class Driver:
         failed = sum(row["status"].startswith("failed") for row in rows)
         ask = self.work.ask
         total = max(len(progress.runs), ask.trials * len(ask.seeds))  # with those to be drawn
-        ended = f"  wave {wave.name}: {len(rows)} of {total} runs ended"
+        count = sum(row["status"] != GOING_ON for row in rows)
+        ended = f"  wave {wave.name}: {count} of {total} runs ended"
         ended += f", {failed} failed" if failed else ""
         tasks = {self.work.settings[progress.runs[i][0]].config.task for i in wave.runs}
         self.say("; ".join(filter(None, [ended, best_text(summary, tasks), left])))

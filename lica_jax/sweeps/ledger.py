@@ -31,7 +31,10 @@ class Ledger:
         for member in progress.members(range(len(progress.runs))):
             if member.run not in self._rows and self._work.folder.has(member.run):
                 values = progress.values[member.setting]
-                self._rows[member.run] = table.run_row(self._work.folder, member, values)
+                row = table.run_row(self._work.folder, member, values)
+                if member.run in progress.again:  # what it came to with the smaller budget
+                    row["status"] = table.GOING_ON
+                self._rows[member.run] = row
         return [self._rows[run] for run in sorted(self._rows)]
 
     def scores(self) -> dict[int, list[float]]:

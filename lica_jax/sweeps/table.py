@@ -21,6 +21,7 @@ from lica_jax.sweeps.folder import Folder, Member, Progress
 from lica_jax.sweeps.halving import HALVED
 
 MODES = {"greedy": "", "sampled": "sampled/"}
+GOING_ON = "going on"  # a run that came to its end with a smaller budget
 Row = dict[str, Any]
 
 
@@ -70,8 +71,8 @@ def ended_where_it_was(run_dir: Path) -> bool:
 
 def objective_of(row: Mapping[str, Any], objective: str) -> float | None:
     """The objective of a run: of its last policy on fresh episodes where it was trained to the end,
-    of the last evaluation where it was not; None where the run failed."""
-    if str(row["status"]).startswith("failed"):
+    of the last evaluation where it was not; None where the run failed, or goes on."""
+    if str(row["status"]).startswith("failed") or row["status"] == GOING_ON:
         return None
     final = row.get(final_name(objective))
     return row.get(objective) if final is None else final
@@ -99,7 +100,8 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str) -> Row:
     """A setting over its ended runs: mean, IQM and the mean's 95 % bootstrap interval (from three
-    seeds on), and as ``figure`` of which column."""
+    seeds on), and as ``figure`` of which column. A run that goes on behind its end is not ended."""
+    rows = [row for row in rows if row["status"] != GOING_ON]
     scores = [s for row in rows if (s := objective_of(row, objective)) is not None]
     entry: Row = {"setting": number, "values": values, "runs": [row["run"] for row in rows]}
     entry |= {"finished": sum(row["status"] == "finished" for row in rows)}

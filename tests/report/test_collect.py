@@ -219,6 +219,17 @@ def test_methods_are_named_by_what_differs(tmp_path):
     assert "lica (paper) [test double]" in labels(collect([tmp_path])[0])
 
 
+def test_a_method_has_one_name_on_all_tasks(tmp_path):
+    """Also where only one of its settings was run."""
+    for task, values in (("smax/3m", (0.1, 0.2)), ("smax/2s3z", (0.1,))):
+        for value in values:
+            path = tmp_path / f"{task[5:]}-{value}"
+            write_run(path, flat(0.5), task=task, hp={"entropy_coef": value})
+    groups = make_groups(collect([tmp_path])[0])
+    names = {"lica entropy_coef=0.1": 2, "lica entropy_coef=0.2": 1}
+    assert {g.label: sum(h.label == g.label for h in groups) for g in groups} == names
+
+
 def test_the_end_of_a_schedule_is_named_where_it_is_not_its_start(tmp_path):
     for name, start, end in (("a", 0.03, 0.03), ("b", 0.06, 0.06)):
         write_run(tmp_path / name, flat(0.5), hp={"entropy_coef": start, "entropy_final": end})

@@ -126,10 +126,17 @@ def test_more_seeds(run_sweep, words, tmp_path):
         run_sweep(tmp_path / "s", resume=True, total_steps=3_200)
 
 
-def test_a_longer_budget(run_sweep, words, tmp_path):
-    """With its checkpoints kept a sweep goes on to where it would have been."""
+def test_a_longer_budget(run_sweep, sharing, words, tmp_path):
+    """With its checkpoints kept a sweep goes on to where it would have been. Until a run is there
+    its old end counts for nothing."""
     one = dict(words, seeds=[0, 1], wave=2, keep_checkpoints=True)
     run_sweep(tmp_path / "s", **one)
+    with sharing():
+        driver = Driver({"total_steps": 3_200}, tmp_path / "s", resume=True, style="none")
+        rows, summary = driver._ledger.write()
+    assert [row["status"] for row in rows] == ["going on"] * 2
+    assert (summary["ended"], summary["best"]) == (0, None)
+    assert summary["settings"][0]["finished"] == 0 and "mean" not in summary["settings"][0]
     longer = run_sweep(tmp_path / "s", resume=True, total_steps=3_200)
     once = run_sweep(tmp_path / "once", **(one | {"total_steps": 3_200}))
     assert untimed(longer.table) == untimed(once.table)
