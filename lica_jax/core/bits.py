@@ -2,7 +2,7 @@
 
 `jax.random` on CPU runs threefry's rounds as a loop over short arrays. Here they are unrolled and
 element-wise, about four times as fast, and keys of every shape need no `vmap`. For threefry keys
-(with jax_threefry_partitionable, the default) ``split(key, i)`` is ``jax.random.split(key, n)[i]``
+(with jax_threefry_partitionable, the default) ``split(key, i)`` is ``jax.random.split(key, n)[i]``,
 ``uniform`` draws what ``jax.random.uniform`` draws, to the bit on [0, 1), and ``randint`` what
 ``jax.random.randint`` does. Of keys of another kind the first two words are used.
 

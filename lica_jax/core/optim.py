@@ -101,7 +101,8 @@ def periodic_copy(
     last_copy: Int[Array, ""],
     interval: Int[Array, ""],
 ) -> tuple[PyTree, Int[Array, ""], Bool[Array, ""]]:
-    """Hard target copy once ``interval`` gradient steps have passed since the last one.
+    """Takes ``online`` as the target once ``steps``, whatever a caller counts by it, has gone on by
+    ``interval`` since the last time.
 
     Returns ``(target, last_copy, copied)``.
     """

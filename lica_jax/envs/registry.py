@@ -114,8 +114,15 @@ def task_options() -> dict[str, dict[str, Choice]]:
 
 
 def describe_task(name: str) -> str:
-    """One line about a registered task."""
-    return family_of(name).describe(name.partition("/")[2])
+    """One line about a task, by its name without options.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    family, own = family_of(name), name.partition("/")[2]
+    if family is None or not family.knows(own):
+        raise unknown("task", name, task_names())
+    return family.describe(own)
 
 
 def task_plugin(name: str) -> str:

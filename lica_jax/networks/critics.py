@@ -1,6 +1,7 @@
 """Centralised critics of states and joint actions.
 
-Every critic here is called in three ways, which are one function of the joint action u [M],
+Every critic here, but for `DuelingCritic`, is called in three ways, which are one function of the
+joint action u [M],
 M = N * A: ``critic(state, u)`` at any u; ``at_actions`` at joint actions that were taken (one-hot
 u); ``at_policies`` at action probabilities, with a gradient to the probabilities alone. The latter
 two know what need not be computed. ``at_several`` asks at several u of one state.

@@ -170,7 +170,8 @@ class Policy:
     def _act_batch(self, params, carry, obs, avail, key, explore):
         batch = obs.shape[0]
         off = jnp.zeros(batch, bool)
-        # `act` reads observations and masks only; an episode's start is a fresh carry, not a flag.
+        # Actions depend on observations and masks only (a critic's memory reads more, and is not
+        # asked here); an episode's start is a fresh carry, not a flag.
         ts = TimeStep(
             obs=obs, state=jnp.zeros((batch, self.spec.state_size)), avail=avail,
             reward=jnp.zeros(batch), terminated=off, truncated=off, first=off,

@@ -67,7 +67,7 @@ class Checkpointer:
         """
         if step in self._manager.all_steps() and step not in self._damaged:
             return
-        data = _of_this_process(keys_to_data(arrays))
+        data = _of_this_process(storable(arrays))
         host = {**host, "format": FORMAT, "prng": prng_name(), "digests": digests(data)}
         with self._writing():
             for bad in self._damaged:
@@ -137,7 +137,7 @@ class Checkpointer:
                 f"{where} was written with JAX's random numbers of kind {prng!r}, and this process "
                 f"draws {prng_name()!r}: set JAX_DEFAULT_PRNG_IMPL={prng} to go on"
             )
-        raw = jax.eval_shape(keys_to_data, like)
+        raw = jax.eval_shape(storable, like)
         if stored is not None:
             _check_layout(where, set(stored), set(_paths(raw)))
         # Read into host memory: orbax would have arrays on the devices that they were saved from,
@@ -156,7 +156,7 @@ class Checkpointer:
         flat, structure = jax.tree.flatten(arrays)
         del arrays, leaves
         _put_where_used(flat)
-        return data_to_keys(jax.tree.unflatten(structure, flat), like), host
+        return as_they_were(jax.tree.unflatten(structure, flat), like), host
 
     def _read(self, where: Path, step: int, **item: Any) -> Any:
         """One part of a checkpoint; raises `Damaged`."""
@@ -251,10 +251,22 @@ def keys_to_data(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 
-def data_to_keys(tree: PyTree, like: PyTree) -> PyTree:
-    """The inverse of ``keys_to_data``: keys where ``like`` has them."""
+def storable(tree: PyTree) -> PyTree:
+    """Arrays as orbax takes them: `keys_to_data`, and one zero for an array without elements (the
+    state of a task that has none), which it refuses."""
 
-    def restore(x, want):
-        return jax.random.wrap_key_data(x) if is_key(want) else x
+    def stored(x):
+        return x if x.size else jnp.zeros(1, x.dtype)
 
-    return jax.tree.map(restore, tree, like)
+    return jax.tree.map(stored, keys_to_data(tree))
+
+
+def as_they_were(tree: PyTree, like: PyTree) -> PyTree:
+    """The inverse of `storable`: keys and arrays without elements where ``like`` has them."""
+
+    def restored(x, want):
+        if is_key(want):
+            return jax.random.wrap_key_data(x)
+        return x if want.size else jnp.zeros(want.shape, want.dtype)
+
+    return jax.tree.map(restored, tree, like)

@@ -89,7 +89,7 @@ def make_evaluator(algo: Algorithm, task: Task, wave: int) -> Callable[..., dict
 
 
 class Evaluator:
-    """Evaluates a batch of runs; compiles once for every number of episodes."""
+    """Evaluates a batch of runs; compiles once, whatever number of episodes a call asks for."""
 
     def __init__(self, algo: Algorithm, task: Task, n_runs: int, episodes: int, devices: int = 1):
         self._n = n_runs

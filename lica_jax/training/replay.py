@@ -36,7 +36,7 @@ def split_items(traj: Trajectory, unit: str) -> tuple[Trajectory, Bool[Array, " 
 
     def pairs(x):
         both = jnp.stack([x[:-1], x[1:]], axis=2)  # [T, B, 2, ...]
-        return both.reshape(-1, *both.shape[2:])
+        return both.reshape(both.shape[0] * both.shape[1], *both.shape[2:])  # -1 needs elements
 
     slots = jax.tree.map(pairs, (steps, traj.action, traj.extras))
     valid = traj.valid.reshape(-1)

@@ -25,6 +25,7 @@ def tree():
         "w": jnp.arange(6.0).reshape(2, 3),
         "n": jnp.uint32(7),
         "key": jax.random.split(jax.random.key(3), 2),
+        "nothing": jnp.zeros((3, 0)),  # the state of a task that has none
         "nested": ({"b": jnp.ones(2, bool)}, jnp.float32(-jnp.inf)),
     }
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import warnings
 from dataclasses import replace
 
 import jax
@@ -108,6 +109,38 @@ def test_what_is_no_path(run_dir, tmp_path):
         train(run_dir=tmp_path / "misspelt", resume=True)
     with pytest.raises(UserError, match="which sweep to go on with"):
         lica_jax.sweep(resume=True)
+
+
+class Stateless:
+    """A task that gives no state: whoever needs none takes it."""
+
+    def __init__(self, inner=None):
+        self._inner = inner or make_task("probe/match")
+        self.spec = replace(self._inner.spec, name="stateless", state_size=0)
+
+    def reset(self, key):
+        state, ts = self._inner.reset(key)
+        return state, ts.replace(state=ts.state[:0])
+
+    def step(self, key, state, action):
+        state, ts = self._inner.step(key, state, action)
+        return state, ts.replace(state=ts.state[:0])
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("ippo", "steps"), ("iql", "episode"), ("iddpg", "steps")]
+)
+def test_a_task_without_a_state_is_trained_and_resumed(name, mode, tmp_path):
+    task = Stateless()
+    words = SMALL | {"collect": {"mode": mode, "envs": 4, "length": 4}, "algo": {"hidden": 8}}
+    if name != "ippo":
+        words["algo"] |= {"replay_capacity": 128, "replay_batch": 16}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train(name, task, run_dir=tmp_path, **words)
+        more = train(name, task, run_dir=tmp_path, resume=True, total_steps=640, display="none")
+    assert more.summary["env_steps"][0] >= 640
+    assert load_policy(tmp_path).spec.state_size == 0
 
 
 def test_a_run_that_goes_on_has_no_result(run_dir, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.per_agent import coma_fc, ddpg, iddpg, maddpg, sqddpg
 from lica_jax.algorithms.per_agent import shared as per_agent
+from lica_jax.algorithms.per_agent.insight import look
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
@@ -286,3 +287,32 @@ def test_behaviour_is_what_the_task_takes(task):
 def test_what_cannot_work_is_refused(name, task, overrides, match):
     with pytest.raises(UserError, match=match):
         resolve(load_config(name, task, **overrides), make_task(task).spec)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_replays_show_what_every_critic_answers(share):
+    """Of SQDDPG, too, whose regression fits the sum of all of them."""
+    nets = networks("sqddpg", share_params=share)
+    critic, actor = new_params(nets).critic, new_params(nets).actor
+    first = rows()
+    ts = TimeStep(
+        obs=first.obs, state=jnp.zeros((K, 1)), avail=jnp.ones((K, SPEC.n_agents, 4), bool),
+        reward=jnp.zeros(K), terminated=jnp.zeros(K, bool), truncated=jnp.zeros(K, bool),
+        first=jnp.zeros(K, bool), alive=jnp.ones((K, SPEC.n_agents), bool), info={},
+    )  # fmt: skip
+    noise = nets.method.draw(jax.random.key(0), K)
+
+    def own(action):
+        view = per_agent.view_of_each(action)
+        read = partial(sqddpg.read, nets.config.permutation)
+        return ddpg.critic_values(read, nets, critic, first.obs, view, noise)
+
+    seen = look(nets, actor, critic, None, ts, first.action, None)
+    want = own(first.action)
+    np.testing.assert_allclose(seen.value, want, rtol=1e-5)
+    assert np.ptp(np.asarray(seen.value), axis=1).max() > 1e-3  # N numbers, not one N times
+    slopes = jax.jacobian(lambda u: own(u).sum(0))(first.action)  # [N, K, N, A]
+    for i in range(SPEC.n_agents):
+        np.testing.assert_allclose(seen.credit[:, i], slopes[i, :, i], rtol=1e-4, atol=1e-6)
+    fitted = nets.method.values(nets, critic, first.obs, first.action, noise)
+    np.testing.assert_allclose(fitted, np.repeat(want.sum(1)[:, None], SPEC.n_agents, 1), rtol=1e-5)

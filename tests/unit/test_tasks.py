@@ -132,6 +132,17 @@ def test_spread_needs_two_agents():
 
 def test_every_task_is_described():
     assert all(describe_task(name) for name in task_names())
+    for name, says in (
+        ("mpe/cooperative_navigation_n7", "7 agents cover 7 landmarks"),
+        ("mpe/simple_spread_n5", "5 agents cover 5 landmarks"),
+        ("mpe/simple_spread_n12_continuous", "12 agents cover 12 landmarks, forces in"),
+    ):
+        assert describe_task(name).startswith(says)
+    for name in ("mpe/no_such", "nowhere/3m", "3m", "mpe", "mpe/simple_spread_n" + "9" * 5000):
+        with pytest.raises(UserError, match="unknown task"):
+            describe_task(name)
+        with pytest.raises(UserError, match="unknown task"):
+            make_task(name)
 
 
 def test_patience_is_no_part_of_a_task():

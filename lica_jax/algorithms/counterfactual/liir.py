@@ -116,7 +116,8 @@ def update(
 ) -> tuple[Learner, dict[str, Array]]:
     """The critic backwards through time, one step of the actor, one of the intrinsic rewards.
 
-    All of them judge by the critic as it was before (the reference's order).
+    Targets and intrinsic heads judge by the critic as it was before, the policies by its values on
+    the way backwards, as COMA's do (the reference's order).
     """
     del key
     hp = hp.at(progress.env_steps)

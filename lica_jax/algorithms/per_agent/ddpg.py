@@ -86,6 +86,7 @@ def make_networks(
     method = Method(
         n_inputs, 1, partial(values, read, team), next_action, partial(policy_losses, read),
         replay=config.replay("transition", draws=config.critic_steps + 1),
+        each=partial(values, read, False),
     )  # fmt: skip
     method = method._replace(draw=draw) if draw else method
     return shared.make_networks(config, spec, method)

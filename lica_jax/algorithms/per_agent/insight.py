@@ -34,9 +34,10 @@ def look(
     if jnp.issubdtype(action.dtype, jnp.integer):
         action = jax.nn.one_hot(action, logits.shape[-1], dtype=logits.dtype)
     noise = nets.method.draw(jax.random.key(0), action.shape[0])
+    each = nets.method.each or nets.method.values
 
     def answers(u):
-        return nets.method.values(nets, critic, ts.obs, u, noise)
+        return each(nets, critic, ts.obs, u, noise)
 
     slopes = [
         jax.grad(lambda u, i=i: jnp.sum(answers(u)[:, i]))(action)[:, i]

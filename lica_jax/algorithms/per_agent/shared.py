@@ -76,6 +76,8 @@ class Method(NamedTuple):
       draw: ``(key, n_rows) -> noise``, leaves [K, ...], what one pass of the critics depends on
         beside its arguments.
       replay: None when on-policy.
+      each: what every critic answers by itself, called as ``values`` is, where ``values`` are
+        something else.
     """
 
     n_inputs: int
@@ -85,6 +87,7 @@ class Method(NamedTuple):
     policy_losses: Callable[..., Float[Array, "K N"]]
     draw: Callable[[Array, int], PyTree] = lambda key, rows: ()
     replay: Replay | None = None
+    each: Callable[..., Float[Array, "K N"]] | None = None
 
 
 class Networks(NamedTuple):

@@ -227,6 +227,9 @@ def describe(name: str) -> str:
         "2 to 100",
         "cooperative_navigation_n5": "5 agents cover 5 landmarks",
     }
+    if name not in about:  # of another size
+        n = _NAVIGATION.fullmatch(name)[1]
+        return f"{n} agents cover {n} landmarks, limit {LIMIT}"
     return f"{about[name]}, limit {LIMIT}"
 
 

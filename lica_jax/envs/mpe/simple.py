@@ -33,7 +33,7 @@ LIMIT = 25
 NAMES = (
     "simple_spread", "simple_spread_continuous", "simple_reference", "simple_speaker_listener",
 )  # fmt: skip
-_SPREAD = re.compile(r"simple_spread(?:_n(0|[1-9]\d*))?(_continuous)?")
+_SPREAD = re.compile(r"simple_spread(?:_n(0|[1-9]\d{0,5}))?(_continuous)?")
 FORCES = ("force along x", "force along y")
 # Direction of each discrete action, numbered otherwise than the paper's.
 DIRECTIONS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -203,6 +203,10 @@ def describe(name: str) -> str:
         "simple_reference": "2 agents tell each other their landmark",
         "simple_speaker_listener": "a speaker guides a listener",
     }
+    if name not in about:  # of another size
+        spread = _SPREAD.fullmatch(name)
+        forces = ", forces in (-1, 1)^2 as actions" if spread[2] else ""
+        return f"{spread[1]} agents cover {spread[1]} landmarks{forces}, limit {LIMIT}"
     return f"{about[name]}, limit {LIMIT}"
 
 
