@@ -52,7 +52,7 @@ class Sheet(NamedTuple):
 
 SHEETS = {
     "first_curve_2s3z": Sheet("smax/2s3z", [
-        Curve("LICA (tuned)", "lica", ["curve_lica2"]),
+        Curve("LICA (tuned)", "lica", ["n_2s3z"]),
         Curve("LICA-ADV (tuned)", "lica_adv", ["curve_adv"]),
         Curve("MAPPO (fast)", "mappo", ["curve_mappo"]),
     ], timed=True),

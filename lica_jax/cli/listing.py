@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from lica_jax.cli.parsing import Parser
 
@@ -47,8 +48,14 @@ def _tasks() -> Iterator[str]:
     from lica_jax.envs.registry import task_plugin
 
     yield "tasks"
-    for name in task_names():
-        yield f"  {name:30} {describe_task(name)}{_from(task_plugin(name))}"
+    for family, names in groupby(task_names(), key=lambda name: name.partition("/")[0]):
+        told = {name: describe_task(name) + _from(task_plugin(name)) for name in names}
+        # What all of a family have behind their semicolons is said once.
+        ends = {text.partition("; ")[2] for text in told.values()}
+        shared = f"; {ends.pop()}" if len(ends) == 1 and len(told) > 1 else ""
+        yield f"  {family}/{f': {shared[2:]}' if shared[2:] else ''}"
+        for name, text in told.items():
+            yield f"    {name:28} {text.removesuffix(shared)}"
     yield "task options, default first, as in smax/2s3z:reward=smac,stats=sc2"
     for name, options in task_options().items():
         for option, values in options.items():

@@ -63,8 +63,8 @@ class Counter:
 
     def _text(self) -> str:
         seconds = int(time.monotonic() - self._begun)
-        count = f" {self._done:,} of {self._total:,} {self._unit}," if self._total else ""
-        return f"{self._what}:{count} {seconds // 60}:{seconds % 60:02d}"
+        count = f", {self._done:,} of {self._total:,} {self._unit}" if self._total else ""
+        return f"{self._what}{count} ({seconds // 60}:{seconds % 60:02d})"
 
     def _wipe(self) -> None:
         if self._terminal:

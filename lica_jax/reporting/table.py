@@ -108,17 +108,28 @@ class Table:
         return [[column.write(row) for column in self.columns] for row in self.rows]
 
     def text(self, keys: Sequence[str]) -> str:
-        """Some columns, for a terminal."""
+        """Some columns, for a terminal: names to the left, numbers to the right; of several rows
+        what is the same in all stands behind them, so that lines are short."""
         columns = [column for column in self.columns if column.key in keys]
-        cells = [
-            [c.title for c in columns],
-            *([c.write(row) for c in columns] for row in self.rows),
+        written = {c.title: [c.write(row) for row in self.rows] for c in columns}
+        alike = [
+            title
+            for title, texts in list(written.items())[1:]
+            if len(texts) > 1 and len(set(texts)) == 1
         ]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-        return "\n".join(
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-            for row in cells
-        )
+        shown = {title: texts for title, texts in written.items() if title not in alike}
+        blocks = [[title, *texts] for title, texts in shown.items()]
+        lines = ["  ".join(row).rstrip() for row in zip(*map(_aligned, blocks), strict=True)]
+        if alike:
+            lines.append(f"(all: {'; '.join(f'{title} {written[title][0]}' for title in alike)})")
+        return "\n".join(lines)
+
+
+def _aligned(block: Sequence[str]) -> list[str]:
+    """A column, its title first, to one width."""
+    width = max(map(len, block))
+    numbers = all(text[:1].isdigit() or text[:1] in "-+." for text in block[1:])
+    return [text.rjust(width) if numbers else text.ljust(width) for text in block]
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

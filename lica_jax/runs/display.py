@@ -15,6 +15,8 @@ from lica_jax.runs.notebook import NotebookOutput, check_notebook, in_notebook
 
 STYLES = ("auto", "bar", "plain", "none")  # of the command line
 NOTEBOOK = "notebook"
+COMPILING = "compiling; a minute or so the first time, then seconds"
+BAR = 17  # letters of the percentage and the bar before the text
 PAUSE = {"plain": 5.0, NOTEBOOK: 0.5}  # seconds between two live lines, at least
 
 
@@ -42,7 +44,7 @@ class Display:
         self._bar = self._task = None
         if style == "bar":
             self._bar = _make_bar()
-            self._task = self._bar.add_task("", total=total, text="compiling ...")
+            self._task = self._bar.add_task("", total=total, text=COMPILING)
             with self._watched():
                 self._bar.start()
 
@@ -109,15 +111,21 @@ class Display:
         parts = [f"{steps / 1e3:,.0f}k/{self._total / 1e3:,.0f}k env steps"]
         if self._rate:
             left = max(self._total - steps, 0) * self._runs / self._rate
-            parts.append(f"{self._rate / 1e3:.1f}k/s")
+            of_all = f" of {self._runs} runs" if self._runs > 1 else ""
+            parts.append(f"{self._rate / 1e3:.1f}k/s{of_all}")
             parts.append(f"ETA {clock(left)}")
         for label, name in figures.items():
             values = [row[name] for row in rows if row.get(name) is not None]
             if values:
-                parts.append(f"{label} {sum(values) / len(values):.3g}")
+                mean = sum(values) / len(values)
+                parts.append(f"{label} {_figure(name, mean)}")
         text = " | ".join(parts)
         if self._bar is not None:
             with self._watched():
+                # What does not fit in the line would take the bar's place.
+                room = self._bar.console.width - BAR
+                while len(text := " | ".join(parts)) > room and len(parts) > 1:
+                    parts.pop()
                 self._bar.update(
                     self._task, completed=min(steps, self._total), text=text, refresh=True
                 )
@@ -139,6 +147,11 @@ class Display:
             with self._watched():
                 self._bar.stop()
                 self._bar, self._style = None, "plain"
+
+
+def _figure(name: str, value: float) -> str:
+    """``94.5 %`` of a win rate, ``1.94`` of anything else."""
+    return f"{100 * value:.1f} %" if name.endswith("win_rate") else f"{value:.3g}"
 
 
 def clock(seconds: float) -> str:

@@ -23,7 +23,7 @@ from lica_jax.policy import Critic, kept_critics
 from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
 from lica_jax.runs.callbacks import Callbacks, Started
-from lica_jax.runs.display import Display
+from lica_jax.runs.display import COMPILING, Display
 from lica_jax.runs.export import export_critics, export_policies, export_runs
 from lica_jax.runs.failures import in_words
 from lica_jax.runs.logs import Logs
@@ -145,6 +145,7 @@ class Session:
             self.engine.check_memory(self.state, self.hp, self.plan.iterations)
             with suppress(Stopped):
                 self._before_training()
+                self.display.say(f"  {COMPILING}")
                 self._train()
         # A signal that comes after the budget is spent changes nothing any more.
         self.interrupted = None if self._spent() else self.stop.number

@@ -31,9 +31,9 @@ def until(condition):
 def test_in_a_terminal_one_line_changes_and_goes_away(quick, capsys):
     stream = Terminal()
     with Counter("evaluating", "episodes", stream) as counter:
-        until(lambda: "evaluating: 0:00" in stream.getvalue())
+        until(lambda: "evaluating (0:00)" in stream.getvalue())
         counter.tell(128, 1024)
-        until(lambda: "evaluating: 128 of 1,024 episodes, 0:00" in stream.getvalue())
+        until(lambda: "evaluating, 128 of 1,024 episodes (0:00)" in stream.getvalue())
         counter.say("a result")
         counter.tell(256, 1024)
         until(lambda: "256 of 1,024" in stream.getvalue())
@@ -46,7 +46,7 @@ def test_elsewhere_it_is_a_line_now_and_then(quick):
     with Counter("reproducing fig5", "methods", stream) as counter:
         counter.tell(1, 3)
         until(lambda: stream.getvalue().count("\n") == 2)
-    assert set(stream.getvalue().splitlines()) == {"reproducing fig5: 1 of 3 methods, 0:00"}
+    assert set(stream.getvalue().splitlines()) == {"reproducing fig5, 1 of 3 methods (0:00)"}
 
 
 def test_what_is_quick_says_nothing():

@@ -382,7 +382,7 @@ def test_the_command(run, tmp_path, capsys):
         quick.setattr("lica_jax.cli.progress.PATIENCE", 0.01)
         assert main([*command, "--episodes", "1", "--seed", "3", "--sampled"]) == 0
     out_err = capsys.readouterr()
-    assert out_err.err == "rendering: 0:00\n"  # it takes its time, in one line
+    assert out_err.err == "rendering (0:00)\n"  # it takes its time, in one line
     said = out_err.out.splitlines()
     assert [line.split(" (")[0] for line in said] == [
         f"wrote {path}" for path in (out, gif, out.with_suffix(".json"))

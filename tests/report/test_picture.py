@@ -7,6 +7,7 @@ import pytest
 
 from lica_jax.algorithms import algorithm_names
 from lica_jax.reporting.picture import ALGORITHMS, Panel, Picture, Style, styles_of
+from lica_jax.reporting.table import Column, Table
 from lica_jax.reproduce import drawing
 from lica_jax.reproduce.experiments import Experiment, Measure
 
@@ -71,3 +72,20 @@ def test_panels_show_what_there_is_to_see():
     assert -16 < low < -13 and -10 <= high < -7
     low, _ = limits("reward", 1, [-15.0] * 10 + late)
     assert low < -15
+
+
+def test_a_table_in_a_terminal_says_once_what_is_the_same():
+    columns = [Column(key, key) for key in ("task", "method", "score", "seeds")]
+    rows = [
+        {"task": "smax/3m", "method": name, "score": text, "seeds": 3}
+        for name, text in (("lica", "9.1 [8.0, 10.0]"), ("mappo", "10.2 [9.9, 11.0]"))
+    ]
+    text = Table("t", "T", "", columns, rows).text(["task", "method", "score", "seeds"])
+    assert text.split("\n") == [
+        "task     method             score",
+        "smax/3m  lica     9.1 [8.0, 10.0]",
+        "smax/3m  mappo   10.2 [9.9, 11.0]",
+        "(all: seeds 3)",
+    ]
+    one = Table("t", "T", "", columns, rows[:1]).text(["method", "seeds"])
+    assert one.split("\n") == ["method  seeds", "lica        3"]

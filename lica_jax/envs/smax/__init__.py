@@ -33,8 +33,13 @@ def describe(name: str) -> str:
 
 
 def _team(ids: tuple[int, ...]) -> str:
-    """``1 medivac, 2 marauder, 7 marine``."""
-    return ", ".join(f"{ids.count(i)} {JAXMARL[i].name}" for i in dict.fromkeys(ids))
+    """``1 medivac, 2 marauders, 7 marines``."""
+    counts = ((ids.count(i), JAXMARL[i].name.replace("_", " ")) for i in dict.fromkeys(ids))
+    return ", ".join(f"{n} {_plural(name) if n > 1 else name}" for n, name in counts)
+
+
+def _plural(name: str) -> str:
+    return "colossi" if name == "colossus" else f"{name}s"
 
 
 def make(name: str, **options: str):
