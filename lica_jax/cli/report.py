@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lica_jax.cli.parsing import Parser
 from lica_jax.cli.progress import Counter
+from lica_jax.errors import UserError
 
 
 def report(argv: list[str]) -> int:
-    """Writes a report of some runs and prints their scores; returns the exit code."""
+    """Prints the scores of some runs and writes a report of them; returns the exit code."""
     parser = Parser(
         prog="lica-jax report",
         description="compare runs: learning curves, scores with intervals, one page of it all",
@@ -18,14 +19,26 @@ def report(argv: list[str]) -> int:
         "paths", nargs="+", type=Path, metavar="PATH",
         help="run directories, sweep directories, or folders with such at any depth",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="the directory to write to")
+    parser.add_argument(
+        "--out", type=Path, help="the directory to write to; without it only scores are printed"
+    )
+    parser.add_argument("--algorithms", nargs="+", default=(), metavar="NAME", help="only of these")
+    parser.add_argument("--tasks", nargs="+", default=(), metavar="NAME", help="only on these")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     args = parser.parse_args(argv)
+    if args.overwrite and args.out is None:
+        raise UserError("--overwrite is of --out, which is missing")
 
     from lica_jax import reporting
 
     with Counter("reporting", "figures") as counter:
-        made = reporting.report(args.paths, args.out, overwrite=args.overwrite, tell=counter.tell)
+        made = reporting.report(
+            args.paths, args.out, algorithms=args.algorithms, tasks=args.tasks,
+            overwrite=args.overwrite, tell=counter.tell,
+        )  # fmt: skip
     print(made)
+    if args.out is None:
+        print("\nnothing was written: --out DIR makes a page of it, with figures and tables")
+        return 0
     print(f"\nwrote {args.out / 'report.html'}, figures, tables, marl_eval.json and report.json")
     return 0

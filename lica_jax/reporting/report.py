@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lica_jax.errors import UserError, unknown
 from lica_jax.files import plain
 from lica_jax.reporting import html
 from lica_jax.reporting.collect import collect
@@ -107,7 +108,8 @@ class Report:
 
 def report(
     paths: str | Path | Sequence[str | Path], out: str | Path | None = None, *,
-    overwrite: bool = False, tell: Tell | None = None,
+    algorithms: Sequence[str] = (), tasks: Sequence[str] = (), overwrite: bool = False,
+    tell: Tell | None = None,
 ) -> Report:  # fmt: skip
     """Puts runs side by side: curves, scores, profiles, improvement, efficiency, times.
 
@@ -117,6 +119,8 @@ def report(
     Args:
       paths: run directories, sweep directories, or folders with such at any depth, finished or not.
       out: a folder to write everything to; nothing is written when None.
+      algorithms: of runs that are reported, by name; all when empty.
+      tasks: likewise.
       overwrite: an earlier report in ``out`` may be replaced.
       tell: as of `Report.write`.
 
@@ -124,12 +128,14 @@ def report(
       The report.
 
     Raises:
-      UserError: no such folder, no run with evaluations, or ``out`` holds something else.
+      UserError: no such folder, no run with evaluations or of those asked for, or ``out`` holds
+        something else.
     """
     if out is not None:
         check_out(Path(out), overwrite)
     alone = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
     runs, told = collect([paths] if alone else list(paths))
+    runs = _chosen(runs, algorithm=algorithms, task=tasks)
     groups = make_groups(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     comparisons = [compare(task, groups, mode) for task in tasks for mode in MODES]
@@ -146,6 +152,19 @@ def report(
     if out is not None:
         made.write(out, overwrite=overwrite, tell=tell)
     return made
+
+
+def _chosen(runs: list[Run], **asked: Sequence[str]) -> list[Run]:
+    """Runs of the names that are asked for, by what they name; of all where none is."""
+    for kind, names in asked.items():
+        known = list(dict.fromkeys(getattr(run, kind) for run in runs))
+        for name in names:
+            if name not in known:
+                raise unknown(f"{kind} of these runs", name, known)
+        runs = [run for run in runs if not names or getattr(run, kind) in names]
+    if not runs:
+        raise UserError("no run is of these algorithms on these tasks")
+    return runs
 
 
 def _some(names: Sequence[str], kind: str) -> str:

@@ -375,3 +375,26 @@ def test_a_title_is_no_wider_than_its_sheet(panels):
     width = figure._suptitle.get_window_extent().width
     assert 0.3 < width / figure.bbox.width <= 1
     assert figure._suptitle.get_text().replace("\n", " ") == title.replace("\n", " ")
+
+
+def test_some_of_the_runs_without_a_page(tmp_path, capsys, monkeypatch):
+    """Scores in the terminal, of those that are asked for; nothing is written."""
+    for algorithm in ("lica", "mappo"):
+        for task in ("smax/3m", "smax/2s3z"):
+            write_run(
+                tmp_path / f"{algorithm}{task[5:]}", rise(1, 1e4), algorithm=algorithm, task=task
+            )
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(tmp_path), "--algorithms", "mappo", "--tasks", "smax/3m"]) == 0
+    said = capsys.readouterr().out
+    assert "mappo on smax/3m" in said and "nothing was written: --out DIR" in said
+    assert "lica " not in said.split("\n\n")[1] and sorted(tmp_path.rglob("*")) == before
+    assert main(["report", str(tmp_path), "--algorithms", "mapo"]) == 2
+    assert "did you mean mappo" in capsys.readouterr().err
+    assert main(["report", str(tmp_path), "--tasks", "smax/8m"]) == 2
+    assert "unknown task of these runs 'smax/8m'" in capsys.readouterr().err
+    assert main(["report", str(tmp_path), "--overwrite"]) == 2
+    assert "--out, which is missing" in capsys.readouterr().err
+    made = lica_jax.report(tmp_path, algorithms=["lica"])
+    assert {run.algorithm for run in made.runs} == {"lica"} and len(made.runs) == 2

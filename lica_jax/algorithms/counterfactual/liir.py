@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 from jaxtyping import Array, Float, PyTree
 
@@ -301,7 +302,7 @@ def update_heads(
         nets.config.optimiser, learner.critic.heads, grads, learner.intrinsic_opt, hp.critic_lr,
         hp.rms,
     )  # fmt: skip
-    norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+    norm = optax.tree.norm(grads)
     return params, opt, shown | {"intrinsic_loss": loss, "intrinsic_grad_norm": norm}
 
 
