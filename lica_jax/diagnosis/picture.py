@@ -82,12 +82,16 @@ def _lines(axes: Any, curves: dict[str, dict[str, Any]]) -> None:
     unit, name = unit_of("steps", most)
     for (_, curve), colour in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
         steps, values = np.asarray(curve["steps"]) / unit, np.asarray(curve["values"], float)
-        axes.plot(steps, values, color=colour, lw=1.4, label=curve["metric"])
+        name_of = curve["metric"].replace("_", " ")
+        axes.plot(steps, values, color=colour, lw=1.4, label=name_of)
     values = np.concatenate([curve["values"] for curve in curves.values()])
     if np.nanmin(values, initial=np.inf) > 0:
         axes.set_yscale("log")
     axes.set_xlabel(name)
-    axes.legend(fontsize=7.5)
+    if len(curves) > 1:
+        axes.legend(fontsize=7.5)
+    else:
+        axes.set_ylabel(name_of)
 
 
 def _some(count: int) -> np.ndarray:

@@ -119,6 +119,8 @@ def _unit(draw, centre, film: Frame, scene: Scene, i: int, unit: int, scale: flo
     colour, box = TEAMS[scene.team[unit]], [x - r, y - r, x + r, y + r]
     pale = tuple((c + 2 * 255) // 3 for c in colour)
     shape = draw.rectangle if scene.team[unit] == 1 else draw.ellipse
+    rim = [x - r - SMOOTH, y - r - SMOOTH, x + r + SMOOTH, y + r + SMOOTH]
+    shape(rim, fill=PAGE)  # so that a crowd is seen to be many
     shape(box, fill=pale, outline=colour, width=SMOOTH)
     inner = r * float(film.health[i, unit]) ** 0.5
     shape([x - inner, y - inner, x + inner, y + inner], fill=colour)

@@ -303,7 +303,11 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     there = everywhere(greedy)
     rest = [label for label in methods_of(greedy) if label not in there]
     if len(greedy) > 1 and rest:
-        told.append(f"Not in what is over all tasks, since not compared on each: {listed(rest)}.")
+        told.append(
+            f"Left out of figures over all tasks, since not compared on every one: {listed(rest)}."
+            if there
+            else "No method is compared on every task, so there is no figure over all tasks."
+        )
     return told
 
 

@@ -151,14 +151,15 @@ def _together(groups: Sequence[Group]) -> list[str]:
         return []
     if len(widths) == 1:
         return [
-            f"All runs were trained {min(widths)} at once: their seconds are those of all of them."
+            f"All runs were trained {min(widths)} at once: times are those of all of these "
+            "together."
         ]
     parts = [
         f"{'alone' if n == 1 else f'{n} at once'}: {listed(list(who))}"
         for n, who in sorted(widths.items())
     ]
     return [
-        "Runs that were trained side by side share their seconds, which are those of all of them "
+        "Runs that were trained side by side share their times, which are those of all of them "
         f"({'; '.join(parts)})."
     ]
 

@@ -89,7 +89,7 @@ def test_seeds_of_one_directory_are_runs_of_their_own(tmp_path):
     assert runs[1].last == other and runs[1].figures["greedy"]["win_rate"][-1] == 0.25
     assert runs[1].best == {}  # the result says nothing of it
     assert mixtures(make_groups(runs)) == [
-        "All runs were trained 2 at once: their seconds are those of all of them."
+        "All runs were trained 2 at once: times are those of all of these together."
     ]
 
 
