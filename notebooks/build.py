@@ -59,10 +59,10 @@ def run(notebook: nbformat.NotebookNode, folder: Path, timeout: float = 1800) ->
 
 
 def compact(png: str) -> str:
-    """A picture (base64) with 64 colours: curves lose nothing by it, and it is a third as large."""
+    """A picture (base64) with 256 colours, none of them mixed: half as large, and looks the same."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
-        picture.convert("RGB").quantize(64).save(out, "PNG", optimize=True)
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 
 
