@@ -59,10 +59,11 @@ def run(notebook: nbformat.NotebookNode, folder: Path, timeout: float = 1800) ->
 
 
 def compact(png: str) -> str:
-    """A picture (base64) with 256 colours, none of them mixed: half as large, and looks the same."""
+    """A picture (base64) with 256 colours, none mixed of others: it looks the same, half as large."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 
 

@@ -88,6 +88,8 @@ def _dispatch(argv: list[str]) -> int:
 
         print(__version__)
         return 0
+    if argv[:1] == ["help"] and argv[1:2] and argv[1] in COMMANDS:
+        argv = [argv[1], "--help"]
     commands = {name: (_command(where), about) for name, (where, about) in COMMANDS.items()}
     return dispatch("lica-jax", "LICA and its baselines in JAX", commands, argv)
 

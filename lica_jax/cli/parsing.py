@@ -72,6 +72,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options):
         super().__init__(**{"allow_abbrev": False, "formatter_class": help_format} | options)
+        # argparse knows -1 and -.5 for values, and takes -1e-3 for a flag.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 
     def add_plugin(self) -> None:
         """The flag that names packages from outside."""

@@ -92,7 +92,7 @@ def test_list_shows_everything(capsys):
         "fast",
         "straight_through",
         "smax/2c_vs_64zg",
-        "2 colossus vs 64 zergling",
+        "2 colossi vs 64 zerglings",
         "backend=native|jaxmarl",
     ):
         assert name in out
@@ -111,8 +111,17 @@ def test_help_shows_the_settings(capsys):
     text = " ".join(out.split())
     assert "--hp.gamma FLOAT discount. 0 to 1. [0.99]" in text
     assert "xi of Eq. 6" in text and "[0.3, fast/smax/3m/lica.yaml]" in text
+    assert main(["help", "train"]) == 0 and "usage: lica-jax train" in capsys.readouterr().out
     assert main(["--help"]) == 0
     assert main(["--version"]) == 0
+
+
+def test_negative_numbers_are_values():
+    """With an exponent, too, which argparse takes for a flag."""
+    config = load_config("lica", "probe/match")
+    for text in ("-1e-3", "-.5", "-2", "-1E+2"):
+        (found,) = parse_settings(config, ["--hp.entropy-final", text])["hp"].values()
+        assert float(found) == float(text)
 
 
 BAD = {
