@@ -59,7 +59,7 @@ def run(notebook: nbformat.NotebookNode, folder: Path, timeout: float = 1800) ->
 
 
 def compact(png: str) -> str:
-    """A picture (base64) with 256 colours, none mixed of others: it looks the same, half as large."""
+    """A picture (base64) with 256 colours, none mixed of others: as it was, half as large."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
         few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
