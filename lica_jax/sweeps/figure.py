@@ -4,6 +4,7 @@ settings."""
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from lica_jax.errors import UserError, first_line
 from lica_jax.reporting.picture import Style
 from lica_jax.runs import directory
-from lica_jax.runs.look import LOOK, unit_of
+from lica_jax.runs.look import COLOURS, LOOK, unit_of
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.display import short
 from lica_jax.sweeps.folder import Folder
@@ -22,6 +23,8 @@ from lica_jax.sweeps.table import eval_name, objective_of
 BEST = 5  # settings whose learning curves are drawn
 MOST_PANELS = 8
 COLUMNS = 3
+WIDE = 54  # letters of a legend that are as wide as a panel
+POINTS, MEANS = list(COLOURS)[:2]  # of runs, and of values of a field
 LOG_FROM = 10  # a field's highest over its lowest value
 
 
@@ -98,21 +101,27 @@ def _field_panel(ax, rows, name, objective, factor, importance) -> None:
     numeric = bool(values) and all(type(v) in (int, float) for v in values)
     values = sorted(values) if numeric else values
     places = {v: v if numeric else i for i, v in enumerate(values)}
-    ax.scatter([places[x] for x, _ in points], [y for _, y in points], s=14, alpha=0.5, color="C0")
+    ax.scatter(
+        [places[x] for x, _ in points], [y for _, y in points], s=14, alpha=0.5, color=POINTS
+    )
     few = len(values) <= max(2, len(points) // 2)
     if few:
         means = [np.mean([y for x, y in points if x == v]) for v in values]
-        ax.plot([places[v] for v in values], means, color="C1", marker="o", label="mean")
-        ax.legend(fontsize=8)
+        ax.plot([places[v] for v in values], means, color=MEANS, marker="o", label="mean")
     if numeric and values and values[0] > 0 and values[-1] / values[0] >= LOG_FROM:
         ax.set_xscale("log")
     if not numeric:
         ax.set_xticks(range(len(values)), [str(v) for v in values], rotation=20, ha="right")
     elif few and len(values) <= 8:
-        ax.set_xticks(values, [f"{v:g}" for v in values])
+        texts = [short(v) for v in values]
+        crowded = sum(map(len, texts)) > WIDE // 2
+        turned = {"rotation": 30, "ha": "right"} if crowded else {}
+        ax.set_xticks(values, texts, **turned)
         ax.minorticks_off()
     share = "" if importance is None else f" (explains {importance:.0%})"
-    ax.set(xlabel=name, title=f"{name}{share}")
+    ax.set_title(f"{name}{share}")
+    if few:
+        _legend(ax)
     if factor == 100:
         ax.set_ylim(-3, 103)
 
@@ -123,8 +132,8 @@ def _intervals(ax, settings, name: str, factor: float) -> None:
     if known:
         low, high = factor * np.array([entry["interval"] for entry in known]).T
         at = [entry["values"][name] for entry in known]
-        ax.vlines(at, low, high, color="C1", lw=6, alpha=0.5, label="its 95 % interval")
-        ax.legend(fontsize=8)
+        ax.vlines(at, low, high, color=MEANS, lw=6, alpha=0.5, label="its 95 % interval")
+        _legend(ax)
 
 
 def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: str) -> None:
@@ -157,7 +166,17 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
     if factor == 100:
         ax.set_ylim(-3, 103)
     if done:
-        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        _legend(ax)
+
+
+def _legend(ax) -> None:
+    """Below the panel, where it lies over nothing, and no wider than that."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels)) <= WIDE // 2 - 4 else 1
+    labels = [textwrap.fill(label, WIDE) for label in labels]
+    turned = any(text.get_rotation() for text in ax.get_xticklabels())
+    place = (0.5, -0.3 if turned else -0.2)
+    ax.legend(handles, labels, fontsize=8, loc="upper center", bbox_to_anchor=place, ncols=columns)
 
 
 def _evaluated(folder: Folder, run: int, objective: str) -> dict[int, tuple[float, float]]:

@@ -179,3 +179,36 @@ def test_how_long_it_takes(work, monkeypatch):
     left = duration(all_steps(work) - 1350)
     assert found.ended(first) == f"about {left} left"
     assert found.first_minute(second, 10, 5.0) == ""
+
+
+@pytest.mark.parametrize("fields", [1, 7])
+def test_a_figure_is_laid_out_however_many_fields_there_are(tmp_path, fields, recwarn):
+    """Long names of settings and numbers of many digits lie over nothing."""
+    names = [f"hp.a_long_name_{i}" for i in range(fields)]
+    rows = [
+        {"run": i, "setting": i // 2, "status": "finished", "eval/win_rate": 0.05 * i}
+        | {name: 0.00123456 * (1 + i // 2 + k) for k, name in enumerate(names)}
+        for i in range(12)
+    ]
+    settings = []
+    for i, row in enumerate(rows):
+        if i % 2:
+            values = {n: row[n] for n in names}
+            settings.append(setting_entry(i // 2, values, rows[i - 1 : i + 1], "eval/win_rate"))
+        (tmp_path / f"runs/{i:04d}").mkdir(parents=True)
+        (tmp_path / f"runs/{i:04d}/eval.jsonl").write_text("".join(
+            f'{{"update": 1, "step": {s}, "env_steps": {s}, "seed": 0, "eval/win_rate": 0.5}}\n'
+            for s in (0, 100)
+        ))  # fmt: skip
+    summary = summarise(Progress(), settings, 6 * ["smax/3m"], "eval/win_rate")
+    figure = draw_sweep(Folder(tmp_path), rows, summary, tmp_path / "sweep.png")
+    assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert len(shown) == fields + 1
+    for ax in shown:
+        legend = ax.get_legend().get_window_extent()
+        box = ax.get_window_extent()
+        assert legend.y1 < box.y0 and ax.get_tightbbox().x0 >= 0 and box.width > 200
+        assert legend.x1 <= figure.bbox.x1
+        ticks = [text.get_window_extent() for text in ax.get_xticklabels() if text.get_text()]
+        assert all(tick.y0 >= legend.y1 - 1 for tick in ticks)
