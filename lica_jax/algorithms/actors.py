@@ -59,7 +59,7 @@ def make_actor(spec: TaskSpec, config: AgentSettings) -> Actor:
     recurrent, hidden = config.network == "gru", config.hidden
     kind = RecurrentAgent if recurrent else FeedForwardAgent
     module = kind(head.n_outputs, hidden)
-    # A feed-forward agent has no memory; width 1, since checkpoints hold no arrays of size zero.
+    # A feed-forward agent has no memory; of width 1, as its checkpoints and exports have it.
     hidden_size = hidden if recurrent else 1
 
     def inputs(obs, previous):

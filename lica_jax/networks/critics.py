@@ -1,10 +1,10 @@
 """Centralised critics of states and joint actions.
 
 Every critic here, but for `DuelingCritic`, is called in three ways, which are one function of the
-joint action u [M],
-M = N * A: ``critic(state, u)`` at any u; ``at_actions`` at joint actions that were taken (one-hot
-u); ``at_policies`` at action probabilities, with a gradient to the probabilities alone. The latter
-two know what need not be computed. ``at_several`` asks at several u of one state.
+joint action u [M], M = N * A: ``critic(state, u)`` at any u; ``at_actions`` at joint actions that
+were taken (one-hot u); ``at_policies`` at action probabilities, with a gradient to the
+probabilities alone. The latter two know what need not be computed. ``at_several`` asks at several u
+of one state.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lica_jax.errors import UserError
+from lica_jax.errors import UserError, unknown
 from lica_jax.files import as_path
 from lica_jax.reporting.reading import FINISHED, Run, read_run_dir
 from lica_jax.runs import names
@@ -17,14 +17,18 @@ CARRIED = ", their scores count on as they were"
 MOST_NAMED = 6  # in a sentence; tables have all
 
 
-def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
+def collect(
+    paths: Sequence[str | Path], **asked: Sequence[str]
+) -> tuple[list[Run], list[str]]:  # fmt: skip
     """All runs under some folders, and in words what was left out.
 
     Args:
       paths: run directories, sweep directories, or folders with such at any depth.
+      asked: names of runs that are wanted: ``algorithm=["lica"]``; all where there are none.
 
     Raises:
-      UserError: a path is not there or no folder, or nothing is left to report.
+      UserError: a path is not there or no folder, nothing is left to report, or no run is called
+        by a name that is asked for.
     """
     if not paths:
         raise UserError("name at least one folder of runs")
@@ -45,10 +49,20 @@ def collect(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
             continue
         runs += more
         told += why
-    runs, twice = without_repeats(runs)
+    runs, twice = without_repeats(_chosen(runs, asked))
     if not runs:
         raise UserError("nothing to report:\n" + "\n".join(f"  - {line}" for line in told))
     return runs, told + twice + _not_finished(runs)
+
+
+def _chosen(runs: list[Run], asked: dict[str, Sequence[str]]) -> list[Run]:
+    for kind, wanted in asked.items():
+        known = list(dict.fromkeys(getattr(run, kind) for run in runs))
+        for name in wanted if known else ():
+            if name not in known:
+                raise unknown(f"{kind} of these runs", name, known)
+        runs = [run for run in runs if not wanted or getattr(run, kind) in wanted]
+    return runs
 
 
 def _not_finished(runs: Sequence[Run]) -> list[str]:

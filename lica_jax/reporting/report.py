@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lica_jax.errors import UserError, unknown
 from lica_jax.files import plain
 from lica_jax.reporting import html
 from lica_jax.reporting.collect import collect
@@ -108,7 +107,7 @@ class Report:
 
 def report(
     paths: str | Path | Sequence[str | Path], out: str | Path | None = None, *,
-    algorithms: Sequence[str] = (), tasks: Sequence[str] = (), overwrite: bool = False,
+    algorithms: str | Sequence[str] = (), tasks: str | Sequence[str] = (), overwrite: bool = False,
     tell: Tell | None = None,
 ) -> Report:  # fmt: skip
     """Puts runs side by side: curves, scores, profiles, improvement, efficiency, times.
@@ -134,8 +133,11 @@ def report(
     if out is not None:
         check_out(Path(out), overwrite)
     alone = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
-    runs, told = collect([paths] if alone else list(paths))
-    runs = _chosen(runs, algorithm=algorithms, task=tasks)
+    wanted = {
+        kind: [names] if isinstance(names, str) else list(names)
+        for kind, names in (("algorithm", algorithms), ("task", tasks))
+    }
+    runs, told = collect([paths] if alone else list(paths), **wanted)
     groups = make_groups(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     comparisons = [compare(task, groups, mode) for task in tasks for mode in MODES]
@@ -152,19 +154,6 @@ def report(
     if out is not None:
         made.write(out, overwrite=overwrite, tell=tell)
     return made
-
-
-def _chosen(runs: list[Run], **asked: Sequence[str]) -> list[Run]:
-    """Runs of the names that are asked for, by what they name; of all where none is."""
-    for kind, names in asked.items():
-        known = list(dict.fromkeys(getattr(run, kind) for run in runs))
-        for name in names:
-            if name not in known:
-                raise unknown(f"{kind} of these runs", name, known)
-        runs = [run for run in runs if not names or getattr(run, kind) in names]
-    if not runs:
-        raise UserError("no run is of these algorithms on these tasks")
-    return runs
 
 
 def _some(names: Sequence[str], kind: str) -> str:

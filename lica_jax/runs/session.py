@@ -145,7 +145,8 @@ class Session:
             self.engine.check_memory(self.state, self.hp, self.plan.iterations)
             with suppress(Stopped):
                 self._before_training()
-                self.display.say(f"  {COMPILING}")
+                if not self._done():
+                    self.display.say(f"  {COMPILING}")
                 self._train()
         # A signal that comes after the budget is spent changes nothing any more.
         self.interrupted = None if self._spent() else self.stop.number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +62,9 @@ def read_distribution(name: str, text: str) -> Distribution:
         raise UserError(f"{name}: a step must be above 0 and within the range, got {text!r}")
     if step is not None and (high - low) / step > MOST_STEPS:
         raise UserError(f"{name}: a step must be a {MOST_STEPS:.0e}th of the range, got {text!r}")
-    if step is not None:  # the last value that it comes to
-        high = low + step * math.floor((high - low) / step * (1 + 1e-12))
+    if step is not None:  # the last value that it comes to, as decimals: 3 x 0.3 is 0.9
+        first, last, by = (Decimal(str(x)) for x in (low, high, step))
+        high = float(first + by * ((last - first) // by))
     if "int" in kind and not all(n.is_integer() for n in numbers):
         raise UserError(f"{name} is of integers, got {text!r}")
     return Distribution(kind, low, high, step)

@@ -396,5 +396,10 @@ def test_some_of_the_runs_without_a_page(tmp_path, capsys, monkeypatch):
     assert "unknown task of these runs 'smax/8m'" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--overwrite"]) == 2
     assert "--out, which is missing" in capsys.readouterr().err
+    # What is told is of those, too.
+    write_run(tmp_path / "killed", rise(1, 1e4), algorithm="vdn", upto=50_000, finished=False)
+    assert any("Still going or killed" in note for note in lica_jax.report(tmp_path).notes)
+    notes = lica_jax.report(tmp_path, algorithms="mappo").notes
+    assert not any("Still going or killed" in note for note in notes)
     made = lica_jax.report(tmp_path, algorithms=["lica"])
     assert {run.algorithm for run in made.runs} == {"lica"} and len(made.runs) == 2

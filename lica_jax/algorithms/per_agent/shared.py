@@ -129,7 +129,7 @@ def algorithm(nets: Networks, act: Callable, hparams: HParams) -> Algorithm:
 
 
 def initial_carry(batch: int) -> Float[Array, "B 1"]:
-    """No memory; width 1, since checkpoints hold no arrays of size zero."""
+    """No memory; of width 1, as checkpoints and exports have it."""
     return jnp.zeros((batch, 1))
 
 
