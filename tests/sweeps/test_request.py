@@ -85,8 +85,8 @@ BAD = [
     ([*BASE, "--grid", "preset=fast,paper", "--preset", "paper"], "both swept and set"),
     ([*BASE, *GRID, "--halving", "9"], "halving 9 keeps one of 9 settings, and there are"),
     ([*BASE, *GRID, "--processes", "2"], "--processes is of --distributed"),
-    ([*BASE, *GRID, "--total-steps", "1:30"], "total_steps"),
-    ([*BASE, "--grid", "hp.gamma=[0.5, 0:30]"], "0:30"),
+    ([*BASE, *GRID, "--total-steps", "1:30"], "got '1:30'"),  # not 90
+    ([*BASE, "--grid", "hp.gamma=[0.5, 1:30]"], "got '1:30'"),
     ([*BASE, "--search", "hp.actor-lr", "--trials", "3"], "FIELD=DISTRIBUTION"),
     ([*BASE, "--search", "hp.actor-lr=lg:1:2", "--trials", "3"], "unknown distribution"),
     ([*BASE, "--search", "hp.actor-lr=log:0:2", "--trials", "3"], "above 0"),
