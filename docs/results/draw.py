@@ -34,7 +34,8 @@ EPISODES = 128  # of an evaluation on the way
 
 
 class Curve(NamedTuple):
-    """A method's runs: those of some sweeps ``where`` settings are such."""
+    """A method's runs: those of some sweeps ``where`` settings are such; what a run does not say
+    was the same for all of its sweep."""
 
     label: str
     algorithm: str
