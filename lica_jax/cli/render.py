@@ -12,7 +12,7 @@ def render(argv: list[str]) -> int:
     """Writes a replay of a policy; returns the exit code."""
     parser = Parser(
         prog="lica-jax render",
-        description="play a policy to look at, with what its critic pays every agent for",
+        description="play a policy to look at, with the credit that its critic gives each agent",
     )
     parser.add_argument(
         "path", type=Path, help="a run directory, a policy file (.safetensors) or zoo:NAME"
