@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from lica_jax.core.barriers import held
 from lica_jax.core.parts import collecting
+from lica_jax.errors import UserError
 from lica_jax.training import replay as replays
 from lica_jax.training.rollout import learning_view, start_stream, unroll
 from lica_jax.types import (
@@ -59,7 +60,9 @@ def make_run(
         act = partial(bound_act, algo, algo.policy(learner), hp, progress, explore)
         stream = stream.replace(ts=spread(stream.ts, mesh, 0))
         stream, trajectory, episodes = unroll(task, act, stream, key, length, restart=restart)
-        return stream, spread(trajectory, mesh, 1), episodes
+        carry = spread(trajectory.carry, mesh, 0)  # of the first step alone: no axis of time
+        trajectory = spread(trajectory.replace(carry=()), mesh, 1).replace(carry=carry)
+        return stream, trajectory, episodes
 
     def empty_replay():
         def play(keys):
@@ -138,7 +141,8 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         return learner, buffer, replays.is_ready(drawn_from, algo.replay), metrics
 
     def learn(state: RunState, trajectory: Trajectory, episodes: EpisodeStats, key, hp):
-        scale = getattr(hp, "reward_scale", spec.reward_scale)
+        scale = getattr(hp, "reward_scale", None)
+        scale = spec.reward_scale if scale is None else scale
         seen = learning_view(trajectory, scale, timeout_is_terminal)
         learner, buffer, ready, metrics = updated(state, seen, key, hp)
         # A run whose loss is not finite stops for good at its last sound parameters; the other
@@ -183,12 +187,22 @@ def bound_act(algo: Algorithm, params, hp, progress, explore, carry, ts, key):
 
 
 def stack_hparams(hps: Sequence[PyTree]) -> PyTree:
-    """The numbers of several runs as arrays ``[R]``: floats float32, counts int32."""
+    """The numbers of several runs as arrays ``[R]``: floats float32, counts int32.
+
+    Raises:
+      UserError: a number is None in some of the runs, which is another program.
+    """
     hints = typing.get_type_hints(type(hps[0]))
     kinds = {name: jnp.int32 if hint is int else jnp.float32 for name, hint in hints.items()}
     columns = {name: [getattr(hp, name) for hp in hps] for name in kinds}
+    given = {name: {value is not None for value in column} for name, column in columns.items()}
+    if mixed := [name for name, kinds_of in given.items() if len(kinds_of) == 2]:
+        raise UserError(
+            f"hp.{mixed[0]} is none in some runs and a number in others: they are different "
+            "programs and cannot be trained side by side; give all of them a number"
+        )
     return hps[0].replace(
-        **{k: jnp.array(v, kinds[k]) for k, v in columns.items() if v[0] is not None}
+        **{k: jnp.array(v, kinds[k]) for k, v in columns.items() if given[k] == {True}}
     )
 
 

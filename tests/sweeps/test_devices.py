@@ -132,6 +132,8 @@ def test_environments_on_two_devices(on_two):
     _, facts = on_two
     names, _ = facts["envs"]
     assert "all-reduce" in names
+    # What is shared out by environments stays so from the collection to the update.
+    assert "all-to-all" not in names
     for name, one in learned(Plans().base(first_of(two_runs(2)).config, 1)).items():
         two = facts["learned"][name]
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5, err_msg=name)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
 from lica_jax.algorithms import make_algorithm
 from lica_jax.algorithms.q_learning import qmix
@@ -225,9 +226,25 @@ def test_whole_episodes_of_transitions_must_fit():
     make_plan(load_config("maddpg", "game/climbing", collect=short), None)
 
 
+def test_runs_with_and_without_a_number_are_not_stacked():
+    """A None is another program: it must not erase the numbers of the runs beside it."""
+
+    @struct.dataclass
+    class Own:
+        a: float = 1.0
+        b: float | None = None
+
+    assert stack_hparams([Own(), Own(2.0)]).b is None
+    np.testing.assert_array_equal(stack_hparams([Own(b=3.0), Own(b=4.0)]).b, [3, 4])
+    for pair in ([Own(), Own(b=3.0)], [Own(b=3.0), Own()]):
+        with pytest.raises(UserError, match=r"hp\.b is none in some runs and a number in others"):
+            stack_hparams(pair)
+
+
 def test_a_mixer_needs_a_state():
     spec = dataclasses.replace(make_task("probe/match").spec, name="blind", state_size=0)
     config = load_config("qmix", "probe/match")
-    with pytest.raises(UserError, match=r"blind has no state.*use iql or vdn"):
+    with pytest.raises(UserError, match=r"blind has no state.*state_obs true, or use iql or vdn"):
         resolve(config, spec)
+    resolve(load_config("qmix", "probe/match", algo={"state_obs": True}), spec)
     assert not qmix.Config().problems(make_task("probe/match").spec, config.collect)
