@@ -42,10 +42,11 @@ class Estimate(NamedTuple):
 def iqm(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:
     """The interquartile mean: the mean of what is left without the ``N // 4`` lowest and highest
     scores (Agarwal et al. 2021; ``scipy.stats.trim_mean`` at 0.25). Of fewer than four it is the
-    mean."""
-    ordered = np.sort(np.asarray(scores, float), axis=axis)
+    mean. NaN where a score is, as the mean and the median are."""
+    ordered = np.sort(np.asarray(scores, float), axis=axis)  # NaN last
     n = ordered.shape[axis]
-    return np.take(ordered, range(n // 4, n - n // 4), axis=axis).mean(axis=axis)
+    middle = np.take(ordered, range(n // 4, n - n // 4), axis=axis).mean(axis=axis)
+    return np.where(np.isnan(np.take(ordered, -1, axis=axis)), np.nan, middle)[()]
 
 
 def mean(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:
@@ -65,7 +66,8 @@ def optimality_gap(scores: Float[np.ndarray, "*K N"], axis: int = -1, target: fl
 
 
 def normalise(scores: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scores with ``low`` at 0 and ``high`` at 1; all 0 where the two are the same."""
+    """Scores with ``low`` at 0 and ``high`` at 1; where the two are the same, what they are above
+    it."""
     return (np.asarray(scores, float) - low) / (high - low if high > low else 1.0)
 
 
