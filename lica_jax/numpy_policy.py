@@ -184,7 +184,7 @@ def _gumbel_softmax(outputs, avail, rng, numbers):
     """Weights: a relaxed one-hot sample, or the one-hot best."""
     probs = _masked_softmax(outputs, avail)
     if rng is None:
-        hot = np.arange(outputs.shape[-1]) == np.argmax(outputs, axis=-1)[..., None]
+        hot = np.arange(outputs.shape[-1]) == _best(outputs, avail)[..., None]
         return hot.astype(outputs.dtype), probs
     logits = np.log(np.maximum(probs, np.finfo(probs.dtype).tiny))
     noisy = (logits + rng.gumbel(size=probs.shape)) / numbers["temperature"]

@@ -148,5 +148,5 @@ def _choose(graph: Graph, outputs: str, about: dict[str, Any]) -> None:
     if choice["kind"] != "gumbel_softmax":
         call("ArgMax", masked, out="action", axis=-1, keepdims=0)
         return
-    best = call("ArgMax", outputs, axis=-1, keepdims=0)
+    best = call("ArgMax", masked, axis=-1, keepdims=0)
     graph.one_hot(best, about["n_actions"], out="action")

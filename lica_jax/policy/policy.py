@@ -111,7 +111,8 @@ class Policy:
 
         Returns:
           ``(action, carry)``; the action is ``[(B,) N]`` int32, or ``[(B,) N, D]`` float32 in
-          (-1, 1) where actions are continuous.
+          (-1, 1) where actions are continuous, or ``[(B,) N, A]`` float32 weights of actions where
+          `plays_weights`.
 
         Raises:
           UserError: the shapes are not those of the task the policy was trained for, ``carry`` is
@@ -142,6 +143,17 @@ class Policy:
         if single:
             action, carry = jax.tree.map(lambda x: x[0], (action, carry))
         return action, carry
+
+    @property
+    def plays_weights(self) -> bool:
+        """Whether an action is weights ``[N, A]`` of a choice (MADDPG on the paper's particle
+        tasks), which tasks with ``weighs_actions`` alone can take."""
+        s = self.spec
+        obs = jax.ShapeDtypeStruct((1, s.n_agents, s.obs_size), jnp.float32)
+        avail = jax.ShapeDtypeStruct((1, s.n_agents, s.n_actions), bool)
+        rest = jax.random.key(0), jnp.zeros(1, bool)
+        action = jax.eval_shape(self._act_batch, self.params, self._memory, obs, avail, *rest)[1]
+        return not s.continuous and action.ndim == 3
 
     def _check_carry(self, carry: PyTree, batch: tuple[int, ...]) -> None:
         """Raises ``UserError`` where a memory is not that of ``batch`` environments."""

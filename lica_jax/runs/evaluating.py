@@ -123,6 +123,11 @@ def check_sizes(policy: Policy, target: Task | HostTask) -> None:
                 f"this policy was trained on {policy.spec.name} ({name} {have}) and cannot play "
                 f"{target.spec.name} ({name} {need}){_hint(policy.spec.name, target.spec.name)}"
             )
+    if policy.plays_weights and not target.spec.weighs_actions:
+        raise UserError(
+            f"this policy plays weights of actions, as {policy.spec.name} takes them, and cannot "
+            f"play {target.spec.name}, which takes an action's number"
+        )
 
 
 def check_state(policy: Policy, target: Task | HostTask) -> None:

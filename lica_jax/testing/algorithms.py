@@ -145,13 +145,14 @@ def _acted_problems(acted: Any, carry: PyTree, task: Task) -> list[str]:
     if jax.tree.map(_kind, after) != jax.tree.map(_kind, carry):
         out.append("act must return a carry like the one it was given")
     spec = task.spec
-    wanted = (ENVS, spec.n_agents, *((spec.n_actions,) if spec.continuous else ()))
     if not hasattr(action, "shape"):
         return [*out, f"act must choose actions as an array, got {type(action).__name__}"]
+    weights = spec.weighs_actions and jnp.issubdtype(action.dtype, jnp.floating)
+    wanted = (ENVS, spec.n_agents, *((spec.n_actions,) if spec.continuous or weights else ()))
     if action.shape != wanted:
         out.append(f"act must choose actions {list(wanted)} for {ENVS} environments, got "
                    f"{list(action.shape)}")  # fmt: skip
-    if jnp.issubdtype(action.dtype, jnp.integer) == spec.continuous:
+    if jnp.issubdtype(action.dtype, jnp.integer) == (spec.continuous or weights):
         out.append(f"actions of {spec.name} cannot be {action.dtype}")
     if not isinstance(extras, dict) or any(x.shape[:1] != (ENVS,) for x in extras.values()):
         out.append("act's extras must be a dictionary of arrays with an entry per environment")
@@ -214,7 +215,8 @@ def _acting_problems(algo: Algorithm, task: Task) -> list[str]:
         [np.asarray(act(ts, jax.random.key(i), explore=explore)[1]) for i in range(20)]
     )
     out = []
-    if np.any(played[:, :, 0] == 0):
+    chosen = played if played.ndim == 3 else np.argmax(played, axis=-1)  # of weights the largest
+    if np.any(chosen[:, :, 0] == 0):
         out.append("an unavailable action was chosen")
     if np.any(played[:, 0] != played[0, 0]):
         out.append("greedy play (explore False) must not depend on the key")

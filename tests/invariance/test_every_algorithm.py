@@ -51,6 +51,12 @@ def test_the_interface(name):
     check_figures(name, check_algorithm(name, TASK, trained=False, algo=small(name)))
 
 
+def test_the_interface_where_weights_are_played():
+    """Actions are weights [N, A] on tasks that take them; the largest must be available."""
+    task = "mpe/cooperative_navigation"
+    check_algorithm("maddpg", task, trained=False, algo=small("maddpg"))
+
+
 @functools.cache
 def specs():
     return {task: make_task(task).spec for task in task_names()}

@@ -14,6 +14,8 @@ from lica_jax.algorithms.per_agent.insight import look
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
+from lica_jax.policy import Policy
+from lica_jax.runs.evaluating import check_sizes
 from lica_jax.types import TaskSpec, TimeStep, Trajectory
 from tests.step_sizes import check_half_way
 from tests.unit.test_ppo import START, drawn
@@ -272,6 +274,19 @@ def test_behaviour_is_what_the_task_takes(task):
         assert np.all(np.isin(one[:4], (0.0, 1.0))) and not np.all(np.isin(one[4:], (0.0, 1.0)))
     else:
         assert one.shape == (8, spec.n_agents) and one.dtype == jnp.int32
+
+
+def test_a_policy_that_plays_weights_is_kept_from_tasks_that_take_indices():
+    """Although the sizes of observations, agents and actions are the same."""
+    task, other = (make_task(f"mpe/{name}") for name in ("cooperative_navigation", "simple_spread"))
+    config = resolve(load_config("maddpg", task.spec.name), task.spec)
+    algo = make_algorithm("maddpg", task.spec, config.algo)
+    params = algo.policy(jax.jit(algo.init)(jax.random.key(0)))
+    policy = Policy.of(config, task.spec, params)
+    assert policy.plays_weights
+    check_sizes(policy, task)
+    with pytest.raises(UserError, match=r"plays weights of actions.*cannot play mpe/simple_spread"):
+        check_sizes(policy, other)
 
 
 @pytest.mark.parametrize(

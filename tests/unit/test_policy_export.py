@@ -71,9 +71,8 @@ def test_numpy_plays_as_jax_does(case, tmp_path):
     plain = numpy_policy.load(tmp_path / "p.npz")
     assert plain.about["algorithm"] == name and plain.about["seed"] == 0
     theirs, ours = None, plain.initial_carry(BATCH * DRAWS)
-    masks = not spec.weighs_actions
     rng = np.random.default_rng(1)
-    for t, (obs, avail) in enumerate(zip(*moments(masks), strict=True)):
+    for t, (obs, avail) in enumerate(zip(*moments(), strict=True)):
         # Copies of a batch, of which JAX needs one program for greedy and sampled actions.
         obs, avail = np.repeat(obs, DRAWS, axis=0), np.repeat(avail, DRAWS, axis=0)
         sampled, _ = policy.act(obs, avail, theirs, key=jax.random.key(t))
@@ -188,7 +187,7 @@ def test_onnx_plays_as_numpy_does(case, tmp_path):
     names = {x.name for x in model.get_inputs()}
     carry = plain.initial_carry(BATCH)
     memory = {"hidden": carry.hidden, "last_action": carry.last_action}
-    for obs, avail in zip(*moments(masks=not spec.weighs_actions), strict=True):
+    for obs, avail in zip(*moments(), strict=True):
         feed = {"obs": obs, "avail": avail} | memory
         keys = [x.name for x in model.get_outputs()]
         out = dict(zip(keys, model.run(None, {k: feed[k] for k in names}), strict=True))

@@ -23,6 +23,7 @@ from lica_jax.algorithms.per_agent import shared
 from lica_jax.algorithms.per_agent.shared import Method, Networks, Rows, own_view, view_of_each
 from lica_jax.algorithms.settings import ReplaySettings
 from lica_jax.core.gumbel import gumbel_softmax
+from lica_jax.core.masking import mask_logits
 from lica_jax.types import Algorithm, Collect, TaskSpec, TimeStep, number
 
 # ``(obs [K, N, O], action [K, N, N, A], noise)`` to the parts of what critics 1..N read, [K, M, N,
@@ -153,5 +154,6 @@ def act(nets: Networks, params, carry, ts: TimeStep, key, *, hp, progress, explo
         return carry, make_head(nets.spec).choose(logits, ts.avail, key, explore), {}
     uniform = jax.random.uniform(key, logits.shape, logits.dtype)
     sampled = gumbel_softmax(logits, ts.avail, uniform, hp.temperature)
-    best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=logits.dtype)
+    best = jnp.argmax(mask_logits(logits, ts.avail), axis=-1)
+    best = jax.nn.one_hot(best, logits.shape[-1], dtype=logits.dtype)
     return carry, jnp.where(explore[:, None, None], sampled, best), {}
