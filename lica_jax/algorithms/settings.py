@@ -187,8 +187,12 @@ def minibatch_problems(
     ]
 
 
-def state_problems(spec: TaskSpec) -> list[str]:
-    """For an algorithm whose mixing network is a function of the state."""
-    if spec.state_size > 0:
+def state_problems(spec: TaskSpec, state_obs: bool, what: str, instead: str) -> list[str]:
+    """For an algorithm ``what`` of which is a function of the state, with the observations
+    beside it where ``state_obs``; ``instead`` names those that need none."""
+    if spec.state_size > 0 or state_obs:
         return []
-    return [f"{spec.name} has no state, of which the mixing network is a function: use iql or vdn"]
+    return [
+        f"{spec.name} has no state, of which the {what} is a function: add the observations with "
+        f"algo.state_obs true, or use {instead}"
+    ]

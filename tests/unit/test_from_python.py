@@ -128,13 +128,23 @@ class Stateless:
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("ippo", "steps"), ("iql", "episode"), ("iddpg", "steps")]
+    ("name", "mode"),
+    [
+        ("ippo", "steps"),
+        ("iql", "episode"),
+        ("iddpg", "steps"),
+        ("lica_adv", "steps"),
+        ("qmix", "steps"),
+        ("lica", "steps"),
+    ],
 )
 def test_a_task_without_a_state_is_trained_and_resumed(name, mode, tmp_path):
     task = Stateless()
     words = SMALL | {"collect": {"mode": mode, "envs": 4, "length": 4}, "algo": {"hidden": 8}}
-    if name != "ippo":
+    if name in ("iql", "iddpg", "qmix"):
         words["algo"] |= {"replay_capacity": 128, "replay_batch": 16}
+    if name in ("lica_adv", "qmix", "lica"):  # their critics read the observations instead
+        words["algo"] |= {"state_obs": True, "state_last_action": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         train(name, task, run_dir=tmp_path, **words)

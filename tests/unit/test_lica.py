@@ -141,6 +141,8 @@ def test_a_task_without_a_state():
     """What there is to be a function of are then the agents' last actions."""
     spec = dataclasses.replace(make_task("probe/match").spec, name="blind", state_size=0)
     config = load_config("lica", "probe/match", algo={"state_last_action": False})
-    with pytest.raises(UserError, match=r"blind has no state, and without algo.state_last_action"):
+    with pytest.raises(
+        UserError, match=r"blind has no state, and without algo.state_last_action or"
+    ):
         resolve(config, spec)
     resolve(load_config("lica", "probe/match", algo={"state_last_action": True}), spec)

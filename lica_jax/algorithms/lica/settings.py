@@ -191,10 +191,10 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
 
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
-        if spec.state_size == 0 and not self.state_last_action:
+        if spec.state_size == 0 and not (self.state_last_action or self.state_obs):
             out.append(
-                f"{spec.name} has no state, and without algo.state_last_action the critic has "
-                "nothing to be a function of beside the actions"
+                f"{spec.name} has no state, and without algo.state_last_action or algo.state_obs "
+                "the critic has nothing to be a function of beside the actions"
             )
         if spec.continuous and self.policy_input != "probs":
             out.append(

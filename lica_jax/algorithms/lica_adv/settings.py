@@ -9,7 +9,7 @@ from flax import struct
 
 from lica_jax.algorithms.lica.settings import MixingSettings
 from lica_jax.algorithms.ppo import settings as ppo
-from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings
+from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, state_problems
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -64,8 +64,7 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""
         out = super().problems(spec, collect)
-        if spec.state_size == 0:
-            out.append(f"{spec.name} has no state, of which the values are functions: use ippo")
+        out += state_problems(spec, self.state_obs, "value", "ippo")
         if self.critic_pass == "grouped" and not self.mixes_beside:
             out.append(
                 'algo.critic_pass "grouped" is about the actions that were taken, of which algo.'

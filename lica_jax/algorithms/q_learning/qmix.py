@@ -32,7 +32,8 @@ class Config(settings.Config):
         return super().idle() | idle_in_one_layer(self.hypernet_layers)
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        return super().problems(spec, collect) + state_problems(spec)
+        own = state_problems(spec, self.state_obs, "mixing network", "iql or vdn")
+        return super().problems(spec, collect) + own
 
 
 def make_mixer(config: Config) -> MonotonicMixer:

@@ -36,7 +36,8 @@ class SharedConfig(settings.Config):
     mixing_embed: int = 64
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
-        return super().problems(spec, collect) + state_problems(spec)
+        own = state_problems(spec, self.state_obs, "mixing network", "iql or vdn")
+        return super().problems(spec, collect) + own
 
 
 @dataclass(frozen=True)
