@@ -489,6 +489,30 @@ def test_the_first_step_has_ratio_one(batch):
     assert shown["clip_fraction"] == 0 and abs(float(shown["approx_kl"])) < 1e-6
 
 
+@pytest.mark.parametrize("change", [0.5, -0.5])
+def test_the_divergence_of_policies_that_have_moved(batch, change):
+    """Every ratio is e^change: ratio - 1 - log ratio, positive both ways (Schulman, 2020)."""
+    nets, learner, b = batch
+    log_prob = b.log_prob - np.float32(change)
+    _, shown = actor_objective(learner.actor, nets, b.replace(log_prob=log_prob), HP, 0.0)
+    assert shown["approx_kl"] == pytest.approx(np.exp(change) - 1 - change, rel=1e-4)
+    assert shown["clip_fraction"] == 1
+
+
+def test_values_of_the_dead_are_learned(batch):
+    """Their error is in the critic's loss as that of the living is; padding's is not."""
+    nets, learner, b = batch
+    b, hp = jax.device_get(b), HP.replace(value_clip=100.0)
+    dead = (b.living == 0) & (b.valid > 0)
+    loss = jax.jit(lambda b: ppo.critic_objective(learner.critic, nets, b, hp))
+    _, value = ppo.values(nets, learner.critic, b.view, b.first, b.carry.critic)
+    met = b.replace(target=np.asarray(value))  # nobody is wrong
+    wrong = met.replace(target=met.target + np.float32(2) * dead)
+    assert dead.any() and loss(met) == pytest.approx(0, abs=1e-8)
+    share = dead.sum() / b.valid.sum()
+    assert loss(wrong) == pytest.approx(4 * share, rel=1e-4)
+
+
 def test_the_entropy_coefficient_follows_env_steps_only():
     hp = HP.replace(entropy_coef=0.05, entropy_final=0.01, entropy_steps=100.0)
     at = [float(ppo.entropy_coef(hp, Progress(jnp.float32(t), 0))) for t in (0, 50, 100, 1e6)]
