@@ -59,6 +59,7 @@ def expected_arrays(spec: TaskSpec) -> dict[str, tuple[tuple[int, ...], Any]]:
     }
 
 
+COUNTED = ("return", "episode_length")  # of every task: their metrics' names are taken
 _SIZES = {"obs": "n_agents, obs_size", "state": "state_size", "avail": "n_agents, n_actions",
           "alive": "n_agents"}  # fmt: skip
 
@@ -83,6 +84,8 @@ def _step_problems(where: str, ts: Any, spec: TaskSpec) -> list[str]:
     for key, x in ts.info.items():
         if getattr(x, "shape", None) != ():
             out.append(f"{where}: info[{key!r}] must be a scalar, got {x}")
+        if key in COUNTED:
+            out.append(f"{where}: info[{key!r}] needs another name: every episode's is measured")
     return out
 
 

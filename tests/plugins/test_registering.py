@@ -305,6 +305,11 @@ def test_tasks_whose_shapes_do_not_fit(tmp_path, programs):
             ts = super()._timestep(state, reward, first=first)
             return ts.replace(obs=jnp.zeros((2, 5)), reward=jnp.int32(0), info={"a": ts.obs})
 
+    class Counting(Told):
+        def _timestep(self, state, reward, *, first):
+            ts = super()._timestep(state, reward, first=first)
+            return ts.replace(info={"return": ts.reward})
+
     class Growing(Told):
         def step(self, key, state, action):
             state, ts = super().step(key, state, action)
@@ -317,6 +322,7 @@ def test_tasks_whose_shapes_do_not_fit(tmp_path, programs):
     for task, *words in (
         (Wide(), r"obs must be float32\[2, 2\] \(spec: n_agents, obs_size\), got float32\[2, 5\]",
          "reward must be float32", r"info\['a'\] must be a scalar"),
+        (Counting(), r"info\['return'\] needs another name"),
         (Growing(), r"state.t is int32\[\] after reset and float32\[\] after a step"),
         (Failing(), "step.* fails: AttributeError"),
     ):  # fmt: skip
