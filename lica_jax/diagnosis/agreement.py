@@ -63,8 +63,8 @@ def explained(
     cluster: Int[np.ndarray, " P"], seed: int = 0,
 ) -> Figure:  # fmt: skip
     """``1 - Var(result - value) / Var(result)``."""
-    left = result - value
-    result = result - np.mean(result)  # for the sake of rounding
+    left = np.asarray(result, float) - value
+    left, result = left - np.mean(left), result - np.mean(result)  # for the sake of rounding
     parts = [np.ones_like(result), result, left, result**2, left**2]
     sums = _sums(np.stack(parts), cluster)
 

@@ -49,6 +49,11 @@ def test_explained_variance_by_hand():
     result, cluster = np.array([0.0, 2, 4, 6]), np.arange(4)
     got = agreement.explained(result + np.array([1, -1, 1, -1]) + 50, result, cluster)
     assert got.value == pytest.approx(0.8)
+    # Nor does a large one in float32, where squares of it would leave nothing of the rest.
+    result = np.float32(np.random.default_rng(0).normal(size=4000))
+    value = np.float32(result * 0.7 + 1e5)
+    got = agreement.explained(value, result, np.arange(4000) // 4)
+    assert got.value == pytest.approx(1 - 0.3**2, abs=0.01)
 
 
 def test_ranks_and_angles_by_hand():
