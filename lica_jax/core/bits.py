@@ -76,7 +76,8 @@ def _between(bits, low, high, dtype):
 
 
 def randint(key: Key, i, end: int, dtype: DTypeLike = jnp.int32) -> Int[Array, "..."]:
-    """Entry ``i`` (C order) of ``jax.random.randint(key, shape, 0, end, dtype)``."""
+    """Entry ``i`` (C order) of ``jax.random.randint(key, shape, 0, end, dtype)``, for ``end`` up to
+    2^16 (of 64 bits 2^32): beyond, JAX's own multiplier overflows."""
     size = jnp.iinfo(dtype).bits
     above, below = (_words(split(key, half), i, size) for half in (0, 1))
     span, shift = above.dtype.type(end), above.dtype.type(2**size % end)

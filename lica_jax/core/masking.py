@@ -25,7 +25,11 @@ def explained(
     error: Float[Array, "..."], target: Float[Array, "..."], mask: Float[Array, "..."]
 ) -> Float[Array, ""]:
     """Share of the targets' variance that values knew which are off by ``error``: 1 all of it, 0 as
-    much as a constant, below 0 less."""
+    much as a constant, below 0 less.
+
+    Targets that hardly vary (a standard deviation below .001: nothing was earned yet) count as if
+    theirs were .001. With rewards so small it says nothing: raise ``hp.reward_scale``.
+    """
     spread = masked_mean(jnp.square(target - masked_mean(target, mask)), mask)
     return 1 - masked_mean(jnp.square(error), mask) / jnp.maximum(spread, 1e-6)
 
