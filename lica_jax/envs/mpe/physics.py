@@ -211,16 +211,6 @@ def move(
     return integrate(position, velocity, force, world)
 
 
-def contacts(
-    position: Float[Array, "N 2 *B"], landmark: Float[Array, "M 2 *B"], world: World
-) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
-    """Overlapping pairs: of bodies, and of bodies with landmarks that collide."""
-    distance = distances(landmark, position)
-    reach = np.asarray(world.radius)[:, None] + np.asarray(world.landmark_radius)
-    near = distance < constant(np.where(world.landmark_collides, reach, 0), distance)
-    return overlaps(position, world.radius), total(total(near.astype(position.dtype)))
-
-
 def look(
     position: Float[Array, "N 2 *B"],
     velocity: Float[Array, "N 2 *B"],
