@@ -32,21 +32,21 @@ COLUMNS = 100  # of the terminal in which --help is shown
 COMMANDS_INTRO = """\
 # Command line
 
-What every command says of itself. `lica-jax train ALGORITHM TASK --help` shows the values that the
-settings have there ([all of them](settings.md)). Bad input is refused with one message and exit
-code 2, before anything is compiled or written."""
+The help of every command. `lica-jax train ALGORITHM TASK --help` also lists the
+[settings](settings.md), with their values for that algorithm on that task. Bad input is refused
+with one message and exit code 2, before anything is compiled or written."""
 SETTINGS_INTRO = """\
 # Settings
 
-Every field of a run's configuration. `hp.entropy_coef` is `--hp.entropy-coef 0.1` on the command
-line, `hp: {entropy_coef: 0.1}` in a YAML file, `train(..., hp={"entropy_coef": 0.1})` in Python; a
-switch like `algo.double_q` is `--algo.double-q` or `--algo.no-double-q`.
+Every field of a run's configuration. Set `hp.entropy_coef` with `--hp.entropy-coef 0.1` on the
+command line, `hp: {entropy_coef: 0.1}` in a YAML file, or `train(..., hp={"entropy_coef": 0.1})` in
+Python. A switch such as `algo.double_q` is `--algo.double-q` or `--algo.no-double-q`.
 
-**Defaults** are those of the code, mostly the papers' or their authors'. A preset, by default
-`fast`, puts values on top that depend on the algorithm and the task: `lica-jax train ALGORITHM TASK
---preset NAME --help` shows what a run will take, and which file says so. Another value in `hp`
-never recompiles, so those can be swept side by side in one program; another one in `algo` or
-`collect` is another program."""
+**Defaults** are those in the code, mostly from the papers or their authors' code. A preset, `fast`
+unless you name another, replaces some of them, depending on the algorithm and the task:
+`lica-jax train ALGORITHM TASK --preset NAME --help` shows the values that a run will use, and the
+file that sets each of them. Changing a value in `hp` never recompiles, so such values can be swept
+side by side in one program. Changing one in `algo` or `collect` means compiling another program."""
 
 
 # --- command line --------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def command_line() -> str:
         parts += [f"## {name}", _console("lica-jax", *words)]
         if name == "train":
             parts[-1] = parts[-1].partition("\nSETTINGS, in")[0].rstrip() + "\n```"
-            parts.append("Then follow [the settings](settings.md) with their values.")
+            parts.append("The help then lists [the settings](settings.md) with their values.")
         if name == "sc2":
             for inner in sc2.COMMANDS:
                 parts += [f"### sc2 {inner}", _console("lica-jax", name, inner, "--help")]

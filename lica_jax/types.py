@@ -196,10 +196,10 @@ class Collect:
     """How experience is gathered between two updates.
 
     Attributes:
-      mode: ``"episode"`` plays ``envs`` whole episodes from reset (the paper's protocol);
-        ``"steps"`` continues ``envs`` streams for ``length`` steps each.
-      envs: number of parallel environments B.
-      length: segment length T of ``"steps"`` mode; ignored in ``"episode"`` mode.
+      mode: ``"episode"``: each environment plays one whole episode from reset (the paper's
+        protocol); ``"steps"``: each environment continues where it stopped, for ``length`` steps.
+      envs: B, number of parallel environments.
+      length: T, steps per environment in ``"steps"`` mode; ignored in ``"episode"`` mode.
     """
 
     mode: Literal["episode", "steps"] = "steps"

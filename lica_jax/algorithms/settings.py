@@ -54,12 +54,12 @@ class Settings:
 
 @struct.dataclass
 class StepSizes:
-    """Traced numbers of an algorithm whose step sizes may fall; those are its fields `lr` and
-    `*_lr`.
+    """Traced numbers of an algorithm whose learning rates may decay: its fields `lr` and `*_lr`.
 
     Attributes:
-      lr_end: share of every step size that is left from ``lr_steps`` on.
-      lr_steps: env steps over which step sizes go there in a straight line; 0 for constant ones.
+      lr_end: fraction of every learning rate that is left from env step ``lr_steps`` on.
+      lr_steps: env steps over which the learning rates decay linearly to the fraction ``lr_end``;
+        0: constant.
     """
 
     lr_end: float = number(1.0, low=0, steps="lr_steps")
@@ -82,10 +82,10 @@ class AgentSettings(Settings):
     ``network`` answers.
 
     Attributes:
-      hidden: width of the agents' layers and of the GRU.
-      share_params: one network for all agents, or one each.
-      agent_id: append the agent's one-hot index to its input.
-      last_action: append the agent's own previous action to its input.
+      hidden: width of the agents' linear layers and GRU.
+      share_params: one network shared by all agents, instead of one network per agent.
+      agent_id: append the agent's one-hot index to the input of its network.
+      last_action: append the agent's own previous action to the input of its network.
     """
 
     hidden: int = 64
@@ -105,9 +105,9 @@ class ReplaySettings(Settings):
     allowed, is none.
 
     Attributes:
-      replay_capacity: how many items are kept.
-      replay_batch: items in a minibatch.
-      updates_per_collect: updates after each collection.
+      replay_capacity: size of the replay buffer, in segments (in episode mode: whole episodes).
+      replay_batch: size of a minibatch, in segments (in episode mode: whole episodes).
+      updates_per_collect: updates after each collection of experience.
     """
 
     replay_capacity: int = 5000

@@ -29,11 +29,11 @@ class EvalConfig:
     """Evaluation, greedy and sampled.
 
     Attributes:
-      interval: env steps between evaluations (of one run).
-      episodes: episodes per evaluation and mode.
-      final_episodes: episodes per mode of the last evaluation, of the best policy's and of the
-        random policy's.
-      save_replay: store the game's own replay files in the run directory (``smac/`` tasks).
+      interval: env steps between two evaluations, counted per run.
+      episodes: episodes per evaluation and mode (greedy, sampled).
+      final_episodes: episodes per mode in the evaluations at the end: of the last, the best and the
+        random policy.
+      save_replay: save the game's own replay files in the run directory (``smac/`` tasks only).
     """
 
     interval: int = number(50_000, 1, MOST_STEPS)
@@ -47,9 +47,10 @@ class CheckpointConfig:
     """Checkpoints.
 
     Attributes:
-      every_seconds: shortest time between two checkpoints; 0 writes one after every chunk. Longer
-        where writing one takes more than a tenth of it (a large replay).
-      keep: how many of the latest to keep, beside the best.
+      every_seconds: minimum time between two checkpoints; 0: a checkpoint after every chunk, which
+        is one compiled call. The time is longer if writing takes more than a tenth of it (a large
+        replay buffer).
+      keep: number of latest checkpoints to keep, in addition to the best one.
     """
 
     every_seconds: float = number(30.0, 0, 1e9)
@@ -58,22 +59,22 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class TrainConfig(Generic[AlgoConfig, HParams]):
-    """A training run, or several that differ in their seed only.
+    """A training run, or several runs that differ only in their seeds.
 
     Attributes:
-      algorithm: registered algorithm name.
-      task: registered task name.
+      algorithm: name of a registered algorithm.
+      task: name of a registered task.
       algo: the algorithm's static choices.
-      hp: the algorithm's traced numbers.
-      preset: the preset these values started from, with ablations: ``"paper+mlp_critic"``.
-      plugins: modules from outside that are imported first, since they register the algorithm or
-        the task.
-      seeds: one run each, trained together.
-      total_steps: env steps of each run.
+      hp: the algorithm's hyper-parameters, traced numbers.
+      preset: preset that these values started from, including ablations: ``"paper+mlp_critic"``.
+      plugins: external modules to import first, because they register the algorithm or the task.
+      seeds: one run per seed; all are trained together.
+      total_steps: training budget of each run, in env steps.
       collect: how experience is gathered.
-      timeout_is_terminal: whether reaching the episode limit is a terminal state; None takes the
+      timeout_is_terminal: whether reaching the episode limit counts as a terminal state; None: the
         task's own convention.
-      log_interval: env steps between two rows of metrics, about; one compiled call covers them.
+      log_interval: approximate number of env steps between two rows of metrics; the updates in
+        between are one compiled call.
       eval: evaluation.
       checkpoint: checkpoints.
     """

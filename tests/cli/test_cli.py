@@ -109,7 +109,7 @@ def test_help_shows_the_settings(capsys):
     assert "--hp.entropy-coef" in out and "--run-dir" in out and "--collect.envs" in out
     # Each with its meaning, its range, its value here and the file that says so.
     text = " ".join(out.split())
-    assert "--hp.gamma FLOAT discount. 0 to 1. [0.99]" in text
+    assert "--hp.gamma FLOAT discount factor. 0 to 1. [0.99]" in text
     assert "xi of Eq. 6" in text and "[0.3, fast/smax/3m/lica.yaml]" in text
     assert main(["help", "train"]) == 0 and "usage: lica-jax train" in capsys.readouterr().out
     assert main(["--help"]) == 0

@@ -40,10 +40,11 @@ class Config(settings.Config):
     """COMA's choices, and how the intrinsic rewards are learned.
 
     Attributes:
-      meta: how the intrinsic rewards are learned: as in the authors' "repo", sign included, or by
-        the "paper"'s chain rule through the actor's step (docs/algorithms/liir.md).
-      standardise: advantages are standardised over "all" entries, padding included, as in the
-        authors' code, or over "valid" transitions.
+      meta: gradient by which the intrinsic rewards are learned: that of the authors' code, sign
+        included ("repo"), or the paper's chain rule through the actor's step ("paper"); see
+        docs/algorithms/liir.md.
+      standardise: advantages are standardised over all entries, padding included, as in the
+        authors' code ("all"), or over valid transitions only ("valid").
     """
 
     meta: Literal["paper", "repo"] = "repo"
@@ -55,9 +56,12 @@ class HParams(settings.HParams):
     """COMA's numbers, and these. Defaults are the authors' code's.
 
     Attributes:
-      epsilon_steps: env steps over which the probability falls in a straight line.
-      intrinsic_weight: weight of the intrinsic rewards beside the team's (the paper's lambda).
-      value_coef: weight of the extrinsic value's regression in the loss of the heads.
+      epsilon_steps: env steps over which epsilon changes linearly from ``epsilon_start`` to
+        ``epsilon_finish``.
+      intrinsic_weight: weight of the intrinsic rewards, which are added to the team's reward
+        (lambda in the paper).
+      value_coef: weight of the extrinsic value's squared error in the loss of the critic's heads
+        (intrinsic rewards, extrinsic value).
     """
 
     epsilon_steps: float = number(50_000.0, low=0)

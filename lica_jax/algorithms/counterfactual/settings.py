@@ -17,14 +17,15 @@ class Config(AgentSettings):
     """Static choices; changing one recompiles. Defaults are PyMARL's.
 
     Attributes:
-      actor: recurrent or feed-forward agents.
+      actor: recurrent ("gru") or feed-forward ("mlp") agents.
       critic_hidden: width of the critic's two hidden layers.
-      critic_mode: one gradient step per time step, from the last to the first ("sequential",
-        PyMARL's), or one for all of them together ("joint": faster, and not the published method).
-      critic_steps: how often the critic goes through each batch.
-      mask_before_softmax: keep the softmax and the epsilon floor to the available actions; without
-        it both go over all actions, and the unavailable ones are struck out behind.
-      optimiser: "rmsprop" (PyTorch's) or "adam", of all networks.
+      critic_mode: one gradient step per time step, from the last to the first ("sequential", as in
+        PyMARL), or one on all time steps together ("joint": faster, but not the published method).
+      critic_steps: passes of the critic over each batch.
+      mask_before_softmax: restrict the softmax and the epsilon floor to the available actions.
+        Otherwise both cover all actions; the unavailable ones are then removed and the rest is
+        renormalised.
+      optimiser: "rmsprop" (PyTorch's variant) or "adam", for all networks.
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -43,18 +44,20 @@ class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
 
     Attributes:
-      actor_lr: step size of the actor.
-      critic_lr: step size of the critic.
-      gamma: discount.
+      actor_lr: learning rate of the actor.
+      critic_lr: learning rate of the critic.
+      gamma: discount factor.
       td_lambda: lambda of the TD(lambda) targets.
-      grad_norm_clip: largest gradient norm, of actor and critic separately.
-      target_interval: critic gradient steps between copies into the target critic.
-      epsilon_start: probability of the policy's uniform part at the beginning.
-      epsilon_finish: that probability from ``epsilon_steps`` on, and in sampled evaluation.
-      epsilon_steps: env steps over which the probability falls in a straight line.
-      rms_decay: RMSprop's decay of squared gradients (torch's alpha).
-      rms_eps: RMSprop's epsilon, outside the root.
-      reward_scale: factor on rewards before learning; None takes the task's own.
+      grad_norm_clip: gradient clipping: maximum norm, for actor and critic separately.
+      target_interval: gradient steps of the critic between two copies into the target critic.
+      epsilon_start: initial epsilon, the weight of the uniform distribution that is mixed into the
+        policy.
+      epsilon_finish: epsilon from env step ``epsilon_steps`` on, and in sampled evaluation.
+      epsilon_steps: env steps over which epsilon changes linearly from ``epsilon_start`` to
+        ``epsilon_finish``.
+      rms_decay: RMSprop's decay of the average of squared gradients (alpha in PyTorch).
+      rms_eps: RMSprop's epsilon, added outside the square root.
+      reward_scale: factor on rewards for learning; None: the task's own.
     """
 
     actor_lr: float = number(5e-4, low=0)

@@ -24,17 +24,18 @@ class MixingSettings(Settings):
     """Settings of LICA's mixing critic, for `mixing_critic`. Defaults are the official code's.
 
     Attributes:
-      state_last_action: append all agents' previous actions to the critic's state, where it
-        does not hold them already.
-      state_obs: append all agents' observations to it, too.
-      hypernet_views: W1's rows of every agent come from one hypernetwork, which reads that agent's
-        observation and index beside the task's state, instead of those of all agents from one that
-        reads the whole state; needs ``state_obs``.
+      state_last_action: append all agents' previous actions to the critic's state, unless the
+        task's state already contains them.
+      state_obs: append all agents' observations to the critic's state.
+      hypernet_views: generate each agent's rows of W1 with one hypernetwork, shared by all agents,
+        that reads this agent's observation and index and the task's state. Otherwise one
+        hypernetwork of the whole state generates the rows of all agents. Needs ``state_obs``.
       mixing_embed: E, width of the mixing critic.
-      hypernet_layers: 1 or 2.
-      hypernet_hidden: width of W1's hypernetwork: "full" (N*A*E, the paper's code) or a number.
-      critic_pass: how W1(s) is computed: all of it ("dense"), or only the rows that are used
-        ("grouped"); the numbers are the same to rounding. "auto" takes the faster by backend.
+      hypernet_layers: number of linear layers in the hypernetworks of W1 and w2.
+      hypernet_hidden: hidden width of W1's hypernetwork: a number, or "full": N*A*E, as in the
+        official code (A*E with ``hypernet_views``).
+      critic_pass: how W1(s) is computed: in full ("dense"), or only the rows that are used
+        ("grouped"); the results agree up to rounding. "auto" takes the faster one on the backend.
     """
 
     state_last_action: bool = True
@@ -76,36 +77,43 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     """Static choices; changing one recompiles. Defaults are the official code's.
 
     Attributes:
-      actor: recurrent or feed-forward agents.
-      critic: the mixing critic with its hypernetwork, or the ablation C_MLP (section 4.3.2).
+      actor: recurrent ("gru") or feed-forward ("mlp") agents.
+      critic: the mixing critic with its hypernetwork ("mixing"), or the paper's ablation C_MLP
+        ("mlp", section 4.3.2).
       mlp_hidden: width of C_MLP; "matched" gives it the mixing critic's number of parameters.
       critic_steps: passes of the critic over each batch.
-      critic_minibatches: gradient steps in a pass, each on an equal share of the streams.
-      critic_layer_norm: normalise what goes into every ReLU of the mixing critic: of the
-        hypernetworks (embeddings of the state) and of the mixing layer (of the actions).
-      critic_zero_actions: the mixing critic's W1(s) is zero at first, so that no action has an
-        effect before anything has been learned of it.
-      dueling: Q(s, u) = V(s) + A(s, u) - A(s, pi): a value of the state, fitted to the targets,
-        beside the critic, which is fitted to what the value leaves and is what the actor climbs.
-      critic_average: the actor climbs an average of the critic's parameters over batches (Polyak
-        and Juditsky, 1992; see ``average_decay``) instead of the newest ones.
-      critic_soft_inputs: fit the critic also where one agent's action is replaced by its policy.
-      actor_steps: gradient steps of the actor on each batch; see ``kl_coef``.
-      kl_mode: ``kl_coef`` as it is ("constant"), or doubled and halved from update to update until
-        policies move by about ``hp.kl_target`` in each ("target").
-      trust_region: the actor goes back towards where it was before the batch if its steps led
-        further than ``hp.kl_limit``.
-      target_critic: compute targets with a slowly updated copy of the critic.
-      targets: TD(lambda) (Eq. 2), PyMARL's unmasked recursion of it, or Monte-Carlo returns.
-      policy_input: what the actor's loss feeds to the critic: action probabilities (Eq. 4),
-        Gumbel-Softmax samples, or those with a straight-through argmax (Fig. 6).
-      entropy_mode: what the entropy is averaged over before it divides xi; nothing divides it in
-        "constant", and in "target" xi is adjusted until the entropy is ``hp.entropy_target``.
-      replay_capacity: how many segments (in episode mode whole episodes) are kept, from which the
-        batches of critic and actor are drawn; 0: every batch is the fresh one, as in the paper.
-      replay_for: who learns from what is drawn: critic and actor, instead of from the fresh batch
-        and with nothing that corrects for it ("critic_and_actor"), or the critic alone, beside the
-        fresh batch and with importance weights truncated at 1 ("critic").
+      critic_minibatches: minibatches (gradient steps) per pass of the critic, each an equal share
+        of the batch's segments.
+      critic_layer_norm: layer norm before every ReLU of the mixing critic: in its hypernetworks (of
+        the state) and in its mixing layer (of the actions).
+      critic_zero_actions: start with W1(s) of the mixing critic at zero, so that no action has an
+        effect before anything has been learned about it.
+      dueling: Q(s, u) = V(s) + A(s, u) - A(s, pi). V, a value of the state, is fitted to the
+        targets, and the critic A to what V leaves unexplained. The actor climbs A.
+      critic_average: the actor climbs a moving average of the critic's parameters over batches
+        (Polyak and Juditsky, 1992; see ``hp.average_decay``) instead of the latest ones.
+      critic_soft_inputs: fit the critic also at joint actions in which one agent's action is
+        replaced by its policy.
+      actor_steps: gradient steps of the actor on each batch; see ``hp.kl_coef``.
+      kl_mode: "constant": ``hp.kl_coef`` stays as it is; "target": it is doubled or halved from
+        update to update, so that each update moves the policies by about ``hp.kl_target``.
+      trust_region: if an update moved the policies further than ``hp.kl_limit``, move the actor
+        back towards where it was before the batch.
+      target_critic: compute the targets with a target critic, a periodic copy of the critic.
+      targets: TD(lambda) ("td_lambda", Eq. 2), PyMARL's unmasked recursion for it ("pymarl"), or
+        Monte-Carlo returns ("monte_carlo").
+      policy_input: what the actor's loss feeds to the critic: action probabilities ("probs", Eq.
+        4), Gumbel-Softmax samples ("gumbel_softmax"), or such samples with a straight-through
+        argmax ("straight_through", Fig. 6).
+      entropy_mode: what the entropy that divides xi is averaged over: time, batch and agents
+        ("global"), time and batch ("agent"), or nothing ("sample"). "constant": xi is not divided.
+        "target": it is not divided, but adapted until the entropy is ``hp.entropy_target``.
+      replay_capacity: size of the replay buffer from which the batches of critic and actor are
+        drawn, in segments (in episode mode: whole episodes). 0: no replay, every batch is the fresh
+        one, as in the paper.
+      replay_for: what learns from replayed data: critic and actor, instead of from the fresh batch
+        and without off-policy correction ("critic_and_actor"); or the critic alone, in addition to
+        the fresh batch and with importance weights truncated at 1 ("critic").
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -284,38 +292,42 @@ class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are the official code's.
 
     Attributes:
-      actor_lr: Adam step size of the actor.
-      critic_lr: Adam step size of the critic.
-      gamma: discount.
+      actor_lr: learning rate of the actor (Adam).
+      critic_lr: learning rate of the critic (Adam).
+      gamma: discount factor.
       td_lambda: lambda of the TD(lambda) targets.
-      entropy_coef: xi of Eq. 6 (beta in entropy mode "constant"), at the beginning.
-      entropy_final: xi from ``entropy_steps`` on; None keeps ``entropy_coef``.
-      entropy_steps: env steps over which it goes there from ``entropy_coef`` in a straight
-        line; 0 for a constant one.
-      entropy_target: in entropy mode "target", the mean entropy of agents with a choice, as a
-        fraction of log(number of available actions), at the beginning; there ``entropy_coef`` is
-        the xi that the adjustment starts from.
-      entropy_target_final: that fraction from ``entropy_target_steps`` on; None keeps
+      entropy_coef: initial entropy coefficient: xi of Eq. 6 (beta with ``algo.entropy_mode``
+        "constant").
+      entropy_final: entropy coefficient from env step ``entropy_steps`` on; None: ``entropy_coef``.
+      entropy_steps: env steps over which the entropy coefficient changes linearly from
+        ``entropy_coef`` to ``entropy_final``; 0: constant.
+      entropy_target: with ``algo.entropy_mode`` "target", the initial target of the entropy: a
+        fraction of log(number of available actions), averaged over agents with a choice.
+        ``entropy_coef`` is then the initial xi.
+      entropy_target_final: target of the entropy from env step ``entropy_target_steps`` on; None:
         ``entropy_target``.
-      entropy_target_steps: env steps over which ``entropy_target`` goes to
-        ``entropy_target_final`` in a straight line; 0 for a constant.
-      entropy_rate: how much log xi changes in an update for each unit that the entropy lacks.
-      average_decay: what every batch leaves of the critic's average, with ``critic_average``.
+      entropy_target_steps: env steps over which the target of the entropy changes linearly from
+        ``entropy_target`` to ``entropy_target_final``; 0: constant.
+      entropy_rate: with ``algo.entropy_mode`` "target", how fast xi adapts: per update, log xi
+        rises by this times the amount by which the entropy falls short of its target.
+      average_decay: with ``algo.critic_average``, the decay per batch of the moving average of the
+        critic's parameters.
       kl_coef: weight of KL(old policies || new ones) in the actor's loss; without effect on the
-        first of its ``actor_steps``. In KL mode "target" what the adjustment starts from; 1
-        where it is 0.
-      kl_target: in KL mode "target", what the metric `kl` of an update is held at: KL(old policies
-        || new ones), on average over steps and agents, those without a choice (KL 0) among them. A
-        target above ``kl_limit`` is never reached.
-      kl_limit: largest KL(old policies || new ones) of an update, with ``trust_region``; the
-        average over steps and agents, those without a choice (KL 0) among them.
-      grad_norm_clip: largest gradient norm, of actor and critic separately.
-      target_interval: critic gradient steps between copies into the target critic.
-      temperature: of Gumbel-Softmax samples, at the beginning.
-      temperature_final: the temperature behind ``temperature_steps``; None keeps ``temperature``.
-      temperature_steps: env steps over which ``temperature`` goes to ``temperature_final`` in a
-        straight line; 0 for a constant temperature.
-      reward_scale: factor on rewards before learning; None takes the task's own.
+        first of ``algo.actor_steps``. With ``algo.kl_mode`` "target", the initial weight (1 if this
+        is 0).
+      kl_target: with ``algo.kl_mode`` "target", the value at which the metric `kl` of an update is
+        held: KL(old policies || new ones), averaged over steps and agents, including agents without
+        a choice (whose KL is 0). With ``algo.trust_region``, policies never move further than
+        ``kl_limit``, even if the target is above it.
+      kl_limit: with ``algo.trust_region``, the largest KL(old policies || new ones) of an update,
+        averaged over steps and agents, including agents without a choice (whose KL is 0).
+      grad_norm_clip: gradient clipping: maximum norm, for actor and critic separately.
+      target_interval: gradient steps of the critic between two copies into the target critic.
+      temperature: initial temperature of the Gumbel-Softmax samples.
+      temperature_final: temperature from env step ``temperature_steps`` on; None: ``temperature``.
+      temperature_steps: env steps over which the temperature changes linearly from ``temperature``
+        to ``temperature_final``; 0: constant.
+      reward_scale: factor on rewards for learning; None: the task's own.
     """
 
     actor_lr: float = number(2.5e-3, low=0)

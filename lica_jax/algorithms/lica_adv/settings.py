@@ -18,18 +18,21 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
     """Static choices; changing one recompiles.
 
     Attributes:
-      actor: recurrent or feed-forward policies.
-      advantage: what every agent's action is held against: the state's value ("state_value"), that
-        and the mixing critic's counterfactual ("counterfactual"), the mixing critic at the agent's
-        own policy ("soft"), or the state's value with the mixing critic's effect of every action
-        as a control variate ("doubly_robust").
-      value_hidden: width of the two layers of V(s), which have layer norm.
-      value_obs: V reads also the agent's own observation and index, of the dead the index alone,
-        as MAPPO's does: a value V(s, o_i) of every agent in place of V(s).
-      mixing_epochs: passes of the mixing critic over every batch, where it learns beside V(s);
-        with ``refresh`` before every epoch.
-      refresh: estimate advantages anew before every epoch, with truncated ratios; the statistics of
-        returns then see the batch as often.
+      actor: recurrent ("gru") or feed-forward ("mlp") policies.
+      advantage: what every agent's action is compared with: the state's value ("state_value"); the
+        state's value and the mixing critic's counterfactual baseline ("counterfactual"); the mixing
+        critic's value at the agent's own policy ("soft"); or the state's value, with the mixing
+        critic's effect of every action as a control variate ("doubly_robust").
+      value_hidden: width of the two hidden layers of V(s), which have layer norm.
+      value_obs: V also reads the agent's own observation and index, as MAPPO's critic does: every
+        agent has a value V(s, o_i) instead of a common V(s). Once an agent is dead, only its index
+        is read.
+      mixing_epochs: passes of the mixing critic over each batch with advantage "counterfactual" or
+        "doubly_robust", where it is learned beside V(s); with ``refresh``, this many before every
+        epoch.
+      refresh: re-estimate the advantages before every epoch, with truncated importance ratios. The
+        statistics of returns by which values are normalised are then also updated before every
+        epoch.
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -78,13 +81,16 @@ class HParams(ppo.HParams):
     """PPO's numbers with other defaults, and the mixing critic's.
 
     Attributes:
-      mixing_lr: Adam step size of the mixing critic where it learns beside V(s).
-      mixing_lambda: lambda of the mixing critic's targets there.
-      effect_weight: of the critic's own gradient in "doubly_robust", at the beginning: at 1 what it
-        adds is cancelled on average by what it takes from the sampled part.
-      effect_final: that weight from ``effect_steps`` on; None keeps ``effect_weight``.
-      effect_steps: env steps over which ``effect_weight`` goes to ``effect_final`` in a straight
-        line; 0 for a constant one.
+      mixing_lr: learning rate (Adam) of the mixing critic with ``algo.advantage`` "counterfactual"
+        or "doubly_robust", where it is learned beside V(s); with "soft" it is ``critic_lr``.
+      mixing_lambda: lambda of the mixing critic's targets with ``algo.advantage`` "counterfactual"
+        or "doubly_robust".
+      effect_weight: with ``algo.advantage`` "doubly_robust", initial weight of the loss term that
+        follows the mixing critic's own estimates. At 1, the critic's errors in it and in the
+        sampled part cancel on average.
+      effect_final: weight of that term from env step ``effect_steps`` on; None: ``effect_weight``.
+      effect_steps: env steps over which that weight changes linearly from ``effect_weight`` to
+        ``effect_final``; 0: constant.
     """
 
     actor_lr: float = number(1e-3, low=0)

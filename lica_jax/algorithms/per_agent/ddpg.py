@@ -38,7 +38,9 @@ class Config(shared.Config, ReplaySettings):
 
     Attributes:
       behaviour: what is played while exploring: a Gumbel-softmax vector ("soft"), or the index of
-        its largest entry ("hard"). "auto": soft where the task takes weights of actions.
+        its largest entry ("hard"). "auto" is soft on tasks that take weights of actions, else hard.
+      replay_capacity: size of the replay buffer, in transitions.
+      replay_batch: size of a minibatch, in transitions.
     """
 
     behaviour: Literal["auto", "soft", "hard"] = "auto"
@@ -67,7 +69,8 @@ class HParams(shared.HParams):
     """Traced numbers: they can be swept without recompiling. Defaults are the SQDDPG repository's.
 
     Attributes:
-      temperature: of the Gumbel-softmax vectors that are played; indices do not depend on it.
+      temperature: temperature of the Gumbel-softmax vectors that are played; without effect on
+        indices (hard behaviour).
     """
 
     temperature: float = number(0.1, low=1e-3)

@@ -15,10 +15,10 @@ class Config(Settings):
     """Static choices; changing one recompiles. Defaults are the SQDDPG repository's.
 
     Attributes:
-      hidden: width of actors and critics.
-      share_params: one actor and one critic for all agents, or one each. Shared ones still take a
-        step for every agent's loss.
-      critic_steps: gradient steps of the critics in each update.
+      hidden: width of the hidden layers of actors and critics.
+      share_params: one actor and one critic shared by all agents, instead of one each. Shared
+        networks still take a step for every agent's loss.
+      critic_steps: gradient steps of the critics per update.
     """
 
     hidden: int = 128
@@ -41,15 +41,16 @@ class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are the SQDDPG repository's.
 
     Attributes:
-      actor_lr: Adam step size of the actors.
-      critic_lr: Adam step size of the critics.
-      gamma: discount.
-      entropy_coef: weight of the entropy, which is *summed* over the rows of a batch while the
-        losses are means; per row it is the number of rows times as strong.
-      grad_clamp: largest size of one element of a gradient.
-      target_interval: updates between two soft copies into the targets.
-      target_rate: share of the new parameters in a soft copy.
-      reward_scale: factor on rewards before learning; None takes the task's own.
+      actor_lr: learning rate of the actors (Adam).
+      critic_lr: learning rate of the critics (Adam).
+      gamma: discount factor.
+      entropy_coef: entropy coefficient. The entropy is *summed* over the rows of a batch, while the
+        losses are means: per row, the coefficient is effectively multiplied by the number of rows.
+      grad_clamp: gradient clipping by value: every element is clipped to [-``grad_clamp``,
+        ``grad_clamp``].
+      target_interval: updates between two soft updates of the target networks.
+      target_rate: rate (tau) of a soft update: the weight of the new parameters in it.
+      reward_scale: factor on rewards for learning; None: the task's own.
     """
 
     actor_lr: float = number(1e-4, low=0)

@@ -27,9 +27,10 @@ class Config(ddpg.Config):
     """The family's choices, and how coalitions are sampled.
 
     Attributes:
-      coalitions: M, random orders per row whose mean is the Shapley value.
-      permutation: "fixed", or "repo2020": the repository before its fix of March 2022, see
-        `core.shapley.coalition_slots`.
+      coalitions: M, number of random orders of joining per row; the Shapley value is the mean over
+        them.
+      permutation: how orders become coalitions: correctly ("fixed"), or as in the SQDDPG repository
+        before its fix of March 2022 ("repo2020"); see `core.shapley.coalition_slots`.
     """
 
     coalitions: int = 1

@@ -19,8 +19,8 @@ class Config(settings.Config):
     """PPO's choices, and the critic's.
 
     Attributes:
-      critic_obs: the critic reads the agent's own observation behind the state (the paper's
-        agent-specific state), and not only the state.
+      critic_obs: the critic reads the agent's own observation in addition to the state (the paper's
+        agent-specific state).
     """
 
     critic_obs: bool = True

@@ -22,8 +22,8 @@ class EpochSettings(Settings):
     """Settings of an algorithm that goes several times over every batch.
 
     Attributes:
-      epochs: passes over every batch.
-      minibatches: steps in a pass, each on an equal share of the streams.
+      epochs: passes over each batch.
+      minibatches: minibatches (gradient steps) per epoch, each an equal share of the environments.
     """
 
     epochs: int = number(15, 1, MOST_UPDATES)
@@ -39,16 +39,17 @@ class Config(EpochSettings, AgentSettings):
     """Static choices; changing one recompiles. Defaults are those of MAPPO's paper on SMAC.
 
     Attributes:
-      actor: recurrent or feed-forward policies.
-      critic: recurrent or feed-forward values; a network of its own, one for all agents.
-      critic_hidden: width of the critic's layers and of its GRU.
-      critic_layer_norm: normalise what goes into every ReLU of a feed-forward critic, somewhat as
-        MAPPO's code does.
-      agent_id: append the agent's one-hot index to the inputs of its policy and its value.
-      last_action: append the agent's own previous action to its policy's input.
-      death_masking: a dead agent's value is one of zeros and its index alone.
-      value_norm: the critic learns returns of mean 0 and variance 1.
-      normalise_advantage: to mean 0 and variance 1 in every batch.
+      actor: recurrent ("gru") or feed-forward ("mlp") policies.
+      critic: recurrent ("gru") or feed-forward ("mlp") critic; a network of its own, shared by all
+        agents.
+      critic_hidden: width of the critic's linear layers and GRU.
+      critic_layer_norm: layer norm before every ReLU of a feed-forward critic, similar to MAPPO's
+        code.
+      agent_id: append the agent's one-hot index to the inputs of policy and critic.
+      last_action: append the agent's own previous action to the input of its policy.
+      death_masking: once an agent is dead, the critic reads zeros and the agent's index for it.
+      value_norm: normalise the critic's targets, the returns, to mean 0 and variance 1.
+      normalise_advantage: normalise the advantages of each batch to mean 0 and variance 1.
     """
 
     actor: Literal["gru", "mlp"] = "gru"
@@ -78,20 +79,22 @@ class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are those of MAPPO's paper.
 
     Attributes:
-      actor_lr: Adam step size of the policies.
-      critic_lr: Adam step size of the critic.
-      gamma: discount.
-      gae_lambda: lambda of the advantages and of the values' targets.
-      clip: how far the ratio of new to old probabilities may leave 1 with a gradient.
-      value_clip: how far values may move from the old ones with a gradient; in standard deviations
-        of the return with ``value_norm``, else in units of scaled reward. Very large: no clipping.
-      entropy_coef: weight of the entropy at the beginning.
-      entropy_final: that weight from ``entropy_steps`` on; None keeps ``entropy_coef``.
-      entropy_steps: env steps over which it goes there from ``entropy_coef`` in a straight
-        line; 0 for a constant one.
-      grad_norm_clip: largest gradient norm, of policies and critic separately.
-      value_norm_decay: of the return's statistics, by batch.
-      reward_scale: factor on rewards before learning; None takes the task's own.
+      actor_lr: learning rate of the policies (Adam).
+      critic_lr: learning rate of the critic (Adam).
+      gamma: discount factor.
+      gae_lambda: lambda of generalised advantage estimation (GAE) and of the value targets.
+      clip: PPO's clip range c: probability ratios are clipped to [1 - c, 1 + c].
+      value_clip: clip range of the value loss: how far values may move from the old ones; in
+        standard deviations of the return if values are normalised, else in units of scaled reward.
+        Very large: no clipping.
+      entropy_coef: initial entropy coefficient.
+      entropy_final: entropy coefficient from env step ``entropy_steps`` on; None: ``entropy_coef``.
+      entropy_steps: env steps over which the entropy coefficient changes linearly from
+        ``entropy_coef`` to ``entropy_final``; 0: constant.
+      grad_norm_clip: gradient clipping: maximum norm, for policies and critic separately.
+      value_norm_decay: decay, per batch, of the moving averages by which values are normalised
+        (mean and variance of the returns).
+      reward_scale: factor on rewards for learning; None: the task's own.
     """
 
     actor_lr: float = number(5e-4, low=0)

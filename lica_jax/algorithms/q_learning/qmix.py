@@ -20,8 +20,8 @@ class Config(settings.Config):
 
     Attributes:
       mixing_embed: E, width of the mixing network.
-      hypernet_layers: 1 or 2.
-      hypernet_hidden: width of the hypernetworks of two layers.
+      hypernet_layers: number of linear layers in the hypernetworks of W1 and w2.
+      hypernet_hidden: hidden width of the hypernetworks of W1 and w2, with ``hypernet_layers`` 2.
     """
 
     mixing_embed: int = 32

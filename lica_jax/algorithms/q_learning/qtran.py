@@ -30,7 +30,7 @@ class SharedConfig(settings.Config):
     """Choices of both QTRANs.
 
     Attributes:
-      mixing_embed: E, width of the joint networks.
+      mixing_embed: E, width of the hidden layers of the joint networks Q_jt and V.
     """
 
     mixing_embed: int = 64
@@ -45,9 +45,10 @@ class Config(SharedConfig):
     """Q-learning's choices, and the joint network's.
 
     Attributes:
-      network_size: hidden layers of the joint networks: "small" 2, "big" 3.
-      joint_input: what Q_jt reads beside the state: "encoded" features and actions of every agent,
-        summed (PyMARL's qtran_paper), or all "actions" as they are (coma_critic).
+      network_size: hidden layers of the joint networks Q_jt and V: 2 ("small") or 3 ("big").
+      joint_input: what Q_jt reads in addition to the state: an encoding of every agent's features
+        and action, summed over agents ("encoded", PyMARL's qtran_paper), or all one-hot actions
+        ("actions", PyMARL's coma_critic).
     """
 
     network_size: Literal["small", "big"] = "small"
@@ -59,8 +60,9 @@ class HParams(settings.HParams):
     """Q-learning's numbers, and the weights of the three losses (the TD loss has weight 1).
 
     Attributes:
-      opt_weight: of the loss at the greedy joint action.
-      nopt_weight: of the loss at other joint actions; PyMARL's 0.1, the paper's 1.
+      opt_weight: weight of the loss at the greedy joint action (L_opt); the TD loss has weight 1.
+      nopt_weight: weight of the loss at the joint actions taken (L_nopt): 0.1 in PyMARL, 1 in the
+        paper.
     """
 
     opt_weight: float = number(1.0, low=0)

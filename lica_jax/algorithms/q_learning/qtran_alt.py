@@ -31,7 +31,7 @@ class HParams(qtran.HParams):
     """QTRAN's numbers; both weights are the paper's.
 
     Attributes:
-      nopt_weight: of the loss at every agent's worst alternative.
+      nopt_weight: weight of the loss at every agent's worst alternative action (L_nopt).
     """
 
     nopt_weight: float = number(1.0, low=0)

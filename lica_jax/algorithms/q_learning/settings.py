@@ -16,12 +16,13 @@ class Config(AgentSettings, ReplaySettings):
     """Static choices; changing one recompiles. Defaults are PyMARL's.
 
     Attributes:
-      agent: recurrent or feed-forward agents.
-      state_last_action: append all agents' previous actions to the mixer's state, where it
-        does not hold them already.
-      state_obs: append all agents' observations to it, too.
-      double_q: choose the next actions with the online networks, judge them with the target's.
-      optimiser: "rmsprop" (PyTorch's) or "adam".
+      agent: recurrent ("gru") or feed-forward ("mlp") agents.
+      state_last_action: append all agents' previous actions to the mixer's state, unless the task's
+        state already contains them.
+      state_obs: append all agents' observations to the mixer's state.
+      double_q: double Q-learning: choose the next actions with the online networks and evaluate
+        them with the target networks.
+      optimiser: "rmsprop" (PyTorch's variant) or "adam".
     """
 
     agent: Literal["gru", "mlp"] = "gru"
@@ -55,17 +56,19 @@ class HParams(StepSizes):
     """Traced numbers: they can be swept without recompiling. Defaults are PyMARL's.
 
     Attributes:
-      lr: step size.
-      gamma: discount.
-      td_lambda: lambda of the targets; 0 is one-step Q-learning, more is Peng's Q(lambda).
-      grad_norm_clip: largest gradient norm.
-      target_interval: *episodes* that finish between two copies into the target networks.
-      epsilon_start: probability of a random action at the beginning.
-      epsilon_finish: that probability from ``epsilon_steps`` on, and in sampled evaluation.
-      epsilon_steps: env steps over which the probability falls in a straight line.
-      rms_decay: RMSprop's decay of squared gradients (torch's alpha).
-      rms_eps: RMSprop's epsilon, outside the root.
-      reward_scale: factor on rewards before learning; None takes the task's own.
+      lr: learning rate.
+      gamma: discount factor.
+      td_lambda: lambda of the targets: 0 is one-step Q-learning, above 0 is Peng's Q(lambda).
+      grad_norm_clip: gradient clipping: maximum norm.
+      target_interval: number of finished *episodes* (not updates) between two copies into the
+        target networks.
+      epsilon_start: initial epsilon, the probability of a random action.
+      epsilon_finish: epsilon from env step ``epsilon_steps`` on, and in sampled evaluation.
+      epsilon_steps: env steps over which epsilon changes linearly from ``epsilon_start`` to
+        ``epsilon_finish``.
+      rms_decay: RMSprop's decay of the average of squared gradients (alpha in PyTorch).
+      rms_eps: RMSprop's epsilon, added outside the square root.
+      reward_scale: factor on rewards for learning; None: the task's own.
     """
 
     lr: float = number(5e-4, low=0)
