@@ -46,31 +46,37 @@ def _parser() -> Parser:
 
     parser = Parser(
         prog="lica-jax bench",
-        description="measure training: env steps per second beside plain matrix products",
+        description="measure training in env steps per second, next to plain matrix products",
     )
-    parser.add_argument("tasks", nargs="+", metavar="TASK")
+    parser.add_argument("tasks", nargs="+", metavar="TASK", help="tasks to train on")
     parser.add_argument(
-        "--algorithm", nargs="+", default=["lica"], metavar="NAME", help="what is trained (lica)"
+        "--algorithm",
+        nargs="+",
+        default=["lica"],
+        metavar="NAME",
+        help="algorithms to train; default lica",
     )
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"default {DEFAULT_PRESET}")
+    parser.add_argument(
+        "--preset", default=DEFAULT_PRESET, help=f"preset; default {DEFAULT_PRESET}"
+    )
     parser.add_argument(
         "--envs", nargs="+", type=count, default=[None], metavar="N",
-        help="environments at once (the preset's)",
+        help="numbers of parallel environments; default: the preset's",
     )  # fmt: skip
     parser.add_argument(
         "--seconds",
         type=duration,
         default=10.0,
-        help="for each program, compilation aside (10)",
+        help="time to measure each program, compilation excluded; default 10",
     )
     parser.add_argument(
         "--breakdown", action="store_true",
-        help="the shares of time and the matrix products of collection, agents, critic, optimiser",
+        help="also divide time and matrix products among collection, agents, critic, optimiser",
     )  # fmt: skip
     parser.add_argument(
-        "--device", choices=KINDS, help="refuse to measure on a device of another kind"
+        "--device", choices=KINDS, help="refuse to measure on any other kind of device"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON objects, one a line")
+    parser.add_argument("--json", action="store_true", help="print JSON objects, one per line")
     parser.add_plugin()
     return parser
 

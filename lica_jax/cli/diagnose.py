@@ -12,26 +12,30 @@ def diagnose(argv: list[str]) -> int:
     """Holds a run's critic against the simulator; returns the exit code."""
     parser = Parser(
         prog="lica-jax diagnose",
-        description="ask a run's critic what one agent's actions are worth, and the simulator what "
-        "they are",
+        description="compare what a run's critic says one agent's actions are worth with rollouts "
+        "of the simulator",
     )
-    parser.add_argument("path", type=Path, help="a run directory")
+    parser.add_argument("path", type=Path, help="run directory")
     parser.add_argument(
-        "--states", type=count, default=200, help="moments at which actions are tried (200)"
+        "--states",
+        type=count,
+        default=200,
+        help="number of moments at which actions are tried; default 200",
     )
     parser.add_argument(
-        "--rollouts", type=count, default=64, help="how often each action is tried (64)"
+        "--rollouts", type=count, default=64, help="rollouts of each action; default 64"
     )
     parser.add_argument(
         "--gradient-steps", type=count, default=100_000, metavar="N",
-        help="env steps for the gradient that the policies climb (100000; 0: without)",
+        help="env steps to estimate the gradient that the policies climb; default 100000, "
+        "0: leave this out",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the folder to write into (PATH/diagnosis)"
+        "--out", type=Path, metavar="DIR", help="directory to write to; default PATH/diagnosis"
     )
-    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes (0)")
+    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes; default 0")
     parser.add_argument(
-        "--which", default="last", metavar="last|best", help="the run's last or best policy (last)"
+        "--which", default="last", metavar="last|best", help="which policy of the run; default last"
     )
     parser.add_plugin()
     args = parser.parse_args(argv)

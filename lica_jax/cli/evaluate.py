@@ -14,17 +14,29 @@ def evaluate(argv: list[str]) -> int:
     """Evaluates a policy and prints its figures; returns the exit code."""
     parser = Parser(prog="lica-jax eval", description="evaluate a trained policy")
     parser.add_argument(
-        "path", type=Path, help="a run directory, a policy file (.safetensors) or zoo:NAME"
+        "path", type=Path, help="run directory, policy file (.safetensors) or zoo:NAME"
     )
     parser.add_argument(
         "--which", metavar="best|last|all-seeds|all-seeds-last",
-        help="of a run directory: its best seed's best or last policy, or every seed's (best)",
+        help="policy of a run directory: best or last of its best seed, or of every seed; "
+        "default best",
     )  # fmt: skip
-    parser.add_argument("--episodes", type=count, help="episodes per mode (512; 32 on smac/ tasks)")
-    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes (0)")
-    parser.add_argument("--task", help="another task with the same sizes; default the trained one")
-    parser.add_argument("--envs", type=count, default=8, help="games at once, on smac/ tasks (8)")
-    parser.add_argument("--save-replay", type=Path, metavar="DIR", help="store the game's replays")
+    parser.add_argument(
+        "--episodes", type=count, help="episodes per mode; default 512, on smac/ tasks 32"
+    )
+    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes; default 0")
+    parser.add_argument(
+        "--task", help="another task with the same sizes; default: that of training"
+    )
+    parser.add_argument(
+        "--envs", type=count, default=8, help="games in parallel, on smac/ tasks; default 8"
+    )
+    parser.add_argument(
+        "--save-replay",
+        type=Path,
+        metavar="DIR",
+        help="save the game's replays in DIR, on smac/ tasks",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_plugin()
     args = parser.parse_args(argv)

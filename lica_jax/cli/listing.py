@@ -15,9 +15,12 @@ def show(argv: list[str]) -> int:
         "zoo": _zoo,
     }  # fmt: skip
     parser = Parser(
-        prog="lica-jax list", description="show algorithms, tasks, presets, ablations and the zoo"
+        prog="lica-jax list",
+        description="list algorithms, tasks, presets, ablations and trained policies (zoo)",
     )
-    parser.add_argument("what", nargs="?", choices=tuple(kinds))
+    parser.add_argument(
+        "what", nargs="?", choices=tuple(kinds), help="what to list; default everything"
+    )
     parser.add_plugin()
     args = parser.parse_args(argv)
 

@@ -19,15 +19,15 @@ from lica_jax.files import put
 # Name -> where its function is, and what it does.
 COMMANDS = {
     "train": ("train:train", "train an algorithm on a task, or resume a run"),
-    "sweep": ("sweep:sweep", "train many settings and seeds, side by side"),
+    "sweep": ("sweep:sweep", "train many settings and seeds side by side"),
     "eval": ("evaluate:evaluate", "evaluate a trained policy"),
-    "render": ("render:render", "watch a policy play, with its critic's credit"),
-    "diagnose": ("diagnose:diagnose", "hold a run's critic against the simulator"),
-    "bench": ("bench:bench", "measure how fast training is, and where its time goes"),
-    "report": ("report:report", "compare runs: curves, scores, statistics, one page"),
-    "list": ("listing:show", "show algorithms, tasks, presets, ablations, trained policies"),
+    "render": ("render:render", "watch a policy play, and see which agents its critic credits"),
+    "diagnose": ("diagnose:diagnose", "compare a run's critic with rollouts of the simulator"),
+    "bench": ("bench:bench", "measure how fast training is and where the time goes"),
+    "report": ("report:report", "compare runs: curves, scores and statistics on one page"),
+    "list": ("listing:show", "list algorithms, tasks, presets, ablations and trained policies"),
     "reproduce": ("reproduce:reproduce", "reproduce a figure of the paper"),
-    "sc2": ("sc2:main", "StarCraft II: doctor, install-maps, record, replay"),
+    "sc2": ("sc2:main", "tools for StarCraft II: doctor, install-maps, record, replay"),
 }
 WITHOUT_JAX, WITHOUT_DEVICE = ("report", "sc2"), ("report", "sc2", "listing", "sweep")
 

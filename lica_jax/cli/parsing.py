@@ -36,7 +36,7 @@ def dispatch(
         width = max(map(len, commands))
         for name, (_, text) in commands.items():
             print(f"  {name:{width}} {text}")
-        print(f"\n`{prog} COMMAND --help` shows a command's settings")
+        print(f"\n`{prog} COMMAND --help` shows the options of a command")
         return 0
     name, *rest = argv
     if name not in commands:
@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
         """The flag that names packages from outside."""
         self.add_argument(
             "--plugin", action="append", default=[], metavar="MODULE",
-            help="import a module that adds algorithms or tasks first; may be given several times",
+            help="module to import first, which adds algorithms or tasks; may be repeated",
         )  # fmt: skip
 
     def parse_known_args(self, args=None, namespace=None):

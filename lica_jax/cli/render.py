@@ -12,25 +12,35 @@ def render(argv: list[str]) -> int:
     """Writes a replay of a policy; returns the exit code."""
     parser = Parser(
         prog="lica-jax render",
-        description="play a policy to look at, with the credit that its critic gives each agent",
+        description="show episodes of a policy, with the credit that its critic gives each agent",
     )
     parser.add_argument(
-        "path", type=Path, help="a run directory, a policy file (.safetensors) or zoo:NAME"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the page to write, battle.html")
-    parser.add_argument("--gif", type=Path, metavar="FILE", help="the picture alone, too")
-    parser.add_argument(
-        "--json", action="store_true", help="all recorded numbers beside the page, as .json"
-    )
-    parser.add_argument("--episodes", type=count, default=3, help="how many, up to 20 (3)")
-    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes (0)")
-    parser.add_argument(
-        "--sampled", action="store_true", help="draw actions instead of taking the likeliest"
+        "path", type=Path, help="run directory, policy file (.safetensors) or zoo:NAME"
     )
     parser.add_argument(
-        "--which", metavar="best|last", help="of a run directory: its best or last policy (best)"
+        "--out", type=Path, required=True, help="page to write, such as battle.html"
     )
-    parser.add_argument("--task", help="another task with the same sizes; default the trained one")
+    parser.add_argument(
+        "--gif", type=Path, metavar="FILE", help="also write the picture alone, as a GIF"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="also write all recorded numbers, as .json beside the page",
+    )
+    parser.add_argument(
+        "--episodes", type=count, default=3, help="number of episodes, up to 20; default 3"
+    )
+    parser.add_argument("--seed", type=count, default=0, help="seed of the episodes; default 0")
+    parser.add_argument(
+        "--sampled", action="store_true", help="sample actions instead of taking the most likely"
+    )
+    parser.add_argument(
+        "--which", metavar="best|last", help="which policy of a run directory; default best"
+    )
+    parser.add_argument(
+        "--task", help="another task with the same sizes; default: that of training"
+    )
     parser.add_plugin()
     args = parser.parse_args(argv)
 

@@ -13,17 +13,25 @@ def report(argv: list[str]) -> int:
     """Prints the scores of some runs and writes a report of them; returns the exit code."""
     parser = Parser(
         prog="lica-jax report",
-        description="compare runs: learning curves, scores with intervals, one page of it all",
+        description="compare runs: learning curves and scores with intervals, on one page",
     )
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH",
-        help="run directories, sweep directories, or folders with such at any depth",
+        help="run directories, sweep directories, or folders that contain some at any depth",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, help="the directory to write to; without it only scores are printed"
+        "--out", type=Path, help="directory to write to; without it, scores are only printed"
     )
-    parser.add_argument("--algorithms", nargs="+", default=(), metavar="NAME", help="only of these")
-    parser.add_argument("--tasks", nargs="+", default=(), metavar="NAME", help="only on these")
+    parser.add_argument(
+        "--algorithms",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="algorithms to report; default all",
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=(), metavar="NAME", help="tasks to report; default all"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     args = parser.parse_args(argv)
     if args.overwrite and args.out is None:

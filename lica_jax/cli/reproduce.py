@@ -60,25 +60,34 @@ def _parser() -> Parser:
 
     parser = Parser(prog="lica-jax reproduce", description="reproduce a figure of the paper")
     add = parser.add_argument
-    add("figure", nargs="?", help=f"{', '.join(FIGURES)}; {TABLE}, or none, shows what they take")
-    add("--scale", help=f"how much of it: {', '.join(SCALES)} (cpu)")
-    add("--out", type=Path, help="the directory to write to")
-    add("--resume", action="store_true", help="go on with the figure in --out")
-    add("--dry-run", action="store_true", help="show what would be run, and how long it takes")
-    add("--algorithms", nargs="+", help="of the figure's, those to run; default all")
-    add("--tasks", nargs="+", help="of the figure's, those to run; default all")
-    add("--seeds", nargs="+", help="other seeds than the scale's: 0 1 2, or a range 0:8")
-    add("--wave", metavar="auto|N", help="runs side by side, as of `lica-jax sweep`")
-    add("--devices", metavar="auto|N|all", help="over which devices, as of `lica-jax sweep`")
+    add(
+        "figure",
+        nargs="?",
+        help=f"{', '.join(FIGURES)}; `{TABLE}` or no name: list what each takes",
+    )
+    add("--scale", help=f"size of the experiment: {', '.join(SCALES)}; default cpu")
+    add("--out", type=Path, help="directory to write to")
+    add("--resume", action="store_true", help="continue the figure in --out")
+    add("--dry-run", action="store_true", help="show what would be run and for how long")
+    add("--algorithms", nargs="+", help="which of the figure's algorithms to run; default all")
+    add("--tasks", nargs="+", help="which of the figure's tasks to run; default all")
+    add("--seeds", nargs="+", help="seeds, instead of the scale's: 0 1 2, or a range 0:8")
+    add("--wave", metavar="auto|N", help="runs side by side, as in `lica-jax sweep`")
+    add("--devices", metavar="auto|N|all", help="devices to use, as in `lica-jax sweep`")
     add(
         "--gather", nargs="+", type=Path, metavar="DIR",
-        help="train nothing: draw what was trained in these, --out folders of its parts",
+        help="train nothing: draw the finished runs of these folders, each the --out of a part of "
+        "the figure",
     )  # fmt: skip
-    add("--progress", choices=STYLES, default="auto", help="the live line")
-    add("--overwrite", action="store_true", help="fig2a, fig5: replace an earlier run's files")
-    add("--inits", type=count, help="fig5: random starts (20000; 200 at scale smoke)")
-    add("--iterations", type=count, help="fig5: updates of each (60)")
-    add("--seed", type=count, help="fig5: seed of everything random (0)")
+    add("--progress", choices=STYLES, default="auto", help="progress display; default auto")
+    add("--overwrite", action="store_true", help="fig2a, fig5: replace the files of an earlier run")
+    add(
+        "--inits",
+        type=count,
+        help="fig5: number of random initialisations; default 20000, at scale smoke 200",
+    )
+    add("--iterations", type=count, help="fig5: updates from each initialisation; default 60")
+    add("--seed", type=count, help="fig5: random seed; default 0")
     return parser
 
 

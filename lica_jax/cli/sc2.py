@@ -10,10 +10,10 @@ from lica_jax.cli.parsing import Parser, count, dispatch
 from lica_jax.errors import UserError
 
 COMMANDS = {
-    "doctor": "look for what keeps StarCraft II from working",
-    "install-maps": "copy SMAC's maps into the installation",
-    "record": "play random episodes on the game and record them",
-    "replay": "play a recording through the environment, without the game",
+    "doctor": "find what keeps StarCraft II from working, and how to fix it",
+    "install-maps": "copy SMAC's maps into the StarCraft II installation",
+    "record": "play random episodes in the game and record them",
+    "replay": "run a recording through the environment, without the game",
 }
 NOT_SMAC = "This is FakeSC2, a test double: nothing here is SMAC data."
 
@@ -36,18 +36,24 @@ def _parser(name: str) -> Parser:
 
 def _add_game(parser: Parser) -> None:
     parser.add_argument(
-        "--sc2-path", help="the installation; default $SC2PATH, then ~/StarCraftII", metavar="DIR"
+        "--sc2-path",
+        help="StarCraft II's folder; default $SC2PATH, then ~/StarCraftII",
+        metavar="DIR",
     )
-    parser.add_argument("--version", help="a release (4.10) or a build; default the newest there")
+    parser.add_argument("--version", help="release (4.10) or build; default: newest installed")
 
 
 def _doctor(argv: list[str]) -> int:
     parser = _parser("doctor")
     _add_game(parser)
-    parser.add_argument("--workers", type=count, metavar="N", help="how many games are to run")
-    parser.add_argument("--launch", action="store_true", help="play an episode on the game")
     parser.add_argument(
-        "--selftest", action="store_true", help="play on FakeSC2, a test double, instead"
+        "--workers", type=count, metavar="N", help="games that are to run in parallel"
+    )
+    parser.add_argument("--launch", action="store_true", help="also play an episode in the game")
+    parser.add_argument(
+        "--selftest",
+        action="store_true",
+        help="check with FakeSC2, a test double, instead of the game",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
@@ -88,9 +94,13 @@ def _show(check) -> None:
 
 def _install_maps(argv: list[str]) -> int:
     parser = _parser("install-maps")
-    parser.add_argument("source", type=Path, metavar="FROM", help="a directory with the maps")
     parser.add_argument(
-        "--sc2-path", help="the installation; default $SC2PATH, then ~/StarCraftII", metavar="DIR"
+        "source", type=Path, metavar="FROM", help="directory that contains the maps"
+    )
+    parser.add_argument(
+        "--sc2-path",
+        help="StarCraft II's folder; default $SC2PATH, then ~/StarCraftII",
+        metavar="DIR",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace maps that differ")
     args = parser.parse_args(argv)
@@ -105,11 +115,13 @@ def _install_maps(argv: list[str]) -> int:
 
 def _record(argv: list[str]) -> int:
     parser = _parser("record")
-    parser.add_argument("map", help="one of SMAC's maps, as in 3m")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
-    parser.add_argument("--episodes", type=count, default=2, help="how many (2)")
-    parser.add_argument("--seed", type=count, default=0, help="of the game and the actions (0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file")
+    parser.add_argument("map", help="one of SMAC's maps, such as 3m")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument("--episodes", type=count, default=2, help="number of episodes; default 2")
+    parser.add_argument(
+        "--seed", type=count, default=0, help="seed of the game and of the actions; default 0"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     _add_game(parser)
     args = parser.parse_args(argv)
 
@@ -133,7 +145,7 @@ def _record(argv: list[str]) -> int:
 
 def _replay(argv: list[str]) -> int:
     parser = _parser("replay")
-    parser.add_argument("file", type=Path, help="a file of `lica-jax sc2 record`")
+    parser.add_argument("file", type=Path, help="file written by `lica-jax sc2 record`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
 

@@ -118,7 +118,8 @@ def kind_of(hint: Any) -> str:
 
 TITLES = {
     "": "the run", "algo": "algo: static choices, changing one recompiles",
-    "hp": "hp: numbers, which never recompile", "collect": "collect: how experience is gathered",
+    "hp": "hp: numbers, changing one never recompiles",
+    "collect": "collect: how experience is gathered",
     "eval": "eval: greedy and sampled", "checkpoint": "checkpoint",
 }  # fmt: skip
 

@@ -20,10 +20,11 @@ lica-jax sweep --resume --sweep-dir DIR [--seeds ...] [--trials N] [--total-step
 DESCRIPTION = """\
 Trains every setting with every seed, many runs side by side in one program.
 
-SETTINGS are those of `lica-jax train ALGORITHM TASK --help`; a field is swept or set. Values with
-commas are YAML lists: --grid 'task=["smax/3m", "smax/2s3z:reward=smac,stats=sc2"]'.
-DISTRIBUTIONS: float:LOW:HIGH[:STEP], log:LOW:HIGH, int:LOW:HIGH[:STEP], logint:LOW:HIGH,
-choice:A,B.
+SETTINGS are those of `lica-jax train ALGORITHM TASK --help`. A field is either
+swept or set. Values that contain commas are written as a YAML list:
+  --grid 'task=["smax/3m", "smax/2s3z:reward=smac,stats=sc2"]'
+A DISTRIBUTION is one of float:LOW:HIGH[:STEP], log:LOW:HIGH,
+int:LOW:HIGH[:STEP], logint:LOW:HIGH, choice:A,B.
 """
 
 # Flags whose values are words of the request as they are.
@@ -120,32 +121,49 @@ def _parser() -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--sweep-dir", type=Path, help="where to write; default sweeps/TIME")
-    add("--resume", action="store_true", help="go on with the sweep in the directory")
-    add("--dry-run", action="store_true", help="show the plan only")
-    add("--seeds", nargs="+", help="of every setting: 0 1 2, or a range 0:8")
-    add("--grid", action="append", default=[], metavar="FIELD=A,B", help="values of a field")
-    add("--search", action="append", default=[], metavar="FIELD=DIST", help="a field to search")
-    add("--trials", help="settings to draw in a search")
-    add("--sampler", help=f"of a search: {', '.join(SAMPLERS)}; default tpe")
-    add("--objective", help="what is best; default eval/win_rate, or eval/return_mean")
-    add("--halving", metavar="ETA", help="the best 1/ETA of the settings go on at every rung")
-    add("--wave", metavar="auto|N", help="runs side by side; default auto: the fastest measured")
+    add("--sweep-dir", type=Path, help="directory to write to; default sweeps/TIME")
+    add("--resume", action="store_true", help="continue the sweep in --sweep-dir")
+    add("--dry-run", action="store_true", help="show the plan and exit")
+    add("--seeds", nargs="+", help="seeds for every setting: 0 1 2, or a range 0:8")
+    add("--grid", action="append", default=[], metavar="FIELD=A,B",
+        help="values of a field to sweep; may be repeated, for all combinations")  # fmt: skip
+    add("--search", action="append", default=[], metavar="FIELD=DIST",
+        help="distribution of a field to search over; may be repeated")  # fmt: skip
+    add("--trials", help="number of settings to draw in a search")
+    add("--sampler", help=f"sampler of a search: {', '.join(SAMPLERS)}; default tpe")
+    add("--objective",
+        help="metric to maximise; default eval/win_rate, or eval/return_mean on tasks without wins",
+    )  # fmt: skip
+    add("--halving", metavar="ETA",
+        help="successive halving: at every rung, the best 1/ETA of the settings continue",
+    )  # fmt: skip
+    add("--wave", metavar="auto|N",
+        help="number of runs side by side; default auto: the fastest, found by measuring",
+    )  # fmt: skip
     add("--devices", metavar="auto|N|all", help="devices to spread a wave over; default auto")
-    add("--shard", metavar="runs|envs", help="what devices share out; default runs of a wave")
-    add("--launcher", help=f"where waves run: {', '.join(LAUNCHERS)}; default local")
-    add("--distributed", action="store_true", help="one of several processes that share the waves")
-    add("--coordinator", metavar="HOST:PORT", help="of --distributed outside a known cluster")
-    add("--processes", type=count, help="how many, of --distributed outside a known cluster")
-    add("--process", type=count, help="which one this is, from 0")
-    add("--preset", help="of every run")
-    add("--skip-invalid", action="store_true", default=None, help="leave out refused settings")
-    add("--log", action="append", choices=tuple(LOGGERS), help="where else the rows of runs go")
+    add("--shard", metavar="runs|envs",
+        help="what devices divide: the runs of a wave (default), or the environments of each run",
+    )  # fmt: skip
+    add("--launcher", help=f"where waves are trained: {', '.join(LAUNCHERS)}; default local")
+    add("--distributed", action="store_true", help="be one of several processes that share waves")
+    add("--coordinator", metavar="HOST:PORT",
+        help="address of process 0, for --distributed outside a known cluster")  # fmt: skip
+    add("--processes", type=count,
+        help="number of processes, for --distributed outside a known cluster")  # fmt: skip
+    add("--process", type=count,
+        help="number of this process, from 0, for --distributed outside a known cluster",
+    )  # fmt: skip
+    add("--preset", help="preset of every run")
+    add("--skip-invalid", action="store_true", default=None, help="leave out invalid settings")
+    add("--log", action="append", choices=tuple(LOGGERS),
+        help="tool that also receives metrics and evaluations of all runs; may be repeated",
+    )  # fmt: skip
     add("--stop-at", help=SUPPRESS)  # of single runs: refused with a reason
-    add("--keep-checkpoints", action="store_true", default=None, help="so that it can go on longer")
-    add("--progress", choices=STYLES, default="auto", help="the live line")
+    add("--keep-checkpoints", action="store_true", default=None,
+        help="keep checkpoints, so that runs can be continued with a longer budget")  # fmt: skip
+    add("--progress", choices=STYLES, default="auto", help="progress display; default auto")
     parser.add_plugin()
-    add("-h", "--help", action="store_true", help="show this")
+    add("-h", "--help", action="store_true", help="show this help")
     return parser
 
 

@@ -68,37 +68,40 @@ def _parser() -> Parser:
     parser = Parser(prog="lica-jax train", usage=USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument(
         "--preset",
-        help=f"one of {', '.join(preset_names())}, with ablations as in paper+mlp_critic; "
-        f"default {DEFAULT_PRESET}",
+        help=f"one of {', '.join(preset_names())}, optionally with ablations, such as "
+        f"paper+mlp_critic; default {DEFAULT_PRESET}",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="a YAML file of settings, which names both"
+        "--config", type=Path, metavar="FILE",
+        help="YAML file of settings, which also names the algorithm and the task",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run-dir", type=Path, help="directory to write to; default runs/ALGORITHM-TASK-TIME"
     )
     parser.add_argument(
-        "--run-dir", type=Path, help="where to write; default runs/ALGORITHM-TASK-TIME"
+        "--resume", action="store_true", help="continue the run in --run-dir from its checkpoint"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the run directory's checkpoint"
+        "--progress", choices=STYLES, default="auto", help="progress display; default auto"
     )
-    parser.add_argument("--progress", choices=STYLES, default="auto", help="the live line")
     parser.add_argument(
         "--stop-at", metavar="NAME=VALUE",
-        help="end once all seeds have this in an evaluation, as eval/win_rate=0.95",
+        help="stop once all seeds reach this value in one evaluation, such as eval/win_rate=0.95",
     )  # fmt: skip
     parser.add_argument(
         "--log", action="append", default=[], choices=tuple(LOGGERS),
-        help="where else rows go; may be given several times",
+        help="tool that also receives metrics and evaluations; may be repeated",
     )  # fmt: skip
     parser.add_plugin()
     parser.add_argument(
         "--dump-config", action="store_true",
-        help="print the settings as YAML, which `lica-jax train FILE.yaml` repeats, and stop",
+        help="print all settings as YAML, for `lica-jax train FILE.yaml`, and exit",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
-        help="show sizes, memory and counts of what would be trained, and stop",
+        help="show sizes, memory and counts of what would be trained, and exit",
     )  # fmt: skip
-    parser.add_argument("-h", "--help", action="store_true", help="show this and every setting")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and all settings")
     return parser
 
 
@@ -189,8 +192,8 @@ def _show_help(parser: Parser, args: Namespace, names: list[str | Path]) -> int:
     config = resolve(config, make_task(config.task).spec)
     parser.print_help()
     print(
-        f"\nSETTINGS, in brackets the values of {config.algorithm} on {config.task}, preset "
-        f"{config.preset!r}, and the preset's file that says so:\n"
+        f"\nSETTINGS, in brackets their values for {config.algorithm} on {config.task}, preset "
+        f"{config.preset!r}, and the preset file that sets them:\n"
     )
     print(settings_help(config, preset.sources))
     return 0

@@ -15,11 +15,13 @@ def add(argv: list[str]) -> int:
     """Makes an entry from a run."""
     parser = Parser(prog="lica_jax.zoo add", description="make an entry from a run directory")
     parser.add_argument("run", type=Path, help="a run directory, of a sweep too")
-    parser.add_argument("--name", required=True, help="of the entry: lica/smax/2s3z")
+    parser.add_argument("--name", required=True, help="name of the entry, such as lica/smax/2s3z")
     parser.add_argument("--which", choices=("best", "last"), default="best")
     parser.add_argument("--note", default="", help="a line for its card")
     parser.add_argument("--overwrite", action="store_true", help="replace an entry of that name")
-    parser.add_argument("--folder", type=Path, default=POLICIES, help="where to; the package")
+    parser.add_argument(
+        "--folder", type=Path, default=POLICIES, help="folder to write to; default: the package's"
+    )
     args = parser.parse_args(argv)
 
     from lica_jax.zoo.adding import add
@@ -38,7 +40,7 @@ def add(argv: list[str]) -> int:
 def check(argv: list[str]) -> int:
     """Evaluates entries again; fails where figures lie outside their cards' intervals."""
     parser = Parser(prog="lica_jax.zoo check", description="evaluate entries again")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="entries to evaluate; default all")
     args = parser.parse_args(argv)
 
     from lica_jax.zoo.adding import differences, figures
