@@ -58,32 +58,32 @@ def train(
     """Trains an algorithm on a task.
 
     Args:
-      algorithm: a registered name, a whole ``TrainConfig``, or a YAML file of settings.
-      task: a registered task name, or a task of your own; a run of it is stored with its import
-        path, and resumed with the task given again.
-      run_dir: where to write; nothing is written when None.
-      resume: go on from the latest checkpoint in ``run_dir``, with the settings that are stored
-        there and ``overrides`` on top (``total_steps``, ``eval`` and ``checkpoint`` may change);
-        algorithm and task may be left out.
+      algorithm: a registered name, a complete ``TrainConfig``, or a YAML file of settings.
+      task: name of a registered task, or a task object of your own, which is stored by its import
+        path and must be given again to resume.
+      run_dir: directory to write to; None writes nothing.
+      resume: continue from the latest checkpoint in ``run_dir``, with its stored settings and
+        ``overrides`` on top (``total_steps``, ``eval`` and ``checkpoint`` may change).
+        ``algorithm`` and ``task`` may be left out.
       display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
-        live learning curve, which is also what "auto" is in Jupyter.
-      on_signal: what follows Ctrl-C and SIGTERM once the checkpoint and the files are written:
-        "raise" ``KeyboardInterrupt``, or for SIGTERM ``SystemExit`` with code 143, so that a loop
-        over ``train`` ends too; or "return" the result, whose ``interrupted`` is the signal.
+        live learning curve, which is also what "auto" shows in Jupyter.
+      on_signal: what follows Ctrl-C or SIGTERM once the checkpoint and the files are written.
+        "raise": ``KeyboardInterrupt``, or for SIGTERM ``SystemExit`` with code 143, so that a loop
+        over ``train`` ends too. "return": the result, whose ``interrupted`` is the signal.
       callbacks: objects with ``on_metrics``, ``on_evaluation``, ... (`lica_jax.runs.callbacks`).
-      stop_at: ends the run once all seeds have this in an evaluation: ``"eval/win_rate=0.95"``.
-      log: where else rows go: "tensorboard", "wandb", "trackio", "mlflow", or several.
+      stop_at: ends the run once all seeds reach this in one evaluation: ``"eval/win_rate=0.95"``.
+      log: tools that also get the rows: "tensorboard", "wandb", "trackio", "mlflow", or several.
       overrides: fields of ``TrainConfig`` on top of the preset, such as ``seeds=range(3)``,
-        ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``; ``plugins=["my_package"]`` are
-        imported first.
+        ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``. Modules in ``plugins=["my_package"]``
+        are imported first.
 
     Returns:
       The result.
 
     Raises:
-      UserError: bad input; nothing was compiled or overwritten.
+      UserError: bad input. Nothing was compiled or overwritten.
       TrainingFailed: the loss of every seed became non-finite.
-      Exception: what a callback raised, once a checkpoint was written.
+      Exception: raised by a callback; a checkpoint was written first.
     """
     check_style(display)
     if on_signal not in ("raise", "return"):
@@ -116,11 +116,13 @@ def _check_conditions(watchers: Sequence[Any], plan: Plan) -> None:
 
 
 def load_result(run_dir: str | Path) -> Result:
-    """The result of a run that has come to its end, from its directory; `Result.metrics` and
-    `Result.evaluations` are what is in its files, ``params`` the best policy's.
+    """Loads the result of a finished run of one seed from its directory.
+
+    `Result.metrics` and `Result.evaluations` are read from its files; ``params`` are those of the
+    best policy.
 
     Raises:
-      UserError: no such run, one of several seeds, or one that has not ended.
+      UserError: there is no such run, it has several seeds, or it has not ended.
     """
     path = as_path(run_dir, "run_dir")
     config = directory.read_config(path)
@@ -226,32 +228,33 @@ def evaluate(
     task: str | Task | HostTask | None = None, episodes: int | None = None,
     seed: int = 0, envs: int = 8, save_replay: str | Path | None = None, tell: Tell = silent,
 ) -> dict[str, Any]:  # fmt: skip
-    """Evaluates a policy, or those of several seeds, greedily and by sampling.
+    """Evaluates a policy, or the policies of several seeds, with greedy and with sampled play.
 
     Args:
       policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
-      which: of a run directory: "best" (the default) or "last" policy of its best seed, or of each
-        seed the best ("all-seeds") or last one ("all-seeds-last").
-      task: another task with the same sizes, or a task of your own; by default the one it was
-        trained on.
-      episodes: at least this many per mode and policy, each played to its end; by default 512, on
-        ``smac/`` tasks 32.
-      seed: seed of the episodes, of which every policy plays its own.
-      envs: games at once, on ``smac/`` tasks.
-      save_replay: a folder for the game's own replay files, on ``smac/`` tasks.
-      tell: called with the episodes per mode that have been played, and those that will be.
+      which: which policies of a run directory: of its best seed the "best" (default) or the "last"
+        one, or of every seed the best ("all-seeds") or the last one ("all-seeds-last").
+      task: another task with the same sizes, or a task of your own; by default the task of
+        training.
+      episodes: minimum number of episodes per mode and policy, each played to its end; by default
+        512, on ``smac/`` tasks 32.
+      seed: seed of the episodes. Every policy plays episodes of its own.
+      envs: number of games in parallel, on ``smac/`` tasks.
+      save_replay: folder to write the game's own replay files to, on ``smac/`` tasks.
+      tell: called with the number of episodes per mode played so far, and the total.
 
     Returns:
-      ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}`` with means
-      over finished episodes and 95 % intervals (``..._ci95``, see `training.figures`); returns are
-      unscaled. Of several policies ``"policies"`` lists all three of each, and the others are means
-      over the seeds with intervals over the seeds (absent where hyper-parameters differ too). On
-      ``smac/`` tasks also ``"lost_episodes"`` (``"lost_because"``: the last one's reason),
-      ``"replays"`` if asked for (``"replays_missing"``: why there are fewer than games), and
-      ``"test_double": True`` where it was not the real game.
+      ``{"task", "task_source", "policy": {...}, "greedy": {...}, "sampled": {...}}``. The figures
+      are means over finished episodes with 95 % intervals (``..._ci95``, see `training.figures`);
+      returns are unscaled. With several policies, ``"policies"`` lists the last three entries for
+      each of them, and at the top level they are means over the seeds with intervals over the seeds
+      (absent if hyper-parameters differ too). On ``smac/`` tasks there are also
+      ``"lost_episodes"`` (with ``"lost_because"``, the reason for the last one), ``"replays"`` if
+      asked for (with ``"replays_missing"``, why there are fewer than games), and ``"test_double":
+      True`` if it was not the real game.
 
     Raises:
-      UserError: no such policy, or it does not fit the task.
+      UserError: there is no such policy, or it does not fit the task.
     """
     for name, value, low, high in (
         ("episodes", 1 if episodes is None else episodes, 1, MAX_EPISODES),

@@ -16,12 +16,12 @@ class TooLarge(UserError):
 
 
 class TrainingFailed(RuntimeError):
-    """A run cannot go on: every seed's loss is not finite, its environments do not start any more,
-    or it can no longer write. The command line exits with code 1."""
+    """A run cannot continue: the loss of every seed is non-finite, its environments no longer
+    start, or its files can no longer be written. The command line exits with code 1."""
 
 
 class Diverged(TrainingFailed):
-    """The loss of every run became non-finite: to go on would change nothing."""
+    """The loss of every run became non-finite: continuing would change nothing."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -41,8 +41,8 @@ def first_line(error: BaseException) -> str:
 
 
 class BudgetOverrun(UserWarning):
-    """A run went on well beyond its budget, because one compiled call is longer than what was left
-    of it."""
+    """A run exceeded its budget considerably, because one compiled call takes more env steps than
+    were left of it."""
 
 
 def unknown(

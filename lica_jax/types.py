@@ -23,23 +23,24 @@ class TaskSpec:
     """Static facts about a task.
 
     Attributes:
-      name: registry name, e.g. ``"smax/3m"``.
-      n_agents: number of agents N.
-      n_actions: size A of the (padded) discrete action set of one agent; for continuous actions
-        their dimension D.
-      obs_size: length O of one agent's observation.
-      state_size: length S of the critic's state.
+      name: registered name, such as ``"smax/3m"``.
+      n_agents: N, number of agents.
+      n_actions: A, size of one agent's (padded) discrete action set; for continuous actions, their
+        dimension D.
+      obs_size: O, length of one agent's observation.
+      state_size: S, length of the state that critics read.
       episode_limit: exact number of transitions after which an episode is truncated.
-      reward_scale: factor applied to rewards for *learning*; returns are always reported unscaled.
-      timeout_is_terminal: whether reaching the limit counts as a terminal state of value 0 by
-        default (SMAC's convention) instead of being bootstrapped.
-      max_return: largest possible unscaled return, or None when unbounded.
+      reward_scale: factor on rewards for *learning*; reported returns are always unscaled.
+      timeout_is_terminal: whether, by default, reaching the limit is a terminal state of value 0
+        (SMAC's convention) or is bootstrapped.
+      max_return: largest possible unscaled return; None if unbounded.
       has_win: whether ``TimeStep.info["won"]`` is meaningful.
-      continuous: actions are points of (-1, 1)^D, ``[N, D]`` floats, instead of indices ``[N]``.
+      continuous: actions are points in (-1, 1)^D, ``[N, D]`` floats, instead of indices ``[N]``.
       masks_actions: some actions may be unavailable (``TimeStep.avail``).
-      weighs_actions: besides indices ``[N]``, ``step`` takes weights ``[N, A]`` of the actions.
-      state_has_actions: the state holds all agents' last actions already (SMAC's does).
-      source: where the task comes from, shown with results.
+      weighs_actions: ``step`` takes not only indices ``[N]``, but also weights of the actions ``[N,
+        A]``.
+      state_has_actions: the state already contains all agents' last actions (SMAC's does).
+      source: where the task comes from; shown with results.
     """
 
     name: str
@@ -59,13 +60,13 @@ class TaskSpec:
     source: str = ""
 
     def unlike(self, other: TaskSpec) -> str:
-        """What differs in another one: ``episode_limit 28, not 20``."""
+        """The differences to another spec, as text: ``episode_limit 28, not 20``."""
         names = [f.name for f in dataclasses.fields(self)]
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
         return ", ".join(f"{name} {a!r}, not {b!r}" for name, a, b in pairs if a != b)
 
     def __repr__(self) -> str:
-        """What makes such a spec: the fields that are not what they are by default."""
+        """A call that makes this spec: only the fields that differ from their defaults."""
         values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
         said = ", ".join(f"{k}={v!r}" for k, (v, default) in values.items() if v != default)
         return f"TaskSpec({said})"
@@ -73,7 +74,7 @@ class TaskSpec:
 
 @struct.dataclass
 class TimeStep:
-    """One environment at one moment; leading axes come from vmap and scan."""
+    """One environment at one time step; leading axes come from vmap and scan."""
 
     obs: Float[Array, "N O"]
     state: Float[Array, " S"]
@@ -91,10 +92,10 @@ class TimeStep:
 class Task(Protocol):
     """A pure, jittable, unbatched environment that never resets itself.
 
-    A task whose natural layout is batched may also offer ``reset_batch``, ``step_batch`` and
-    ``step_or_reset_batch`` with a leading axis B on every argument but the state, and say in
-    ``batch_axis`` (0 or -1) where B is in the leaves of the state; ``rollout`` uses them when
-    present. A task that can be looked at has ``scene`` and ``frames`` (`envs/frames.py`).
+    A task whose natural layout is batched may also have ``reset_batch``, ``step_batch`` and
+    ``step_or_reset_batch``, with a leading axis B on every argument except the state, and
+    ``batch_axis`` (0 or -1), which says where B is in the leaves of the state; ``rollout`` uses
+    them if present. A task that can be rendered has ``scene`` and ``frames`` (`envs/frames.py`).
     """
 
     spec: TaskSpec
@@ -122,7 +123,7 @@ class Trajectory:
     """A time-major batch of experience; slot T is the bootstrap slot.
 
     ``valid[t]`` says whether the transition from slot t to slot t+1 really happened: it is False
-    behind the end of an episode and where a finished environment was reset.
+    after the end of an episode and where a finished environment was reset.
     """
 
     steps: TimeStep  # leaves [T+1, B, ...]
@@ -132,15 +133,15 @@ class Trajectory:
     extras: dict[str, Array]  # what `act` returned beside the action, [T+1, B, ...]
 
     def endings(self) -> tuple[Bool[Array, "T B"], Bool[Array, "T B"], Bool[Array, "T B"]]:
-        """``(terminal, cut, valid)`` of every transition, as the functions of `core.returns` take
-        them: it ended in a state of value 0; it ended the episode; it happened."""
+        """``(terminal, cut, valid)`` of every transition, as the functions in `core.returns` take
+        them: whether it ended in a state of value 0, ended the episode, and really happened."""
         terminal = self.steps.terminated[1:]
         return terminal, terminal | self.steps.truncated[1:], self.valid
 
 
 @struct.dataclass
 class Progress:
-    """How far training is, for schedules. Counts only, so that a longer budget changes nothing."""
+    """Progress of training, for schedules. Only counts, so that a longer budget changes nothing."""
 
     env_steps: Float[Array, ""]
     updates: Int[Array, ""]
@@ -148,9 +149,9 @@ class Progress:
 
     @classmethod
     def finished(cls) -> Progress:
-        """Training that is over, however long it was: every schedule is at its end.
+        """Training that is over, however long it took: every schedule is at its end.
 
-        A trained policy that is evaluated explores as little as it ever did.
+        An evaluated policy thus explores as little as at the end of its training.
         """
         last = jnp.int32(jnp.iinfo(jnp.int32).max)
         return cls(jnp.array(jnp.inf, jnp.float32), last, last)
@@ -158,14 +159,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Number:
-    """What there is to know of a number beside its default; made by `number`.
+    """Facts about a number apart from its default; made by `number`.
 
     Attributes:
-      low, high: the range, both ends included; None where nothing bounds it.
-      start, steps: of a value that is annealed to: the names of the one it comes from and of the
-        env steps that takes. None as its own value means that ``start`` stays. Without a ``start``
-        it comes from 1.
-      epsilon: it is the probability of a random action.
+      low, high: range, both ends included; None for no bound.
+      start, steps: for the final value of a linear schedule: the names of the fields with its
+        initial value and with the number of env steps it takes. If the final value is None,
+        ``start`` stays. Without ``start``, the schedule begins at 1.
+      epsilon: whether it is the probability of a random action.
     """
 
     low: float | None = None
@@ -178,10 +179,9 @@ class Number:
 def number(
     default: float | None, low: float | None = None, high: float | None = None, **facts: Any
 ) -> Any:
-    """The field of a hyper-parameter or of another number that is set: its default, its range, and
-    further facts of `Number`.
+    """Declares a number as a dataclass field: its default, its range, and more facts (`Number`).
 
-    For example ``gamma: float = number(0.99, 0, 1)``. A plain default is a number without bounds.
+    For example ``gamma: float = number(0.99, 0, 1)``. A field with a plain default has no bounds.
     """
     return struct.field(default=default, metadata={"number": Number(low, high, **facts)})
 
@@ -209,19 +209,19 @@ class Collect:
 
 @dataclass(frozen=True)
 class Replay:
-    """What an off-policy algorithm remembers, and how it is played back to its updates.
+    """The replay buffer of an off-policy algorithm, and how its updates draw from it.
 
     Attributes:
-      unit: what one item is: the ``"segment"`` that one environment has played between two updates
-        (a whole episode in episode mode), or a single ``"transition"``, which carries no memory of
-        the policy.
-      capacity: items; the oldest are overwritten.
+      unit: what one item is: the ``"segment"`` that one environment played between two updates (in
+        episode mode a whole episode), or a single ``"transition"``, which contains no memory of the
+        policy.
+      capacity: number of items; the oldest are overwritten.
       batch: items in a minibatch, drawn uniformly without replacement. Learning begins once the
-        replay holds that many.
-      draws: minibatches that one update is given, side by side along B.
+        buffer holds that many.
+      draws: minibatches given to one update, side by side along B.
       updates: updates after each collection.
-      beside: an update is given the fresh trajectory, and behind its streams along B draws from
-        what was there before it.
+      beside: if True, an update is given the fresh trajectory and, after its streams along B, items
+        drawn from those stored before it.
     """
 
     unit: Literal["segment", "transition"]
@@ -237,7 +237,7 @@ class Layer(NamedTuple):
 
     Attributes:
       kind: ``"linear"`` or ``"gru"``, as in `networks.layers`.
-      name: where its parameters are among the network's.
+      name: path of its parameters among those of the network.
       relu: whether a ReLU follows.
     """
 
@@ -251,14 +251,14 @@ class Acting:
     """How a policy acts, as data: enough to act without this library (`policy.exporting`).
 
     Attributes:
-      layers: the agents' network from its input on; names are paths in what `Algorithm.policy`
-        gives, such as ``"params/fc1"``.
-      shared: one network for all agents, or parameters with a leading axis N.
-      last_action, agent_id: what is read behind the observation, in this order.
-      choice: what the outputs say: ``"softmax"``; ``"epsilon_floor"`` (`core.exploration`) over the
-        available actions, or ``"epsilon_floor_over_all"``; ``"epsilon_greedy"``;
+      layers: layers of the agents' network, from the input on; names are paths in what
+        `Algorithm.policy` returns, such as ``"params/fc1"``.
+      shared: one network for all agents; otherwise parameters have a leading axis N.
+      last_action, agent_id: what is appended to the observation, in this order.
+      choice: how outputs become actions: ``"softmax"``; ``"epsilon_floor"`` (`core.exploration`)
+        over the available actions, or ``"epsilon_floor_over_all"``; ``"epsilon_greedy"``;
         ``"gumbel_softmax"``, weights instead of indices; ``"gaussian"`` (`core.gaussian`).
-      number: the hyper-parameter that a choice depends on: its epsilon or temperature.
+      number: the hyper-parameter that the choice depends on: its epsilon or temperature.
     """
 
     layers: tuple[Layer, ...]
@@ -276,9 +276,9 @@ class Acting:
 
 @struct.dataclass
 class Outlook:
-    """What an algorithm makes of one moment, for people who watch; leading axes as in `TimeStep`.
+    """An algorithm's view of one time step, for rendering; leading axes as in `TimeStep`.
 
-    What an algorithm does not have is None.
+    A field that the algorithm does not have is None.
     """
 
     policy: Float[Array, "N A"]  # probabilities of the actions; the mean of continuous ones
@@ -290,12 +290,12 @@ class Outlook:
 
 
 class Climb(NamedTuple):
-    """What policies are made to climb, and what they would climb without a critic.
+    """What policies climb, and what they would climb without a critic.
 
     Attributes:
-      value: the critic's, of the policies themselves.
-      log_policy: of the joint action that was done.
-      entropy: the agents' mean, in nats.
+      value: the critic's value of the policies themselves.
+      log_policy: log-probability of the joint action taken.
+      entropy: mean over the agents, in nats.
     """
 
     value: Float[Array, "T+1 B"]
@@ -304,19 +304,19 @@ class Climb(NamedTuple):
 
 
 class Insight(NamedTuple):
-    """How to ask an algorithm what it makes of a moment (`rendering`).
+    """How to look into an algorithm's decisions at one time step (for `rendering` and `diagnosis`).
 
     Attributes:
       look: ``(params, critic, carry, ts[B], action[B, N], hp) -> Outlook[B]``, with the memory from
-        before the moment and the action that was chosen; of the policy alone where ``critic`` is
-        None.
-      critic: ``learner -> critic``, what ``look`` needs beside the policy.
-      value, credit: what those two are called; "" where there are none.
-      deviations: the arguments of ``look`` -> [B, N, A], what the critic says the team gets where
-        one agent does something else than was chosen and the others do not, up to what is the same
-        for all actions of an agent; None where the critic does not say (`diagnosis`).
-      climb: ``(params, critic, trajectory) -> Climb``, of an algorithm whose policies follow the
-        slope of their critic at the policies; None otherwise (`diagnosis`).
+        before the time step and the action that was chosen. If ``critic`` is None, of the policy
+        alone.
+      critic: ``learner -> critic``, what ``look`` needs in addition to the policy.
+      value, credit: names of these two fields of the `Outlook`; "" if there are none.
+      deviations: the arguments of ``look`` -> [B, N, A], what according to the critic the team gets
+        if one agent takes another action than was chosen and the others do not, up to a constant
+        per agent (the same for all its actions); None if the critic does not say (`diagnosis`).
+      climb: ``(params, critic, trajectory) -> Climb``, for an algorithm whose policies follow the
+        gradient of their critic at the policies; None otherwise (`diagnosis`).
     """
 
     look: Callable[..., Outlook]
@@ -328,24 +328,27 @@ class Insight(NamedTuple):
 
 
 class Algorithm(NamedTuple):
-    """An algorithm as pure functions over arrays; built by ``make_algorithm(name, spec, config)``.
+    """An algorithm as pure functions of arrays; built by ``make_algorithm(name, spec, config)``.
 
     Attributes:
       init: ``key -> learner``, a struct of arrays.
-      initial_carry: ``batch -> carry``, the policy's memory at an episode's start.
-      act: ``(params, carry, ts[B], key, *, hp, progress, explore) ->
-        (carry, action[B, N], extras)``; ``explore`` is a bool per
-        environment [B]: sample where True, act greedily where False.
+      initial_carry: ``batch -> carry``, the policy's memory at the start of an episode.
+      act: ``(params, carry, ts[B], key, *, hp, progress, explore) -> (carry, action[B, N],
+        extras)``. ``explore`` is a bool per environment [B]: sample where True, act greedily where
+        False.
       update: ``(learner, trajectory, key, *, hp, progress) -> (learner, metrics)`` with scalar
-        metrics; ``metrics["loss"]`` must turn non-finite when the update went wrong.
+        metrics. ``metrics["loss"]`` must become non-finite if the update went wrong.
       policy: ``learner -> params``, the part of the learner that ``act`` needs.
-      metrics: names of the metrics worth showing to a person, in order.
-      scratch_bytes: ``rows -> {name: bytes}``, the largest temporaries of one update over that
+      metrics: names of the metrics to show to a user, in order.
+      scratch_bytes: ``rows -> {name: bytes}``, the largest temporary arrays of one update on that
         many (time, environment) rows, for the memory check.
       hparams: the default numbers that ``act`` and ``update`` take as ``hp``.
-      replay: what it learns from; None for the fresh trajectory alone (on-policy).
-      acting: what `act` does, for exports to programs without JAX; None: there are none.
-      insight: what it makes of a moment, for those who watch; None: it does not say.
+      replay: the replay buffer that it learns from; None if it learns from the fresh trajectory
+        alone (on-policy).
+      acting: how ``act`` works, as data, for exports to programs without JAX; None if there are
+        none.
+      insight: how to look into its decisions, for rendering and diagnosis; None if that is not
+        possible.
     """
 
     init: Callable[..., PyTree]

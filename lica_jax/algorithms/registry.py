@@ -99,21 +99,20 @@ def register_algorithm(
     name: str, module: str | ModuleType, *, paper: str = "", replay: str = "",
     actions: str = "discrete", presets_of: str = "",
 ) -> None:  # fmt: skip
-    """Adds an algorithm: it is trained by this name from then on.
+    """Registers an algorithm, so that it can be trained by this name.
 
     Args:
-      name: a word.
-      module: the module, or its name, that offers ``Config`` (a frozen dataclass), ``HParams`` (a
-        ``flax.struct`` dataclass of numbers) and ``make(config, spec) -> Algorithm``; a module that
-        is named is imported on first use.
-      paper: where it was published.
-      replay: what it learns from beside fresh batches: nothing, "episodes or segments" or
-        "transitions".
-      actions: "discrete", "continuous" or "discrete and continuous".
+      name: name of the algorithm, a single word.
+      module: the module, or its name. It must contain ``Config`` (a frozen dataclass), ``HParams``
+        (a ``flax.struct`` dataclass of numbers) and ``make(config, spec) -> Algorithm``. If given
+        by name, it is imported on first use.
+      paper: where the algorithm was published.
+      replay: what it replays: "" (nothing, on-policy), "episodes or segments" or "transitions".
+      actions: the actions that it supports: "discrete", "continuous" or "discrete and continuous".
       presets_of: a registered algorithm whose preset files are read before its own.
 
     Raises:
-      UserError: the name is taken or cannot be one, or another value is none of these.
+      UserError: the name is taken or not valid, or another argument is none of the above.
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise UserError(f"the name of an algorithm must be a word, got {name!r}")
@@ -209,7 +208,7 @@ def _check_settings(name: str, module: Any) -> None:
 
 
 def make_algorithm(name: str, spec: TaskSpec, config: Any = None) -> Algorithm:
-    """Builds the algorithm ``name`` for a task; ``config`` defaults to its own defaults."""
+    """Builds the algorithm ``name`` for a task; without ``config``, with its default settings."""
     module = algorithm_module(name)
     config = module.Config() if config is None else config
     if find_algorithm(name).plugin:  # its code may change between two calls

@@ -21,10 +21,10 @@ SUFFIXES = (".yaml", ".yml")
 def load_config(
     algorithm: str, task: str, *, preset: str = DEFAULT_PRESET, **overrides: Any
 ) -> TrainConfig:
-    """The configuration of a run: defaults, then the preset's values, then ``overrides``.
+    """The configuration of a run: the defaults, with the preset's values and ``overrides`` on top.
 
     Overrides are fields of ``TrainConfig``; nested ones are mappings or dataclasses, for example
-    ``hp={"entropy_coef": 0.1}``. ``plugins`` are imported first.
+    ``hp={"entropy_coef": 0.1}``. The modules in ``plugins`` are imported first.
     """
     return load_with_sources(algorithm, task, preset, overrides)[0]
 

@@ -52,15 +52,15 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """The result of a diagnosis.
 
     Attributes:
-      about: the policy, its critic and how it was asked.
-      figures: estimates with standard errors, by the names of `WORDS`.
-      curves: what the run wrote of its updates (`curves.read_curves`).
-      tried, held: what the figures are made of.
-      labels: what the critic's value and credit are called, and lambda.
-      notes: what a person should know of it, one line each.
+      about: the policy, its critic, and the arguments of the diagnosis.
+      figures: estimates with standard errors, by the names in `WORDS`.
+      curves: what the run logged about its updates (`curves.read_curves`).
+      tried, held: the data behind the figures.
+      labels: names of the critic's value and credit, and lambda.
+      notes: what a reader should know, one line each.
     """
 
     about: dict[str, Any]
@@ -95,11 +95,11 @@ class Diagnosis:
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
 
     def words(self, name: str) -> str:
-        """What a figure is called."""
+        """The description of a figure."""
         return WORDS[name].format(**self.labels)
 
     def json(self) -> str:
-        """All of it."""
+        """Everything, as JSON."""
         figures = {
             name: f._asdict() | {"what": self.words(name).strip()}
             for name, f in self.figures.items()
@@ -111,7 +111,7 @@ class Diagnosis:
         return json.dumps(plain(out), allow_nan=False, indent=1) + "\n"
 
     def png(self) -> bytes:
-        """The figure."""
+        """The figure, as PNG."""
         return self.picture.file("png")
 
     @property
@@ -121,7 +121,7 @@ class Diagnosis:
         return picture(title, self.tried, self.held, self.curves, self.figures, self.labels)
 
     def save(self, folder: str | Path) -> None:
-        """Writes `JSON` and `PNG` into a folder; raises ``UserError`` where one is there."""
+        """Writes `JSON` and `PNG` into a folder; raises ``UserError`` if one exists already."""
         check_folder(folder)
         contents = self.json().encode(), self.png()
         for path, content in zip(files_in(folder), contents, strict=True):
@@ -133,23 +133,23 @@ def diagnose(
     gradient_steps: int = 100_000, seed: int = 0, out: str | Path | None = None,
     tell: Tell = silent,
 ) -> Diagnosis:  # fmt: skip
-    """Asks a run's critic what one agent's actions are worth, and the simulator what they are.
+    """Compares what a run's critic says about one agent's actions with rollouts of the simulator.
 
     Args:
-      run_dir: of a finished run of an algorithm with a critic of joint actions.
-      which: its "last" policy (the default), or its "best" one, which the critic, that of the last
-        update, may not know.
-      states: moments at which all actions of one agent are tried.
-      rollouts: how often each of them is tried.
-      gradient_steps: env steps from which the gradient that the policies climb and that of the
-        return are estimated, of an algorithm whose policies climb their critic; 0: they are not.
-      seed: of the episodes and of the choice of moments.
-      out: a folder to `Diagnosis.save` into.
-      tell: is called with the rollouts made so far and all of them.
+      run_dir: directory of a finished run of an algorithm with a critic of joint actions.
+      which: which policy plays: the "last" (default) or the "best" one. The critic is always that
+        of the last update, and may not know the best policy.
+      states: number of moments at which all available actions of one agent are tried.
+      rollouts: number of rollouts of each action.
+      gradient_steps: env steps from which to estimate the gradient that the policies climb and that
+        of the return, for algorithms whose policies climb their critic; 0 leaves this out.
+      seed: seed of the episodes and of the choice of moments.
+      out: folder for `Diagnosis.save`; None writes nothing.
+      tell: called with the number of rollouts made so far, and the total.
 
     Raises:
-      UserError: no such run, an algorithm or a task that cannot be asked, no critic, numbers out of
-        range, or too little memory.
+      UserError: there is no such run, its algorithm or task cannot be diagnosed, no critic was
+        kept, a number is out of range, or there is too little memory.
     """
     _check_numbers(states, rollouts, gradient_steps, seed)
     run_dir = as_path(run_dir, "the run directory")

@@ -27,21 +27,23 @@ Choice = tuple[str, ...] | Free
 
 @dataclass(frozen=True)
 class Family:
-    """Tasks that are made in one place and share the first part of their names.
+    """A group of tasks that are made by one function and share the first part of their names.
 
     Attributes:
-      names: the tasks that `lica-jax list` shows, without the family's name.
-      make: ``make(name, **options) -> Task`` for a name of the family's and options as text, of
-        which those that are left out have their default. Raises ``UserError``.
+      names: names of the tasks that `lica-jax list` shows, without the family's name.
+      make: ``make(name, **options) -> Task``, from the task's name in the family and options as
+        text; options that are left out have their default. Raises ``UserError``.
       describe: ``describe(name) -> str``, one line about a task.
-      match: whether the family knows a name that is not in ``names`` (tasks of any size).
-      options: the options by name: the values that there are, the default first, or `Free`.
-      options_of: the one task that takes them, where not all of them do.
-      patience: options that change nothing of what is played, so that a resumed run may change
+      match: ``match(name) -> bool``, whether the family knows a name that is not in ``names``
+        (tasks of any size).
+      options: options by name: their values, the default first, or `Free`.
+      options_of: the one task that takes the options, if not all tasks do.
+      patience: options that change nothing about what is played, so that a resumed run may change
         them.
-      shared: its tasks are values, so that one object may serve everybody who asks for it, and with
-        it the programs compiled for it; never so for a plugin's, whose code may change in between.
-      plugin: the package that registered it; "" for those of this library.
+      shared: whether the tasks are values, so that one object, with the programs compiled for it,
+        can serve everybody who asks for it. Never for the tasks of a plugin, whose code may change
+        in between.
+      plugin: package that registered the family; "" for those of this library.
     """
 
     names: tuple[str, ...]
@@ -55,7 +57,7 @@ class Family:
     plugin: str = ""
 
     def knows(self, name: str) -> bool:
-        """Whether it has a task of that name."""
+        """Whether the family has a task of that name."""
         return name in self.names or self.match(name)
 
 

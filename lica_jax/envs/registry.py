@@ -37,14 +37,14 @@ _REGISTERED: dict[str, Family] = {}
 
 
 def register_family(name: str, family: Family) -> None:
-    """Adds a family of tasks: ``make_task("name/...")`` plays them from then on.
+    """Registers a family of tasks, so that ``make_task("name/...")`` makes them.
 
     Args:
-      name: the first part of the tasks' names.
-      family: what it offers; see `Family`.
+      name: first part of the tasks' names, before the slash.
+      family: the family's tasks and options; see `Family`.
 
     Raises:
-      UserError: the name is taken or cannot be one, or the family is none.
+      UserError: the name is taken or not valid, or ``family`` is not a `Family`.
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise UserError(f"the name of a family of tasks must be a word, got {name!r}")
@@ -104,20 +104,20 @@ def families() -> dict[str, Family]:
 
 
 def task_names() -> list[str]:
-    """All registered task names; imports no environment library."""
+    """Names of all registered tasks. Imports no environment library."""
     return [f"{first}/{name}" for first, family in families().items() for name in family.names]
 
 
 def task_options() -> dict[str, dict[str, Choice]]:
-    """Options by the tasks that take them; of each option the values, the default first."""
+    """Options by the tasks that take them: the values of each option, the default first."""
     return {f"{k}/{f.options_of}": dict(f.options) for k, f in families().items() if f.options}
 
 
 def describe_task(name: str) -> str:
-    """One line about a task, by its name without options.
+    """One line about a task, given its name without options.
 
     Raises:
-      UserError: there is none of that name.
+      UserError: there is no task of that name.
     """
     family, own = family_of(name), name.partition("/")[2]
     if family is None or not family.knows(own):
@@ -135,19 +135,18 @@ def task_plugin(name: str) -> str:
 
 
 def make_task(name: str, **options: Any) -> Task:
-    """The task ``name``, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
+    """Makes a task by its name, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
 
-    Tasks are values: the same name gives the same object, which nobody may change.
+    Tasks are values: the same name returns the same object, which must not be changed.
 
     Args:
-      name: registered name, with or without options; or where a task of your own is found, such as
-        ``"my_package.tasks:Switches"`` (a task, or the class of one that is made without
-        arguments), whose module must have been imported.
-      options: more options, as text or as numbers and booleans; they become part of the task's
-        name.
+      name: registered name, with or without options; or the import path of a task of your own, such
+        as ``"my_package.tasks:Switches"``: a task, or the class of one that is made without
+        arguments. Its module must have been imported.
+      options: more options, as text, numbers or booleans; they become part of the task's name.
 
     Raises:
-      UserError: unknown name, option or value, with the nearest ones that exist.
+      UserError: the name, an option or a value is unknown; the message names the nearest ones.
     """
     if not isinstance(name, str):
         raise UserError(f"a task is a name such as smax/3m, got {name!r}")

@@ -29,8 +29,8 @@ class Policy:
     """A trained policy for use outside training.
 
     Attributes:
-      about: the file's header: algorithm, task, config, spec, seed, env_steps, scores.
-      spec: sizes of the task it was trained for.
+      about: header of the policy file: algorithm, task, config, spec, seed, env_steps, scores.
+      spec: sizes of the task that it was trained for.
       params: its parameters.
     """
 
@@ -58,7 +58,7 @@ class Policy:
         return f"<Policy {', '.join([trained, *known])}>"
 
     def algo_for(self, spec: TaskSpec) -> Algorithm:
-        """The policy's algorithm with its settings, for tasks of these sizes."""
+        """The policy's algorithm with its settings, for a task of these sizes."""
         name = self.about["algorithm"]
         config = merge(algorithm_module(name).Config(), self.about["config"])
         return make_algorithm(name, spec, config)
@@ -68,32 +68,32 @@ class Policy:
         cls, config: TrainConfig, spec: TaskSpec, params: PyTree, *, critic: Critic | None = None,
         **about: Any,
     ) -> Policy:  # fmt: skip
-        """A policy straight from a training run's configuration, task and parameters."""
+        """Makes a policy from a training run's configuration, task and parameters."""
         about = origin(config, spec) | about
         facts = header(config.algorithm, config.algo, config.hp, spec, **about)
         return cls(jax.tree.map(jnp.asarray, params), facts, critic)
 
     @property
     def critic(self) -> Critic | None:
-        """What its actions were worth in training, read from beside its file when first asked for.
+        """The critic it was trained with, read from next to the policy file on first access.
 
-        None where nobody kept it. Raises ``UserError`` where it is damaged.
+        None if no critic was kept. Raises ``UserError`` if its file is damaged.
         """
         if self._critic is None and self._path is not None:
             self._critic = load_critic(self._path, self.algo, self.about)
         return self._critic
 
     def render(self, task: Any = None, **options: Any) -> Any:
-        """Plays a few episodes to look at, with what the policy and its critic made of them.
+        """Plays a few episodes for viewing, with the outputs of the policy and of its critic.
 
-        ``lica_jax.render`` has the arguments and the errors. The result shows itself in notebooks.
+        Arguments and errors are those of ``lica_jax.render``. Notebooks display the result.
         """
         import lica_jax  # its face: pictures stand above policies
 
         return lica_jax.render(self, task=task, **options)
 
     def initial_carry(self, batch: int | None = None) -> PyTree:
-        """The memory at an episode's start; without ``batch`` for one environment."""
+        """The memory at the start of an episode; without ``batch``, for one environment."""
         carry = self.algo.initial_carry(1 if batch is None else batch)
         return jax.tree.map(lambda x: x[0], carry) if batch is None else carry
 
@@ -101,22 +101,23 @@ class Policy:
         self, obs: ArrayLike, avail: ArrayLike | None = None, carry: PyTree = None, *,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Array, PyTree]:  # fmt: skip
-        """Chooses actions: greedily, or by sampling when a PRNG ``key`` is given.
+        """Chooses actions: greedily, or by sampling if a PRNG ``key`` is given.
 
         Args:
           obs: ``[N, O]``, or ``[B, N, O]`` for B environments.
-          avail: available actions ``[(B,) N, A]``; all by default, and always when continuous.
-          carry: memory from the step before; None starts an episode.
-          key: a ``jax.random.key`` to sample with.
+          avail: available actions ``[(B,) N, A]``; by default all. Continuous actions are always
+            available.
+          carry: memory returned by the previous step; None starts an episode.
+          key: a ``jax.random.key`` for sampling.
 
         Returns:
           ``(action, carry)``; the action is ``[(B,) N]`` int32, or ``[(B,) N, D]`` float32 in
-          (-1, 1) where actions are continuous, or ``[(B,) N, A]`` float32 weights of actions where
+          (-1, 1) if actions are continuous, or ``[(B,) N, A]`` float32 weights of the actions where
           `plays_weights`.
 
         Raises:
-          UserError: the shapes are not those of the task the policy was trained for, ``carry`` is
-            not the memory of as many environments, or ``key`` is no key.
+          UserError: the shapes are not those of the task that the policy was trained for,
+            ``carry`` is the memory of another number of environments, or ``key`` is not a key.
         """
         obs = jnp.asarray(obs, jnp.float32)
         s = self.spec
@@ -167,15 +168,15 @@ class Policy:
             )
 
     def export(self, path: str | Path) -> None:
-        """Writes the policy for programs without JAX; docs/policies.md has both formats.
+        """Writes the policy for programs without JAX; docs/policies.md describes both formats.
 
         Args:
-          path: ``.npz`` for `lica_jax.numpy_policy`, one file that needs numpy alone; ``.onnx`` for
-            one step of the network in any ONNX runtime. What is there is replaced.
+          path: file to write, replaced if it exists: ``.npz`` for `lica_jax.numpy_policy`, one file
+            that needs only numpy, or ``.onnx`` for one step of the network in any ONNX runtime.
 
         Raises:
-          UserError: another ending, a place that cannot be written, an algorithm that does not say
-            how it acts, or for ONNX a missing package.
+          UserError: another file ending, a path that cannot be written, an algorithm that does not
+            declare how it acts (`Algorithm.acting`), or a missing package (for ONNX).
         """
         export(as_path(path, "path"), self.algo, self.spec, self.hp, self.params, self.about)
 
@@ -212,11 +213,14 @@ def _is_key(key: Any) -> bool:
 
 
 def load_policy(path: str | Path) -> Policy:
-    """Loads a policy file, the ``policy.safetensors`` of a run directory, or one that comes with
-    the package (``zoo:lica/smax/2s3z``; ``lica-jax list zoo`` shows all).
+    """Loads a trained policy.
+
+    Args:
+      path: a policy file, a run directory (its ``policy.safetensors``), or the name of a policy
+        that comes with the package (``zoo:lica/smax/2s3z``; ``lica-jax list zoo`` lists all).
 
     Raises:
-      UserError: the file is missing, damaged, or no lica_jax policy.
+      UserError: the file is missing, damaged, or not a policy of lica_jax.
     """
     path = zoo_file(as_path(path, "policy"))
     if path.is_dir():

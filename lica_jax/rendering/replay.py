@@ -23,12 +23,12 @@ MOST_EPISODES = 20
 
 
 class Replay:
-    """Some recorded episodes; shows itself in a notebook.
+    """Recorded episodes of a policy. Notebooks display it.
 
     Attributes:
       recording: what was recorded (`recording.Recording`).
       html: the page.
-      notes: what a person should know of it, one line each.
+      notes: what a viewer should know, one line each.
     """
 
     def __init__(self, recording: Recording):
@@ -40,10 +40,10 @@ class Replay:
     def save(
         self, out: str | Path, *, gif: str | Path | None = None, json: str | Path | None = None
     ) -> None:
-        """Writes the page; the picture alone as a GIF and all numbers as JSON if asked for.
+        """Writes the page and, if asked for, the picture alone as a GIF and all numbers as JSON.
 
         Raises:
-          UserError: a file is there already or cannot be written; then none was.
+          UserError: a file exists already or cannot be written; none was written then.
         """
         check_outputs(out, gif, json)
         contents: list[tuple[Path, bytes]] = [(Path(out), self.html.encode())]
@@ -62,7 +62,7 @@ class Replay:
         return content
 
     def json(self) -> str:
-        """All that was recorded."""
+        """Everything that was recorded, as JSON."""
         return json.dumps(numbers(self.recording), allow_nan=False)
 
     def __repr__(self) -> str:
@@ -81,23 +81,24 @@ def render(
     policy: Policy | str | Path, *, which: str | None = None, task: str | Task | None = None,
     episodes: int = 3, seed: int = 0, sampled: bool = False,
 ) -> Replay:  # fmt: skip
-    """Plays a few episodes of a trained policy to look at.
+    """Plays a few episodes of a trained policy for viewing.
 
     Args:
       policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
-      which: of a run directory: its "best" policy (the default) or its "last".
-      task: another task with the same sizes, or a task of your own; by default the one it was
-        trained on.
-      episodes: how many, 1 to 20.
-      seed: of the episodes; greedy ones are the first that ``evaluate`` plays with it.
-      sampled: draw actions from the policies instead of taking the most likely ones.
+      which: which policy of a run directory: the "best" (default) or the "last" one.
+      task: another task with the same sizes, or a task of your own; by default the task of
+        training.
+      episodes: number of episodes, 1 to 20.
+      seed: seed of the episodes. Greedy episodes are the first ones that ``evaluate`` plays with
+        the same seed.
+      sampled: sample actions from the policies instead of taking the most likely ones.
 
     Returns:
-      The replay: ``save("battle.html")`` writes it, a notebook shows it.
+      The replay: ``save("battle.html")`` writes it as a page, and notebooks display it.
 
     Raises:
-      UserError: no such policy, it does not fit the task, the task cannot be looked at, or what
-        there is to show does not fit into a page.
+      UserError: there is no such policy, it does not fit the task, the task has no pictures, or the
+        recording does not fit into a page.
     """
     for name, value, low, high in (
         ("episodes", episodes, 1, MOST_EPISODES), ("seed", seed, 0, 2**31 - 1),

@@ -32,16 +32,16 @@ BRIEF = (
 
 @dataclass(frozen=True)
 class Report:
-    """What some runs show. In a notebook it shows itself.
+    """A comparison of runs. Notebooks display it.
 
     Attributes:
-      title, summary: what it is of, in words.
+      title, summary: what is compared, in words.
       notes: what a reader must know: omissions, mixtures, too few seeds.
-      runs: what was read.
-      tables: by name: "scores", "time_to_threshold", "tasks", "runs", and where there is something
-        to compare "probability_of_improvement" and "all_tasks". `Table.frame` gives a
+      runs: the runs that were read.
+      tables: tables by name: "scores", "time_to_threshold", "tasks", "runs", and, if there is
+        something to compare, "probability_of_improvement" and "all_tasks". `Table.frame` returns a
         ``pandas.DataFrame``, `Table.rows` dictionaries.
-      marl_eval: the same curves as the package marl-eval reads them.
+      marl_eval: the same curves in the format of the package marl-eval.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Report:
 
     @cached_property
     def figures(self) -> dict[str, Any]:
-        """``matplotlib.figure.Figure`` by name."""
+        """The figures (``matplotlib.figure.Figure``) by name."""
         return {picture.name: picture.figure for picture in self.pictures}
 
     def write(
@@ -63,15 +63,15 @@ class Report:
         """Writes ``report.html``, figures, tables, ``marl_eval.json`` and ``report.json``.
 
         Args:
-          out: a folder, made if there is none.
-          overwrite: an earlier report in it may be replaced.
-          tell: called with the figures that are drawn, and how many will be.
+          out: folder to write to; it is made if it does not exist.
+          overwrite: replace an earlier report in it.
+          tell: called with the number of figures drawn so far, and the total.
 
         Returns:
           The files.
 
         Raises:
-          UserError: there is something else, or it cannot be written.
+          UserError: the folder holds something else, or it cannot be written.
         """
         out = Path(out)
         check_out(out, overwrite)
@@ -110,25 +110,27 @@ def report(
     algorithms: str | Sequence[str] = (), tasks: str | Sequence[str] = (), overwrite: bool = False,
     tell: Tell | None = None,
 ) -> Report:  # fmt: skip
-    """Puts runs side by side: curves, scores, profiles, improvement, efficiency, times.
+    """Compares runs: learning curves, scores, performance profiles, probabilities of improvement,
+    sample efficiency and times.
 
-    Runs are grouped by algorithm, preset, the settings in which they differ, and task. Nothing is
+    Runs are grouped by algorithm, preset, task, and the settings in which they differ. Nothing is
     trained or evaluated, and JAX is not imported.
 
     Args:
-      paths: run directories, sweep directories, or folders with such at any depth, finished or not.
-      out: a folder to write everything to; nothing is written when None.
-      algorithms: of runs that are reported, by name; all when empty.
-      tasks: likewise.
-      overwrite: an earlier report in ``out`` may be replaced.
-      tell: as of `Report.write`.
+      paths: run directories, sweep directories, or folders that contain some at any depth; runs may
+        be unfinished.
+      out: folder to write everything to; None writes nothing.
+      algorithms: names of the algorithms to report; all if empty.
+      tasks: names of the tasks to report; all if empty.
+      overwrite: replace an earlier report in ``out``.
+      tell: as in `Report.write`.
 
     Returns:
       The report.
 
     Raises:
-      UserError: no such folder, no run with evaluations or of those asked for, or ``out`` holds
-        something else.
+      UserError: there is no such folder, no run with evaluations, or none of those asked for; or
+        ``out`` holds something other than a report.
     """
     if out is not None:
         check_out(Path(out), overwrite)

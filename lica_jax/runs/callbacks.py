@@ -1,20 +1,22 @@
-"""What others do while a run goes on: called on the host, between two compiled calls.
+"""Callbacks of a run: called on the host, between two compiled calls.
 
 A callback is any object with some of `HOOKS` as methods:
 
 * ``on_start(run)``: before training begins, with a `Started`;
-* ``on_metrics(row)``, ``on_evaluation(row)``: a row of metrics.jsonl, of eval.jsonl, of one run;
-* ``on_evaluations(rows)``: those of all runs that were evaluated now, behind each by itself;
-* ``on_checkpoint(path)``: a checkpoint is complete on the disk;
-* ``on_end(result)``: with the `Result`, once all files of a run that ends or was interrupted are
+* ``on_metrics(row)``, ``on_evaluation(row)``: with a row of metrics.jsonl or eval.jsonl, for one
+  run at a time;
+* ``on_evaluations(rows)``: with the rows of all runs that were evaluated now, after
+  ``on_evaluation`` was called with each of them;
+* ``on_checkpoint(path)``: when a checkpoint is complete on disk;
+* ``on_end(result)``: with the `Result`, once all files of a run that ended or was interrupted are
   written;
-* ``close()``: last, however the run ended, an exception included.
+* ``close()``: last, however the run ended, even with an exception.
 
-``on_evaluation`` or ``on_evaluations`` returning True ends the run as the end of its budget does:
-a checkpoint, the last figures, all files. Rows are copies.
+If ``on_evaluation`` or ``on_evaluations`` returns True, the run ends as it does at the end of its
+budget: with a checkpoint, the final figures and all files. Rows are copies.
 
-What a callback raises ends the run behind its present compiled call: a checkpoint is written, no
-callback is called any more but for ``close``, and the exception goes on to who called ``train``.
+If a callback raises an exception, the run ends after the current compiled call: a checkpoint is
+written, no callback is called any more except ``close``, and ``train`` raises the exception.
 """
 
 from __future__ import annotations
@@ -37,17 +39,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Started:
-    """What ``on_start`` is told.
+    """What ``on_start`` is called with.
 
     Attributes:
-      config: of all runs that are trained together.
-      spec: the task's.
-      labels: what tells the runs apart in rows, ``{"seed": 3}``.
-      names: a word for each run, ``seed3``.
-      run_dir: None where nothing is written.
-      update: updates that were made before this start; 0 of a new run.
-      env_steps: of each run, made before.
-      warn: shows a person a line.
+      config: configuration of all runs that are trained together.
+      spec: spec of the task.
+      labels: what tells the runs apart in rows: ``{"seed": 3}``.
+      names: one name for each run: ``seed3``.
+      run_dir: the run directory; None if nothing is written.
+      update: number of updates made before this start; 0 for a new run.
+      env_steps: env steps that each run had made before this start.
+      warn: shows a line of text to the user.
     """
 
     config: TrainConfig
@@ -172,13 +174,13 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
 
 
 class StopAt:
-    """Ends a run once all its seeds have reached a value in the same evaluation.
+    """Ends a run once all its seeds reach a value in the same evaluation.
 
     Args:
-      condition: ``eval/win_rate=0.95``: an entry of eval.jsonl and the least value of it.
+      condition: ``eval/win_rate=0.95``: an entry of eval.jsonl and its minimum value.
 
     Raises:
-      UserError: it does not read so.
+      UserError: the condition cannot be read.
     """
 
     def __init__(self, condition: str):

@@ -18,18 +18,19 @@ from lica_jax.types import TaskSpec
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a training run came to.
+    """The result of a training run.
 
     Attributes:
       config: the resolved configuration.
-      summary: what ``result.json`` holds: final, best and random figures, counts, seconds.
+      summary: contents of ``result.json``: figures of the final, the best and the random policy,
+        counts, seconds.
       evaluations: the rows of ``eval.jsonl``.
       metrics: the rows of ``metrics.jsonl``.
       run_dir: where the files are, or None.
       interrupted: number of the signal that ended the run early, or None.
-      params: the best policies' parameters, with a leading axis of seeds.
-      critics: of the last update, by seed, as far as they are small enough to be kept.
-      spec: the task as it was played, with the source of the figures.
+      params: parameters of the best policies, with a leading axis of seeds.
+      critics: critics after the last update, by seed, if they are small enough to be kept.
+      spec: the task as it was played, including the source of its figures.
     """
 
     config: TrainConfig
@@ -44,7 +45,7 @@ class Result:
 
     @property
     def stopped(self) -> str:
-        """Why a callback or ``stop_at`` ended the run before its budget; "" where none did."""
+        """Why a callback or ``stop_at`` ended the run before its budget; "" if none did."""
         return self.summary.get("stopped", "")
 
     def __repr__(self) -> str:
@@ -54,10 +55,10 @@ class Result:
         return table(self.summary, self.run_dir)
 
     def frame(self, *, metrics: bool = False) -> Any:
-        """The evaluations as a ``pandas.DataFrame``, with the algorithm and the task; the rows of
-        ``metrics`` instead if asked for.
+        """The evaluations as a ``pandas.DataFrame``, with columns for the algorithm and the task.
+        With ``metrics``, the rows of metrics instead.
 
-        ``seaborn.lineplot(result.frame(), x="step", y="eval/win_rate")`` draws the seeds' mean.
+        ``seaborn.lineplot(result.frame(), x="step", y="eval/win_rate")`` draws the mean over seeds.
         """
         from lica_jax.runs.tables import as_frame, as_rows
 
@@ -65,7 +66,7 @@ class Result:
         return as_frame(as_rows([(self.config, rows)])[0])
 
     def policy(self, seed: int | None = None) -> Policy:
-        """The best policy of a seed; of the best seed when None."""
+        """The best policy of a seed; if None, of the best seed."""
         seeds = self.config.seeds
         if seed is not None and seed not in seeds:
             raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")

@@ -26,22 +26,22 @@ _APART = ("algorithm", "task", "seeds", "plugins", *RESUMABLE)
 def load_runs(
     paths: str | Path | Iterable[str | Path], *, metrics: bool = False
 ) -> pandas.DataFrame:
-    """Evaluations of several runs in one table.
+    """Reads the evaluations of several runs into one table.
 
     For example ``seaborn.lineplot(load_runs(paths), x="step", y="eval/win_rate",
     hue="algorithm")``.
 
     Args:
-      paths: run directories, finished or not, and sweep directories, for their finished runs.
-      metrics: the rows of ``metrics.jsonl`` instead of those of ``eval.jsonl``.
+      paths: run directories, finished or not, and sweep directories, whose finished runs are read.
+      metrics: read the rows of ``metrics.jsonl`` instead of those of ``eval.jsonl``.
 
     Returns:
-      A row for every seed and evaluation: ``algorithm``, ``task``, the settings in which the runs
-      differ (``hp.entropy_coef``, ``algo.hidden``, ...), what the row says (``seed``, ``step``,
-      ``env_steps``, ``eval/win_rate``, ...) and ``run_dir``.
+      A row for every seed and evaluation, with the columns ``algorithm``, ``task``, the settings in
+      which the runs differ (``hp.entropy_coef``, ``algo.hidden``, ...), the entries of the row
+      (``seed``, ``step``, ``env_steps``, ``eval/win_rate``, ...) and ``run_dir``.
 
     Raises:
-      UserError: some of the paths are no run directories or cannot be read; all are named.
+      UserError: some paths are not run directories or cannot be read; the message names all.
     """
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         paths = [paths]

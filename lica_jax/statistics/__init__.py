@@ -1,8 +1,8 @@
-"""How sure one can be of what some runs show: estimates, intervals, profiles, comparisons.
+"""Statistics of runs: estimates, confidence intervals, performance profiles, comparisons.
 
-Runs are the last axis of every array of scores. A *stratum* holds the runs of one task; several
-tasks are a sequence of strata, whose scores should be on one scale (`normalise`). Everything random
-is drawn from a seed, and the order in which runs come changes nothing.
+Runs are the last axis of every array of scores. A *stratum* holds the runs of one task. Several
+tasks are a sequence of strata, whose scores should be on the same scale (`normalise`). Random draws
+depend on a seed only, and the order of runs does not matter.
 
 Sources: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
 NeurIPS 2021 (IQM, optimality gap, stratified bootstrap, profiles, probability of improvement,

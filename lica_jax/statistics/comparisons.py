@@ -1,4 +1,4 @@
-"""Methods side by side: profiles, and how likely one beats another."""
+"""Comparisons of methods: performance profiles and probability of improvement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def performance_profile(
     strata: Strata, thresholds: Float[np.ndarray, " T"], *, confidence: float = CONFIDENCE,
     reps: int = REPS, seed: int = 0,
 ) -> Estimate:  # fmt: skip
-    """The share of runs whose score is above each threshold (Agarwal et al. 2021, run-score
+    """The fraction of runs whose score is above each threshold (Agarwal et al. 2021, run-score
     distribution), with pointwise intervals; arrays ``[T]``.
 
     Args:
@@ -36,8 +36,8 @@ def performance_profile(
 
 
 def probability_of_improvement(x: Strata, y: Strata) -> Any:
-    """How likely a run of ``x`` beats one of ``y`` on the same task, mean over tasks; ties count
-    half (Agarwal et al. 2021; per task Mann and Whitney's U over ``N M``).
+    """Probability that a run of ``x`` beats a run of ``y`` on the same task, averaged over tasks.
+    Ties count half (Agarwal et al. 2021; per task Mann and Whitney's U divided by ``N M``).
 
     Args:
       x, y: scores ``[*K, N_m]`` and ``[*K, M_m]`` of every task m.
@@ -53,7 +53,7 @@ def _beats(x: Float[np.ndarray, "*K N"], y: Float[np.ndarray, "*K M"]) -> Any:
 def improvement_interval(
     x: Strata, y: Strata, *, confidence: float = CONFIDENCE, reps: int = REPS, seed: int = 0
 ) -> Estimate:
-    """`probability_of_improvement` with its interval: both sides are resampled within tasks.
+    """`probability_of_improvement` with its interval; both sides are resampled within tasks.
 
     Args:
       x, y: scores ``[N_m]`` and ``[M_m]`` of every task m.

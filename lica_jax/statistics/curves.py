@@ -1,4 +1,4 @@
-"""Learning curves: a common grid, their area, and the first time at a threshold."""
+"""Learning curves: a common grid, the area under them, and the time to a threshold."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def common_grid(
     curves: Sequence[tuple[np.ndarray, np.ndarray]], points: int | None = None, *,
     stop: float | None = None, how: Literal["linear", "last"] = "linear",
 ) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, "G N"]]:  # fmt: skip
-    """Curves of different places and lengths on one grid.
+    """Puts curves with different points and lengths on one grid.
 
     Args:
-      curves: ``(x, y)`` of every run, ``[E_n]`` each, x in order.
-      points: of an even grid; by default the grid is every place that some curve has, of more than
-        `MOST_POINTS` every so many.
-      stop: where the grid ends; by default where the first curve does. It begins where the last one
-        begins.
-      how: between two points of a curve "linear"ly, or the "last" one's value.
+      curves: ``(x, y)`` of every run, ``[E_n]`` each, with x in ascending order.
+      points: number of points of an even grid. By default the grid is every x of any curve; if
+        there are more than `MOST_POINTS`, an even selection of them.
+      stop: where the grid ends; by default where the first curve ends. It begins where the last
+        curve begins.
+      how: between two points of a curve: "linear" interpolation, or the value of the "last" point.
 
     Returns:
-      The grid, and every curve's values on it; NaN behind a curve's end.
+      The grid, and every curve's values on it; NaN after the end of a curve.
     """
     start = max(x[0] for x, _ in curves)
     stop = min(x[-1] for x, _ in curves) if stop is None else stop
@@ -60,7 +60,7 @@ def _on_grid(grid: np.ndarray, x: np.ndarray, y: np.ndarray, how: str) -> np.nda
 
 
 def area(grid: Float[np.ndarray, " G"], scores: Float[np.ndarray, "G N"]) -> np.ndarray:
-    """Every run's score averaged over a grid (trapezoids), ``[N]``."""
+    """The score of every run averaged over the grid (trapezoidal rule), ``[N]``."""
     if len(grid) < 2:
         return np.asarray(scores, float)[-1]
     return np.trapezoid(scores, grid, axis=0) / (grid[-1] - grid[0])
@@ -69,21 +69,22 @@ def area(grid: Float[np.ndarray, " G"], scores: Float[np.ndarray, "G N"]) -> np.
 def sample_efficiency(
     curves: Sequence[tuple[np.ndarray, np.ndarray]], statistic: Statistic = iqm, **options: Any
 ) -> Estimate:
-    """The score averaged over training: high for who learns early.
+    """The score averaged over training; high for methods that learn early.
 
     Args:
       curves: ``(grid [G], scores [G, N_m])`` of every task m.
-      statistic: over the pooled runs.
-      options: as of `interval`.
+      statistic: statistic of the pooled runs.
+      options: as in `interval`.
     """
     return interval([area(grid, scores) for grid, scores in curves], statistic, **options)
 
 
 class Reached(NamedTuple):
-    """When runs came to a threshold, in units of what they were followed along.
+    """When runs reached a threshold, in units of the curves' x axis.
 
     Attributes:
-      times: of every run ``[N]``; infinite where it did not within ``ends``.
+      times: time of every run ``[N]``; infinite if the run did not reach the threshold within
+        ``ends``.
       ends: how far every run was followed ``[N]``.
     """
 
@@ -92,23 +93,24 @@ class Reached(NamedTuple):
 
     @property
     def count(self) -> int:
-        """How many runs came there."""
+        """Number of runs that reached it."""
         return int(np.isfinite(self.times).sum())
 
     @property
     def median(self) -> float:
-        """The median time, infinite where half of the runs or more did not come there: later than
-        anything seen, whenever it would have been."""
+        """The median time. Infinite if half of the runs or more did not reach the threshold: they
+        would have reached it later than anything seen, whenever that would have been."""
         ordered = np.sort(self.times)
         low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
         return float(high if np.isinf(high) else (low + high) / 2)
 
 
 def time_to_threshold(curves: Sequence[tuple[np.ndarray, np.ndarray]], threshold: float) -> Reached:
-    """The first place at which every run's score is at least ``threshold``, uninterpolated.
+    """The first x at which the score of each run is at least ``threshold``, without interpolation.
 
     Args:
-      curves: ``(x, y)`` of every run, ``[E_n]`` each; x env steps or seconds, in order.
+      curves: ``(x, y)`` of every run, ``[E_n]`` each; x is env steps or seconds, in ascending
+        order.
     """
     times = [x[np.argmax(y >= threshold)] if np.any(y >= threshold) else np.inf for x, y in curves]
     return Reached(np.array(times, float), np.array([x[-1] for x, _ in curves], float))

@@ -1,4 +1,4 @@
-"""Statistics of runs, and how sure they are: bootstrap intervals stratified by task."""
+"""Statistics of runs, with bootstrap intervals stratified by task."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Strata = Sequence[Float[np.ndarray, "*K N"]]
 
 
 class Statistic(Protocol):
-    """A number that sums up scores along an axis."""
+    """A function that reduces scores to one number along an axis."""
 
     def __call__(self, scores: np.ndarray, axis: int = -1) -> Any: ...
 
 
 class Estimate(NamedTuple):
-    """A statistic and its confidence interval; NaN bounds where there is none.
+    """A statistic and its confidence interval; the bounds are NaN if there is none.
 
     Attributes:
       value, low, high: numbers, or arrays ``[*K]``.
-      runs: how many runs stand behind it.
+      runs: number of runs that it is computed from.
     """
 
     value: Any
@@ -40,9 +40,9 @@ class Estimate(NamedTuple):
 
 
 def iqm(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:
-    """The interquartile mean: the mean of what is left without the ``N // 4`` lowest and highest
-    scores (Agarwal et al. 2021; ``scipy.stats.trim_mean`` at 0.25). Of fewer than four it is the
-    mean. NaN where a score is, as the mean and the median are."""
+    """The interquartile mean: the mean without the ``N // 4`` lowest and the ``N // 4`` highest
+    scores (Agarwal et al. 2021; ``scipy.stats.trim_mean`` at 0.25). For fewer than four scores it
+    is the mean. NaN if a score is, like the mean and the median."""
     ordered = np.sort(np.asarray(scores, float), axis=axis)  # NaN last
     n = ordered.shape[axis]
     middle = np.take(ordered, range(n // 4, n - n // 4), axis=axis).mean(axis=axis)
@@ -55,19 +55,19 @@ def mean(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:
 
 
 def median(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:
-    """The median of all runs (not of the tasks' means)."""
+    """The median over all runs (not over the means of tasks)."""
     return np.median(scores, axis=axis)
 
 
 def optimality_gap(scores: Float[np.ndarray, "*K N"], axis: int = -1, target: float = 1.0) -> Any:
-    """How far scores are from ``target`` on average; those beyond it count as there (Agarwal et al.
-    2021). Lower is better."""
+    """How far scores are below ``target`` on average; scores above it count as equal to it (Agarwal
+    et al. 2021). Lower is better."""
     return np.mean(target - np.minimum(scores, target), axis=axis)
 
 
 def normalise(scores: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scores with ``low`` at 0 and ``high`` at 1; where the two are the same, what they are above
-    it."""
+    """Scores rescaled so that ``low`` becomes 0 and ``high`` 1; if the two are equal, only ``low``
+    is subtracted."""
     return (np.asarray(scores, float) - low) / (high - low if high > low else 1.0)
 
 
@@ -77,14 +77,14 @@ def normalise(scores: np.ndarray, low: float, high: float) -> np.ndarray:
 def stratified_bootstrap(
     strata: Strata, statistic: Statistic = iqm, *, reps: int = REPS, seed: int = 0
 ) -> Float[np.ndarray, "*K reps"]:
-    """The statistic of ``reps`` resampled sets of runs.
+    """The statistic of each of ``reps`` resampled sets of runs.
 
-    Runs are drawn with replacement within their task, as many as there are, and pooled (Agarwal et
-    al. 2021). Leading axes, such as points of a curve, are of the same draw: whole runs are drawn.
+    In each task, as many runs as it has are drawn with replacement; then all are pooled (Agarwal et
+    al. 2021). Whole runs are drawn: leading axes, such as points of a curve, share a draw.
 
     Args:
       strata: scores ``[*K, N_m]`` of every task m.
-      statistic: reduces the pooled runs ``[*K, sum of N_m]``.
+      statistic: function that reduces the pooled runs ``[*K, sum of N_m]``.
     """
     return np.concatenate(
         [
@@ -99,15 +99,15 @@ def interval(
     strata: Strata, statistic: Statistic = iqm, *, confidence: float = CONFIDENCE,
     reps: int = REPS, seed: int = 0,
 ) -> Estimate:  # fmt: skip
-    """A statistic of pooled runs with its percentile bootstrap interval.
+    """A statistic of the pooled runs, with its percentile bootstrap interval.
 
     Args:
       strata: scores ``[*K, N_m]`` of every task m.
-      statistic: reduces the pooled runs.
-      confidence: of the interval.
+      statistic: function that reduces the pooled runs.
+      confidence: confidence level of the interval.
 
     Returns:
-      An estimate of arrays ``[*K]``; without bounds where a task has fewer than `LEAST_RUNS` runs.
+      An estimate of arrays ``[*K]``; without bounds if a task has fewer than `LEAST_RUNS` runs.
     """
     pooled = np.concatenate([np.asarray(s, float) for s in strata], axis=-1)
     value = statistic(pooled, axis=-1)

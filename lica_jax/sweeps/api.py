@@ -30,22 +30,22 @@ def sweep(
     """Trains every setting with every seed, in waves of runs side by side.
 
     Args:
-      algorithm: a name or several; or a YAML file with the words of a sweep.
-      task: a name or several.
-      sweep_dir: where to write; by default a new folder under ``sweeps/``.
-      resume: go on with the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
+      algorithm: one name or several, or a YAML file that describes a sweep.
+      task: one name or several.
+      sweep_dir: directory to write to; by default a new folder under ``sweeps/``.
+      resume: continue the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
         grow.
-      display: "auto", "bar", "plain", "notebook" or "none".
-      on_signal: as of `train`.
-      words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef":
-        [0.03, 0.1]}``, ``search={"hp.actor_lr": "log:1e-4:3e-3"}`` with ``trials=64``; everything
-        else is a setting of every run, as of `train`: ``total_steps=2e6``.
+      display: progress display: "auto", "bar", "plain", "notebook" or "none".
+      on_signal: as in `train`.
+      words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef": [0.03,
+        0.1]}``, or ``search={"hp.actor_lr": "log:1e-4:3e-3"}`` with ``trials=64``. Everything else
+        is a setting of every run, as in `train`: ``total_steps=2e6``.
 
     Returns:
-      The result: a table with a row for every run, and the best setting.
+      The result, which has a table with a row for every run, and the best setting.
 
     Raises:
-      UserError: bad input; nothing was compiled or overwritten.
+      UserError: bad input. Nothing was compiled or overwritten.
     """
     check_style(display)
     if on_signal not in ("raise", "return"):

@@ -27,30 +27,33 @@ NAMES = ("algorithm", "task", "preset")
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """A sweep. Everything that is no field here is a setting of every run, in ``settings``.
+    """A sweep. Whatever is not a field here is a setting of every run and is kept in ``settings``.
 
     Attributes:
       algorithms, tasks: names; every algorithm is trained on every task.
-      preset: of every run.
-      plugins: modules that are imported first.
-      seeds: of every setting.
-      settings: what all runs have in common, nested as `load_config` takes it.
+      preset: preset of every run.
+      plugins: modules to import first.
+      seeds: seeds for every setting.
+      settings: settings that all runs share, nested as in `load_config`.
       grid: values by field (``hp.entropy_coef``); every combination is a setting.
-      search: a distribution by field, in words: ``log:1e-4:3e-3``, ``int:32:256:32``,
-        ``float:0:1``, ``choice:a,b``.
-      sampler: of the search.
-      trials: settings to draw in a search.
-      objective: what "better" means, as the rows of eval.jsonl call it; None takes the greedy win
-        rate, or the greedy return where nothing is won.
-      halving: the best 1/halving of the settings go on at every rung; None for all to the end.
-      wave: runs side by side, or "auto" for the fastest that fits.
-      devices: over how many devices a wave is spread, or "all"; "auto" spreads it over the cores
-        of a CPU where ``wave`` is "auto" as well and that is measured to be faster, else takes one.
-      shard: what the devices share out: "runs" of a wave, or "envs" of every run.
-      launcher: where waves run: "local", "ray", "ray:ADDRESS" or "slurm".
-      skip_invalid: go on without settings that are refused.
-      log: loggers that take the rows of every run (`lica_jax.loggers`).
-      keep_checkpoints: keep the waves' checkpoints, so that a longer budget can go on from them.
+      search: distributions by field, as text: ``log:1e-4:3e-3``, ``int:32:256:32``, ``float:0:1``,
+        ``choice:a,b``.
+      sampler: sampler of the search.
+      trials: number of settings to draw in a search.
+      objective: metric to maximise, as it is called in eval.jsonl; None: the greedy win rate, or
+        the greedy return if nothing can be won.
+      halving: successive halving: at every rung, the best 1/halving of the settings continue. None:
+        all are trained to the end.
+      wave: number of runs trained side by side; "auto": the fastest number that fits into memory.
+      devices: number of devices that a wave is spread over, or "all". "auto" is one device; if
+        ``wave`` is "auto" too, it is all cores of a CPU where that is measured to be faster.
+      shard: what is divided among the devices: the "runs" of a wave, or the environments of every
+        run ("envs").
+      launcher: where waves are trained: "local", "ray", "ray:ADDRESS" or "slurm".
+      skip_invalid: leave out settings that are refused, and train the others.
+      log: tools that also receive the rows of every run (`lica_jax.loggers`).
+      keep_checkpoints: keep the checkpoints of the waves, so that runs can be continued with a
+        longer budget.
     """
 
     algorithms: tuple[str, ...]

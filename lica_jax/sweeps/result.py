@@ -21,17 +21,18 @@ SHOWN = 20  # rows of a table in a notebook
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep has come to.
+    """The result of a sweep.
 
     Attributes:
-      sweep_dir: its folder.
-      config: what was asked.
-      table: a row for every run that has ended, ready for ``pandas.DataFrame``: ``run``,
-        ``setting``, ``seed``, the swept fields, ``env_steps``, ``status``, final, best and last
-        periodic figures, ``seconds`` (the run's share of its wave).
-      summary: what ``summary.json`` holds: per setting over seeds mean, IQM and 95 % interval of
-        its ``figure``, a column of the table.
-      interrupted: number of the signal that ended it early, or None.
+      sweep_dir: directory of the sweep.
+      config: the sweep that was asked for.
+      table: one row for every run that has ended, ready for ``pandas.DataFrame``: ``run``,
+        ``setting``, ``seed``, the swept fields, ``env_steps``, ``status``, the figures of the final
+        policy, of the best policy and of the last periodic evaluation, and ``seconds`` (the run's
+        share of its wave's time).
+      summary: contents of ``summary.json``: for every setting the mean, IQM and 95 % interval over
+        seeds of its ``figure``, which names a column of the table.
+      interrupted: number of the signal that ended the sweep early, or None.
     """
 
     sweep_dir: Path
@@ -42,17 +43,17 @@ class SweepResult:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The best setting trained to its end, as in the summary; None before there is one, and of
-        several tasks (`best_by_task`)."""
+        """The best setting that was trained to its end, as in the summary. None if there is none
+        yet, or if there are several tasks (see `best_by_task`)."""
         return self.summary["best"]
 
     @property
     def best_by_task(self) -> dict[str, dict[str, Any] | None]:
-        """Every task's best setting."""
+        """The best setting of every task."""
         return self.summary["best_by_task"]
 
     def run(self, number: int) -> Result:
-        """A run by its number, as `train` returned it: rows, figures and the best policy."""
+        """The run with this number, as `train` returned it: rows, figures, best policy."""
         folder = Folder(self.sweep_dir)
         found = next((row["run"] for row in self.table if row["run"] == number), None)
         if found is None:
@@ -66,8 +67,8 @@ class SweepResult:
         return pandas.DataFrame(self.table)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The sweep's figure (matplotlib), written to ``path`` where one is given; raises
-        ``UserError`` where that cannot be."""
+        """Draws the sweep's figure (matplotlib), and writes it to ``path`` if that is given. Raises
+        ``UserError`` if it cannot be written."""
         if path is not None:
             path = as_path(path, "path")
             make_folder(path.parent, str(path.parent))

@@ -1,4 +1,4 @@
-"""Conformance suites: whether an algorithm or a task of your own is what the library relies on."""
+"""Conformance checks for algorithms and tasks of your own."""
 
 from lica_jax.testing.algorithms import check_algorithm
 from lica_jax.testing.tasks import check_task

@@ -42,25 +42,26 @@ def check_algorithm(
     algorithm: str | ModuleType, task: str = "probe/match", *, trained: bool = True,
     **settings: Any,
 ) -> list[str]:  # fmt: skip
-    """Trains an algorithm for a moment and looks for whatever the library could not cope with.
+    """Checks that an algorithm behaves as the library requires; trains it briefly for that.
 
-    Shapes and types of what it acts and learns with; that unavailable actions are never chosen,
-    greedy play does not depend on the key, and play at all-zero parameters is uniform (the random
-    policy of reports). With ``trained``: half a run, resumed, equals a whole one bitwise; seeds
-    differ; figures are finite; and an exported policy plays as the trained one does.
+    It checks the shapes and types of what the algorithm acts and learns with; that unavailable
+    actions are never chosen, that greedy play does not depend on the key, and that play is uniform
+    if all parameters are zero (the random policy of reports). With ``trained``, also that half a
+    run, resumed, equals a whole run bitwise; that seeds differ; that figures are finite; and that
+    an exported policy plays as the trained one does.
 
     Args:
-      algorithm: a registered name, or a module, which is registered under the last part of its
-        name where it is not registered yet.
-      task: one that the algorithm can play, with discrete actions and short episodes.
-      trained: whether to train too, which takes some ten seconds.
-      settings: as for ``train``, for example a small ``algo={"hidden": 8}``.
+      algorithm: a registered name, or a module. A module that is not registered yet is registered
+        under the last part of its name.
+      task: a task that the algorithm can play, with discrete actions and short episodes.
+      trained: whether to train, too, which takes about ten seconds.
+      settings: as in ``train``, for example a small ``algo={"hidden": 8}``.
 
     Returns:
-      The names of the metrics that its update gives, which are entries of ``metrics.jsonl``.
+      The names of the metrics that its update returns, which are entries of ``metrics.jsonl``.
 
     Raises:
-      UserError: everything that is wrong, a line each.
+      UserError: something is wrong; the message has one line for each problem.
     """
     name = _registered(algorithm)
     algorithm_module(name)

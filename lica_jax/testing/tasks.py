@@ -19,18 +19,19 @@ ENVS = 3
 
 
 def check_task(task: Task | str, seed: int = 0) -> None:
-    """Plays a few episodes at random and looks for whatever training could not cope with.
+    """Checks that a task behaves as training requires, by playing a few random episodes.
 
-    Shapes and types are those of the spec; the same keys give the same episodes; an environment
-    alone does what it does in a batch; episodes start and end where the spec says; some action is
-    always available; rewards are finite and returns within the spec's bound.
+    Shapes and types must be those of the spec; the same keys must give the same episodes; an
+    environment must do alone what it does in a batch; episodes must start and end as the spec says;
+    every agent must always have an available action; rewards must be finite, and returns within the
+    spec's bound.
 
     Args:
-      task: the task, or a name.
-      seed: of the episodes.
+      task: the task, or its name.
+      seed: seed of the episodes.
 
     Raises:
-      UserError: everything that is wrong, a line each.
+      UserError: something is wrong; the message has one line for each problem.
     """
     asked, task = task, make_task(task) if isinstance(task, str) else task
     if not is_task(task):
