@@ -67,7 +67,7 @@ class NumpyPolicy:
         rows = (*rows, about["n_agents"])
         dtype = self.arrays["0.kernel"].dtype
         hidden = np.zeros((*rows, self.hidden), dtype)
-        if about["continuous"]:
+        if about["continuous"] or about["choice"]["kind"] == "gumbel_softmax":  # points, weights
             return Carry(hidden, np.zeros((*rows, about["n_actions"]), dtype))
         return Carry(hidden, np.full(rows, -1))
 
@@ -82,7 +82,7 @@ class NumpyPolicy:
 
         Args:
           obs: ``[(B,) N, O]``.
-          avail: available actions ``[(B,) N, A]``; all by default, and always where continuous.
+          avail: available actions ``[(B,) N, A]``. May be left out on tasks that mask none.
           carry: from the step before; None starts an episode.
           rng: ``np.random.default_rng(seed)``, to sample with.
 
@@ -93,7 +93,8 @@ class NumpyPolicy:
           ``[(B,) N, 2, D]``.
 
         Raises:
-          ValueError: the shapes are not those of the task that the policy was trained for.
+          ValueError: the shapes are not those of the task that the policy was trained for,
+            ``avail`` is missing where it matters, or ``carry`` or ``rng`` is something else.
         """
         about = self.about
         obs = np.asarray(obs, self.arrays["0.kernel"].dtype)
@@ -101,12 +102,21 @@ class NumpyPolicy:
         if obs.ndim not in (2, 3) or obs.shape[-2:] != (about["n_agents"], about["obs_size"]):
             wanted = f"[(batch,) {about['n_agents']}, {about['obs_size']}]"
             raise ValueError(f"obs must be {wanted} for {about['task']}, got {list(obs.shape)}")
+        if avail is None and about.get("masks", False):
+            raise ValueError(f"{about['task']} makes some actions unavailable: give avail")
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise ValueError(f"rng must be as np.random.default_rng(0), got {rng!r}")
         wanted = (*obs.shape[:-1], about["n_actions"])
         avail = np.ones(wanted, bool) if avail is None else np.asarray(avail, bool)
         if avail.shape != wanted:
             raise ValueError(f"avail must be {list(wanted)}, got {list(avail.shape)}")
-        carry = self.initial_carry(None if single else len(obs)) if carry is None else carry
-        hidden, last_action = (np.asarray(x) for x in carry)
+        start = self.initial_carry(None if single else len(obs))
+        hidden, last_action = (np.asarray(x) for x in (start if carry is None else carry))
+        if (hidden.shape, last_action.shape) != tuple(x.shape for x in start):
+            raise ValueError(
+                "carry must be what act returned for as many environments, or None; got shapes "
+                f"{list(hidden.shape)} and {list(last_action.shape)}"
+            )
         if single:
             obs, avail, hidden, last_action = (x[None] for x in (obs, avail, hidden, last_action))
         outputs, hidden = self._network(obs, hidden, last_action)

@@ -78,7 +78,7 @@ def plain_policy(
         arrays |= {f"{i}.{k}": x for k, x in own.items()}
     header = about | {
         "format": numpy_policy.FORMAT, "n_agents": spec.n_agents, "n_actions": spec.n_actions,
-        "obs_size": spec.obs_size, "continuous": spec.continuous,
+        "obs_size": spec.obs_size, "continuous": spec.continuous, "masks": spec.masks_actions,
         "last_action": acting.last_action,
         "layers": [{"kind": layer.kind, "relu": layer.relu} for layer in acting.layers],
         "choice": _choice(acting, hp),

@@ -105,8 +105,8 @@ class Policy:
 
         Args:
           obs: ``[N, O]``, or ``[B, N, O]`` for B environments.
-          avail: available actions ``[(B,) N, A]``; by default all. Continuous actions are always
-            available.
+          avail: available actions ``[(B,) N, A]``, bool. May be left out on tasks that mask none
+            (``spec.masks_actions`` is False).
           carry: memory returned by the previous step; None starts an episode.
           key: a ``jax.random.key`` for sampling.
 
@@ -117,7 +117,8 @@ class Policy:
 
         Raises:
           UserError: the shapes are not those of the task that the policy was trained for,
-            ``carry`` is the memory of another number of environments, or ``key`` is not a key.
+            ``avail`` is missing where it matters, ``carry`` is the memory of another number of
+            environments, or ``key`` is not a key.
         """
         obs = jnp.asarray(obs, jnp.float32)
         s = self.spec
@@ -126,6 +127,10 @@ class Policy:
             raise UserError(
                 f"this policy was trained on {s.name}: obs must be [(batch,) {s.n_agents}, "
                 f"{s.obs_size}], got {list(obs.shape)}"
+            )
+        if avail is None and s.masks_actions:
+            raise UserError(
+                f"{s.name} makes some actions unavailable: give act the time step's avail, too"
             )
         wanted = (*obs.shape[:-1], s.n_actions)
         avail = jnp.ones(wanted, bool) if avail is None else jnp.asarray(avail, bool)

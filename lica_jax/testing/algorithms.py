@@ -268,7 +268,8 @@ def _training_problems(config: TrainConfig, run_dir: Path) -> list[str]:
     exported, own = load_policy(run_dir), resumed.policy()
     spec = straight.spec
     obs = np.random.default_rng(0).normal(size=(6, spec.n_agents, spec.obs_size))
-    if not np.array_equal(exported.act(obs)[0], own.act(obs)[0]):
+    avail = np.ones((6, spec.n_agents, spec.n_actions), bool)
+    if not np.array_equal(exported.act(obs, avail)[0], own.act(obs, avail)[0]):
         out.append("an exported policy must play as the trained one does")
     try:
         _ = exported.critic

@@ -400,6 +400,13 @@ def test_a_policy_refuses_other_shapes(finished):
         policy.act(np.zeros((2, 2)), np.ones((2, 7)))
 
 
+def test_a_policy_of_a_task_that_masks_actions_must_be_told_which():
+    """All of them would be a silent mistake: most of what it then plays is not available."""
+    policy = load_policy("zoo:lica_adv/smax/3m")
+    with pytest.raises(UserError, match=r"smax/3m makes some actions unavailable: give act"):
+        policy.act(np.zeros((3, policy.spec.obs_size)))
+
+
 def test_unusable_policy_files(finished, tmp_path):
     from safetensors.numpy import save_file
 

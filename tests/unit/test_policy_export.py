@@ -143,6 +143,14 @@ def test_a_row_without_actions_and_wrong_input(tmp_path):
         plain.act(np.zeros((3, 6)))
     with pytest.raises(ValueError, match="avail must be"):
         plain.act(np.zeros((3, 5)), np.ones(3))
+    memory = plain.initial_carry(2)
+    with pytest.raises(ValueError, match="carry must be what act returned for as many"):
+        plain.act(np.zeros((3, 5)), np.ones((3, 4)), memory)
+    with pytest.raises(ValueError, match=r"rng must be as np\.random\.default_rng\(0\), got 7"):
+        plain.act(np.zeros((3, 5)), np.ones((3, 4)), None, 7)
+    masking = {"about": plain.about | {"masks": True}, "arrays": plain.arrays}
+    with pytest.raises(ValueError, match="makes some actions unavailable: give avail"):
+        numpy_policy.NumpyPolicy(**masking).act(np.zeros((3, 5)))
     (tmp_path / "other.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "arrays.npz", x=np.ones(3))
     for name, words in (("other.npz", "damaged"), ("arrays.npz", "not a policy of the format")):
