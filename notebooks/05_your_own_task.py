@@ -143,7 +143,7 @@ except UserError as error:
 # ## Training on it
 #
 # The object goes where a task's name would. There is no preset for it, so that numbers are given
-# here; every algorithm, sweep and command takes it the same way.
+# here; every algorithm takes it the same way, and so does `sweep`.
 
 # %%
 numbers = {

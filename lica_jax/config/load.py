@@ -34,6 +34,8 @@ def load_with_sources(
 ) -> tuple[TrainConfig, Preset]:
     """`load_config`, and where its values come from before the overrides."""
     for name, text in (("algorithm", algorithm), ("task", task), ("preset", preset)):
+        if isinstance(text, type):
+            raise UserError(f"{name} must be a name or an object, got the class {text.__name__}")
         if not isinstance(text, str):
             raise UserError(f"{name} must be a name, got {text!r}")
     load_plugins(plugins_in(overrides))

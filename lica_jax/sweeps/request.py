@@ -14,6 +14,7 @@ import numpy as np
 from lica_jax.config.presets import deep_update
 from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce
+from lica_jax.envs.registry import is_task, make_task, task_reference
 from lica_jax.errors import UserError, did_you_mean, unknown
 from lica_jax.files import leaves, plain
 from lica_jax.sweeps.search import SAMPLERS, read_distribution
@@ -138,12 +139,26 @@ def _check_unknown(settings: Mapping[str, Any]) -> None:
 
 
 def _names(kind: str, value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else value
+    names = (value,) if isinstance(value, str) or is_task(value) else value
+    if isinstance(names, Sequence):
+        names = tuple(_task_name(n) if is_task(n) else n for n in names)
     if not isinstance(names, Sequence) or not all(isinstance(n, str) and n for n in names):
         raise UserError(f"{kind} must be a name or a list of names, got {value!r}")
     if len(set(names)) < len(names):
         raise UserError(f"{kind} names one twice: {', '.join(names)}")
     return tuple(names)
+
+
+def _task_name(task: Any) -> str:
+    """What a task that is given as an object is found again by: every run makes its own."""
+    name = task_reference(task)
+    if make_task(name).spec != task.spec:
+        raise UserError(
+            f"a sweep finds the task {task.spec.name} again as {name}, which is another task than "
+            "the one given (made with other arguments): keep it in a variable of its module, or "
+            "register it (lica_jax.register_family)"
+        )
+    return name
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
