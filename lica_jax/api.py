@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from lica_jax.config import (
     MAX_EPISODES,
@@ -32,7 +33,7 @@ from lica_jax.errors import BudgetOverrun, UserError, first_line
 from lica_jax.files import as_path, read_json
 from lica_jax.loggers import make_loggers
 from lica_jax.plugins import load_plugins
-from lica_jax.policy import Policy, load_policy
+from lica_jax.policy import Policy, chosen_policies
 from lica_jax.runs import directory, messages
 from lica_jax.runs.callbacks import StopAt, check_callbacks
 from lica_jax.runs.compilation_cache import use_compilation_cache
@@ -116,18 +117,14 @@ def _check_conditions(watchers: Sequence[Any], plan: Plan) -> None:
 
 
 def load_result(run_dir: str | Path) -> Result:
-    """Loads the result of a finished run of one seed from its directory.
-
-    `Result.metrics` and `Result.evaluations` are read from its files; ``params`` are those of the
-    best policy.
+    """Loads the result of a finished run from its directory, as `train` returned it (but for the
+    critics, which `load_policy` finds beside the policies).
 
     Raises:
-      UserError: there is no such run, it has several seeds, or it has not ended.
+      UserError: there is no such run, or it has not ended.
     """
     path = as_path(run_dir, "run_dir")
     config = directory.read_config(path)
-    if len(config.seeds) > 1:
-        raise UserError(f"{path} holds the runs of {len(config.seeds)} seeds; load their policies")
     result = path / directory.RESULT
     summary = read_json(result) if result.is_file() else {"interrupted": True}
     # The result of a shorter budget is there until the run comes to its end once more.
@@ -136,15 +133,29 @@ def load_result(run_dir: str | Path) -> Result:
     )
     if not ended:
         raise UserError(f"{path} has not come to its end: {messages.resume(path)}")
-    policy = load_policy(path)
+    kept = {"best": chosen_policies(path, "all-seeds")}
+    if (path / directory.POLICY_LAST).is_file():
+        kept["last"] = chosen_policies(path, "all-seeds-last")
     evals, metrics = (
         completed(read_rows(path / name), evaluations=name == directory.EVALS)
         for name in (directory.EVALS, directory.METRICS)
     )
     return Result(
         config=config, summary=summary, evaluations=evals, metrics=metrics, run_dir=path,
-        interrupted=None, params=jax.tree.map(lambda x: x[None], policy.params), spec=policy.spec,
+        interrupted=None, spec=kept["best"][0].spec, params=_stacked(kept["best"]),
+        last_params=_stacked(kept["last"]) if "last" in kept else None,
+        facts={
+            which: [
+                {k: p.about[k] for k in ("env_steps", "score") if k in p.about} for p in policies
+            ]
+            for which, policies in kept.items()
+        },
     )  # fmt: skip
+
+
+def _stacked(policies: Sequence[Policy]) -> PyTree:
+    """Parameters with a leading axis of policies."""
+    return jax.tree.map(lambda *xs: np.stack(xs), *(policy.params for policy in policies))
 
 
 def _stored_config(
@@ -224,15 +235,16 @@ def _integer(seed: Any) -> int:
 
 
 def evaluate(
-    policy: Policy | str | Path, *, which: str | None = None,
+    policy: Policy | Result | str | Path, *, which: str | None = None,
     task: str | Task | HostTask | None = None, episodes: int | None = None,
     seed: int = 0, envs: int = 8, save_replay: str | Path | None = None, tell: Tell = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluates a policy, or the policies of several seeds, with greedy and with sampled play.
 
     Args:
-      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
-      which: which policies of a run directory: of its best seed the "best" (default) or the "last"
+      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``, or what `train`
+        returned.
+      which: which policies of a run: of its best seed the "best" (default) or the "last"
         one, or of every seed the best ("all-seeds") or the last one ("all-seeds-last").
       task: another task with the same sizes, or a task of your own; by default the task of
         training.
@@ -263,9 +275,10 @@ def evaluate(
     ):
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
-    if not isinstance(policy, Policy):
-        policy = as_path(policy, "policy")
-    policies = alike(policy, which)
+    if isinstance(policy, Result):
+        policies = policy.policies(which)
+    else:
+        policies = alike(policy if isinstance(policy, Policy) else as_path(policy, "policy"), which)
     target = fitting_task(policies[0], task)
     games = is_host_task(target)
     if save_replay is not None and not games:

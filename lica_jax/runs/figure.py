@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from lica_jax.errors import UserError, first_line
+from lica_jax.files import make_folder
 
 
 class OwnFigure(Figure):
@@ -15,3 +19,12 @@ class OwnFigure(Figure):
         png = io.BytesIO()
         self.savefig(png, format="png")
         return png.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure; raises ``UserError`` where it cannot be written."""
+    make_folder(path.parent, str(path.parent))
+    try:
+        figure.savefig(path)
+    except (ValueError, OSError) as error:  # an ending that is no picture's, or a full disk
+        raise UserError(f"{path} cannot be written: {first_line(error)}") from None

@@ -50,7 +50,8 @@ def table(summary: dict[str, Any], run_dir: Path | None) -> str:
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     where = "no files" if run_dir is None else f"files in <code>{escape(str(run_dir))}</code>"
-    title = f"{summary['algorithm']} on {summary['task']} ({summary['task_source']})"
+    source = f" ({summary['task_source']})" if summary["task_source"] else ""
+    title = f"{summary['algorithm']} on {summary['task']}{source}"
     reason = summary.get("stopped")
     stopped = ", interrupted" if summary["interrupted"] else ""
     stopped += f", stopped by {escape(reason)}" if reason else ""

@@ -24,13 +24,21 @@ MODES = tuple(zip(("greedy", "sampled"), ("eval/", "eval/sampled/"), COLOURS, st
 def run_curve(
     config: TrainConfig, spec: TaskSpec, rows: list[dict[str, Any]], random: dict[str, Any] | None
 ) -> bytes:
-    """`learning_curve` of a run as PNG, with the uniformly random policy's figures where those are
-    known."""
-    title = textwrap.fill(f"{config.algorithm} on {config.task} ({spec.source})", 60)
-    key = "win_rate" if spec.has_win else "return_mean"
+    """`run_figure` as PNG."""
     png = io.BytesIO()
-    learning_curve(rows, title, random[key] if random else None).savefig(png, format="png")
+    run_figure(config, spec, rows, random).savefig(png, format="png")
     return png.getvalue()
+
+
+def run_figure(
+    config: TrainConfig, spec: TaskSpec, rows: list[dict[str, Any]], random: dict[str, Any] | None
+) -> Figure:
+    """`learning_curve` of a run, with the uniformly random policy's figures where those are
+    known."""
+    source = f" ({spec.source})" if spec.source else ""
+    title = textwrap.fill(f"{config.algorithm} on {config.task}{source}", 60)
+    key = "win_rate" if spec.has_win else "return_mean"
+    return learning_curve(rows, title, random[key] if random else None)
 
 
 @matplotlib.rc_context(LOOK)

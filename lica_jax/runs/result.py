@@ -11,7 +11,8 @@ from jaxtyping import PyTree
 
 from lica_jax.config import TrainConfig
 from lica_jax.errors import UserError
-from lica_jax.policy import Critic, Policy
+from lica_jax.files import as_path
+from lica_jax.policy import WHICH, Critic, Policy
 from lica_jax.runs.in_words import one_line, table
 from lica_jax.types import TaskSpec
 
@@ -31,6 +32,10 @@ class Result:
       params: parameters of the best policies, with a leading axis of seeds.
       critics: critics after the last update, by seed, if they are small enough to be kept.
       spec: the task as it was played, including the source of its figures.
+      last_params: parameters of the last policies, with a leading axis of seeds; None where a
+        directory does not hold them.
+      facts: of the "best" and the "last" policies, a dictionary per seed: ``env_steps``, and of the
+        best ``score``.
     """
 
     config: TrainConfig
@@ -42,6 +47,8 @@ class Result:
     params: PyTree
     spec: TaskSpec
     critics: dict[str, Critic] = field(default_factory=dict)
+    last_params: PyTree = None
+    facts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def stopped(self) -> str:
@@ -65,12 +72,44 @@ class Result:
         rows = self.metrics if metrics else self.evaluations
         return as_frame(as_rows([(self.config, rows)])[0])
 
-    def policy(self, seed: int | None = None) -> Policy:
-        """The best policy of a seed; if None, of the best seed."""
+    def policy(self, seed: int | None = None, *, which: str = "best") -> Policy:
+        """A policy of a seed; if None, of the best seed.
+
+        Args:
+          which: "best", the one with the best periodic evaluation, or "last".
+        """
         seeds = self.config.seeds
         if seed is not None and seed not in seeds:
             raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
+        if which not in ("best", "last"):
+            raise UserError(f"which must be best or last, got {which!r}")
+        every = self.params if which == "best" else self.last_params
+        if every is None:
+            raise UserError(f"{self.run_dir} does not hold the last policies")
         i = seeds.index(self.summary["best_seed"] if seed is None else seed)
-        params = jax.tree.map(lambda x: x[i], self.params)
-        critic = self.critics.get(str(seeds[i]))
-        return Policy.of(self.config, self.spec, params, seed=seeds[i], critic=critic)
+        params = jax.tree.map(lambda x: x[i], every)
+        facts = self.facts[which][i] if which in self.facts else {}
+        return Policy.of(
+            self.config, self.spec, params, seed=seeds[i], which=which,
+            critic=self.critics.get(str(seeds[i])), **facts,
+        )  # fmt: skip
+
+    def policies(self, which: str | None = None) -> list[Policy]:
+        """What `evaluate` plays of it: the "best" (if None) or the "last" policy of the best seed,
+        or every seed's best ("all-seeds") or last one ("all-seeds-last")."""
+        if which is not None and which not in WHICH:
+            raise UserError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
+        kind = "last" if which in ("last", "all-seeds-last") else "best"
+        seeds = self.config.seeds if which in ("all-seeds", "all-seeds-last") else (None,)
+        return [self.policy(seed, which=kind) for seed in seeds]
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draws the learning curve (matplotlib): greedy and sampled evaluations over env steps.
+        Writes it to ``path`` if that is given; raises ``UserError`` if it cannot be written."""
+        from lica_jax.runs.figure import save_figure
+        from lica_jax.runs.learning_curve import run_figure
+
+        figure = run_figure(self.config, self.spec, self.evaluations, self.summary.get("random"))
+        if path is not None:
+            save_figure(figure, as_path(path, "path"))
+        return figure

@@ -347,8 +347,18 @@ class Session:
             config=self.plan.config, summary=self.summary, evaluations=self.logs.evals.rows,
             metrics=self.logs.metrics.rows, run_dir=self.plan.run_dir,
             interrupted=self.interrupted, params=jax.device_get(self.best.params), spec=self.spec,
-            critics=self.critics(),
+            critics=self.critics(), facts=self._facts(),
+            last_params=jax.device_get(self.algo.policy(self.state.learner)),
         )  # fmt: skip
+
+    def _facts(self) -> dict[str, list[dict[str, Any]]]:
+        """What `export_policies` says of the policies of every run."""
+        best, now = self.best, np.asarray(self.state.env_steps)
+        scored = zip(np.asarray(best.env_steps), np.asarray(best.score), strict=True)
+        return {
+            "best": [{"env_steps": int(at), "score": float(score)} for at, score in scored],
+            "last": [{"env_steps": int(at)} for at in now],
+        }
 
     def critics(self) -> dict[str, Critic]:
         """The critics as they are now, by the names of the runs, as far as they are kept."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from lica_jax.errors import UserError, first_line
 from lica_jax.reporting.picture import Style
 from lica_jax.runs import directory
 from lica_jax.runs.look import COLOURS, LOOK, unit_of
@@ -42,13 +41,12 @@ def draw_sweep(
     """
     import matplotlib
 
+    from lica_jax.runs.figure import save_figure
+
     with matplotlib.rc_context(LOOK):
         figure = _drawn(folder, rows, summary)
         if path is not None:
-            try:
-                figure.savefig(path)
-            except ValueError as error:  # an ending that is no picture's
-                raise UserError(f"{path} cannot be written: {first_line(error)}") from None
+            save_figure(figure, Path(path))
     return figure
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lica_jax.api import Result, load_result
 from lica_jax.errors import UserError
-from lica_jax.files import as_path, make_folder
+from lica_jax.files import as_path
 from lica_jax.sweeps.display import best_text
 from lica_jax.sweeps.figure import draw_sweep
 from lica_jax.sweeps.folder import Folder
@@ -19,7 +19,7 @@ from lica_jax.sweeps.request import SweepConfig
 SHOWN = 20  # rows of a table in a notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """The result of a sweep.
 
@@ -37,9 +37,17 @@ class SweepResult:
 
     sweep_dir: Path
     config: SweepConfig
-    table: list[dict[str, Any]] = field(repr=False)
-    summary: dict[str, Any] = field(repr=False)
+    table: list[dict[str, Any]]
+    summary: dict[str, Any]
     interrupted: int | None = None
+
+    def __repr__(self) -> str:
+        stopped = "; interrupted" if self.interrupted is not None else ""
+        return f"<SweepResult {self._in_words()}{stopped}; files in {self.sweep_dir}>"
+
+    def _in_words(self) -> str:
+        runs = len(self.table)
+        return f"{runs} run{'s' * (runs != 1)}; {best_text(self.summary)}"
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -69,9 +77,7 @@ class SweepResult:
     def plot(self, path: str | Path | None = None) -> Any:
         """Draws the sweep's figure (matplotlib), and writes it to ``path`` if that is given. Raises
         ``UserError`` if it cannot be written."""
-        if path is not None:
-            path = as_path(path, "path")
-            make_folder(path.parent, str(path.parent))
+        path = None if path is None else as_path(path, "path")
         return draw_sweep(Folder(self.sweep_dir), self.table, self.summary, path)
 
     def _repr_html_(self) -> str:
@@ -80,7 +86,7 @@ class SweepResult:
         body = "".join(_html_row(row, columns) for row in self.table[:SHOWN])
         more = len(self.table) - SHOWN
         foot = f"<p>and {more} more rows, in <code>.table</code></p>" if more > 0 else ""
-        caption = html.escape(f"{len(self.table)} runs; {best_text(self.summary)}")
+        caption = html.escape(self._in_words())
         return (
             f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>{foot}"

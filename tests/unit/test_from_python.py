@@ -60,6 +60,52 @@ def test_an_object_made_with_other_arguments_is_another_task(tmp_path):
     assert longer.summary["env_steps"][0] >= 128
 
 
+def test_a_class_is_no_task():
+    with pytest.raises(UserError, match="task must be a name or an object, got the class Own"):
+        train("ippo", Own, **SMALL)
+
+
+def test_a_sweep_takes_a_task_that_is_an_object(tmp_path):
+    """By what it is found again under: the class, where it needs no arguments."""
+    words = SMALL | {"sweep_dir": tmp_path, "wave": 1}
+    with pytest.raises(UserError, match=r"finds the task own again as .*:Own, which is another"):
+        lica_jax.sweep("ippo", Own(6), **words)
+    found = lica_jax.sweep("ippo", Own(), grid={"hp.gamma": [0.9, 0.99]}, **words)
+    assert {row["status"] for row in found.table} == {"finished"}
+    assert repr(found).startswith("<SweepResult 2 runs; ") and str(tmp_path) in repr(found)
+    assert found.run(0).config.task.endswith(":Own")
+
+
+def test_a_result_has_both_policies_with_their_facts(tmp_path):
+    """As `load_policy` finds them in the folder, and as `load_result` reads them back."""
+    result = train("ippo", "probe/match", seeds=(3, 5), run_dir=tmp_path / "a", **SMALL)
+    again = lica_jax.load_result(tmp_path / "a")
+    obs = np.random.default_rng(0).normal(size=(8, 2, result.spec.obs_size))
+    for seed, which in ((3, "best"), (5, "best"), (3, "last"), (5, "last")):
+        stem = "policy" if which == "best" else "policy_last"
+        policy = load_policy(tmp_path / "a" / f"{stem}_seed{seed}.safetensors")
+        for one in (result.policy(seed, which=which), again.policy(seed, which=which)):
+            assert json.loads(json.dumps(one.about)) == policy.about
+            np.testing.assert_array_equal(one.act(obs)[0], policy.act(obs)[0])
+    for which in ("last", "all-seeds"):
+        of_files, of_result = (
+            evaluate(x, which=which, episodes=8) for x in (tmp_path / "a", again)
+        )
+        assert of_files == of_result == evaluate(result, which=which, episodes=8)
+    with pytest.raises(UserError, match="which must be best or last, got 'first'"):
+        result.policy(which="first")
+    with pytest.raises(UserError, match="which must be one of best, last, all-seeds"):
+        evaluate(result, which="first")
+
+
+def test_a_result_draws_its_curve(run_dir, tmp_path):
+    result = lica_jax.load_result(run_dir)
+    assert result.plot(tmp_path / "new" / "a.png").axes[0].get_ylabel() == "episode return"
+    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match=r"a\.xyz cannot be written"):
+        result.plot(tmp_path / "a.xyz")
+
+
 def test_a_task_whose_episodes_never_end():
     with pytest.raises(UserError, match=r"no episode of own ended within spec\.episode_limit, 4"):
         train("ippo", Endless(), **SMALL)
@@ -160,11 +206,11 @@ def test_a_run_that_goes_on_has_no_result(run_dir, tmp_path):
     config["total_steps"] *= 10
     (path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="has not come to its end: "):
-        lica_jax.api.load_result(path)
+        lica_jax.load_result(path)
 
 
 def test_a_run_says_why_it_ended(run_dir):
-    summary = lica_jax.api.load_result(run_dir).summary
+    summary = lica_jax.load_result(run_dir).summary
     left = {k: v for k, v in summary.items() if k not in ("final", "best")}
     left |= {"status": "stopped by halving"}
     assert "; stopped by halving>" in in_words.one_line(left, None)
