@@ -1,8 +1,11 @@
 """Statistics of runs: estimates, confidence intervals, performance profiles, comparisons.
 
 Runs are the last axis of every array of scores. A *stratum* holds the runs of one task. Several
-tasks are a sequence of strata, whose scores should be on the same scale (`normalise`). Random draws
-depend on a seed only, and the order of runs does not matter.
+tasks are a list of strata, whose scores should be on the same scale (`normalise`); a single task
+may be its array of runs. Random draws depend on a seed only, and the order of runs does not matter.
+
+A score that is NaN makes a statistic NaN, and its bounds with it: a run without a score counts
+neither as the best nor as a failure. Leave the run out, or give it the score that it deserves.
 
 Sources: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
 NeurIPS 2021 (IQM, optimality gap, stratified bootstrap, profiles, probability of improvement,

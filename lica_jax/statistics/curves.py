@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from lica_jax.errors import UserError
 from lica_jax.statistics.estimates import Estimate, Statistic, interval, iqm
 
 MOST_POINTS = 200  # of a common grid
@@ -60,9 +61,19 @@ def _on_grid(grid: np.ndarray, x: np.ndarray, y: np.ndarray, how: str) -> np.nda
 
 
 def area(grid: Float[np.ndarray, " G"], scores: Float[np.ndarray, "G N"]) -> np.ndarray:
-    """The score of every run averaged over the grid (trapezoidal rule), ``[N]``."""
+    """The score of every run averaged over the grid (trapezoidal rule), ``[N]``.
+
+    Raises:
+      UserError: the scores do not have an axis of places and one of runs.
+    """
+    grid, scores = np.asarray(grid, float), np.asarray(scores, float)
+    if scores.ndim != 2 or grid.shape != scores.shape[:1]:
+        raise UserError(
+            f"a curve has a grid [G] and scores [G, runs], got shapes {grid.shape} and "
+            f"{scores.shape}: write scores[:, None] for a single run, scores.T for [runs, G]"
+        )
     if len(grid) < 2:
-        return np.asarray(scores, float)[-1]
+        return scores[-1]
     return np.trapezoid(scores, grid, axis=0) / (grid[-1] - grid[0])
 
 
@@ -84,7 +95,7 @@ class Reached(NamedTuple):
 
     Attributes:
       times: time of every run ``[N]``; infinite if the run did not reach the threshold within
-        ``ends``.
+        ``ends``, NaN if a score that is NaN leaves that open.
       ends: how far every run was followed ``[N]``.
     """
 
@@ -99,7 +110,10 @@ class Reached(NamedTuple):
     @property
     def median(self) -> float:
         """The median time. Infinite if half of the runs or more did not reach the threshold: they
-        would have reached it later than anything seen, whenever that would have been."""
+        would have reached it later than anything seen, whenever that would have been. NaN if a time
+        is."""
+        if np.isnan(self.times).any():
+            return float("nan")
         ordered = np.sort(self.times)
         low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
         return float(high if np.isinf(high) else (low + high) / 2)
@@ -112,5 +126,13 @@ def time_to_threshold(curves: Sequence[tuple[np.ndarray, np.ndarray]], threshold
       curves: ``(x, y)`` of every run, ``[E_n]`` each; x is env steps or seconds, in ascending
         order.
     """
-    times = [x[np.argmax(y >= threshold)] if np.any(y >= threshold) else np.inf for x, y in curves]
+    times = [_first(np.asarray(x, float), np.asarray(y, float), threshold) for x, y in curves]
     return Reached(np.array(times, float), np.array([x[-1] for x, _ in curves], float))
+
+
+def _first(x: Float[np.ndarray, " E"], y: Float[np.ndarray, " E"], threshold: float) -> float:
+    maybe = ~(y < threshold)  # there, or NaN, which may be there
+    if not maybe.any():
+        return np.inf
+    place = np.argmax(maybe)
+    return np.nan if np.isnan(y[place]) else x[place]

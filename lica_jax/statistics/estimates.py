@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from lica_jax.statistics.strata import Strata, as_strata
+
 CONFIDENCE = 0.95
 REPS = 2000  # bootstrap samples
 LEAST_RUNS = 3  # of each task, below which no interval is given
 _ELEMENTS = 2**23  # numbers that are resampled at once
-
-Strata = Sequence[Float[np.ndarray, "*K N"]]
 
 
 class Statistic(Protocol):
@@ -83,13 +83,16 @@ def stratified_bootstrap(
     al. 2021). Whole runs are drawn: leading axes, such as points of a curve, share a draw.
 
     Args:
-      strata: scores ``[*K, N_m]`` of every task m.
+      strata: scores ``[*K, N_m]`` of every task m, or the runs of one task as an array ``[N]``.
       statistic: function that reduces the pooled runs ``[*K, sum of N_m]``.
+
+    Raises:
+      UserError: there are no scores, or it is unclear what they are.
     """
     return np.concatenate(
         [
             np.asarray(statistic(np.concatenate(drawn, axis=-1), axis=-1))
-            for drawn in resampled(strata, reps, seed)
+            for drawn in resampled(as_strata(strata), reps, seed)
         ],
         axis=-1,
     )
@@ -102,14 +105,19 @@ def interval(
     """A statistic of the pooled runs, with its percentile bootstrap interval.
 
     Args:
-      strata: scores ``[*K, N_m]`` of every task m.
+      strata: scores ``[*K, N_m]`` of every task m, or the runs of one task as an array ``[N]``.
       statistic: function that reduces the pooled runs.
       confidence: confidence level of the interval.
 
     Returns:
-      An estimate of arrays ``[*K]``; without bounds if a task has fewer than `LEAST_RUNS` runs.
+      An estimate of arrays ``[*K]``; without bounds if a task has fewer than `LEAST_RUNS` runs, and
+      where the statistic is NaN.
+
+    Raises:
+      UserError: there are no scores, or it is unclear what they are.
     """
-    pooled = np.concatenate([np.asarray(s, float) for s in strata], axis=-1)
+    strata = as_strata(strata)
+    pooled = np.concatenate(strata, axis=-1)
     value = statistic(pooled, axis=-1)
     drawn = None
     if enough(strata):
@@ -117,25 +125,29 @@ def interval(
     return estimate(value, drawn, confidence, pooled.shape[-1])
 
 
-def enough(*samples: Strata) -> bool:
+def enough(strata: Sequence[np.ndarray]) -> bool:
     """Whether every task has the runs that an interval needs."""
-    return all(np.shape(s)[-1] >= LEAST_RUNS for strata in samples for s in strata)
+    return all(s.shape[-1] >= LEAST_RUNS for s in strata)
 
 
 def estimate(value: Any, drawn: np.ndarray | None, confidence: float, runs: int) -> Estimate:
     """A value with the percentile interval of what was ``drawn`` ``[*K, reps]``."""
+    none = np.full(np.shape(value), np.nan)[()]
     if drawn is None:
-        none = np.full(np.shape(value), np.nan)[()]
         return Estimate(value, none, none, runs)
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(drawn, [tail, 100 - tail], axis=-1)
+    bounds = np.percentile(drawn, [tail, 100 - tail], axis=-1)
+    # By chance no draw may have the run whose score is NaN.
+    low, high = (np.where(np.isnan(value), none, bound)[()] for bound in bounds)
     return Estimate(value, low, high, runs)
 
 
-def resampled(strata: Strata, reps: int, seed: int) -> Iterator[list[np.ndarray]]:
+def resampled(
+    strata: Sequence[np.ndarray], reps: int, seed: int
+) -> Iterator[list[Float[np.ndarray, "*K reps N"]]]:
     """Resampled strata ``[*K, some of reps, N_m]``, in pieces that fit into memory."""
     rng = np.random.default_rng(seed)
-    ordered = [_ordered(np.asarray(s, float)) for s in strata]
+    ordered = [_ordered(s) for s in strata]
     draws = [rng.integers(s.shape[-1], size=(reps, s.shape[-1])) for s in ordered]
     size = max(1, _ELEMENTS // max(1, sum(s.size for s in ordered)))
     for first in range(0, reps, size):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lica_jax import statistics
+from lica_jax.errors import UserError
 from lica_jax.statistics import (
     Estimate,
     area,
@@ -110,6 +111,84 @@ def test_the_order_of_runs_changes_nothing(strata, random):
     np.testing.assert_allclose(interval(shuffled, reps=50), interval(strata, reps=50))
 
 
+# --- what people pass ----------------------------------------------------------------------------
+
+RUNS = np.array([0.93, 0.90, 0.97, 0.88, 0.95])
+OTHERS = np.array([0.81, 0.92, 0.85, 0.79, 0.83])
+MATRIX = np.arange(15.0).reshape(5, 3)  # as rliable has it: runs, tasks
+OF_STRATA = [
+    interval,
+    stratified_bootstrap,
+    lambda x: performance_profile(x, 0.9),
+    lambda x: probability_of_improvement(x, x),
+    lambda x: improvement_interval(x, x),
+]
+each_of_strata = pytest.mark.parametrize("function", OF_STRATA)
+
+
+@each_of_strata
+def test_an_array_of_runs_is_one_task(function):
+    for scores in (RUNS, RUNS.tolist(), tuple(RUNS.tolist()), [RUNS.tolist()]):
+        np.testing.assert_array_equal(function(scores), function([RUNS]))
+    whole = np.array([1, 0, 2, 5], np.uint8)  # whose differences would wrap around
+    np.testing.assert_array_equal(function(whole), function([whole.astype(float)]))
+    np.testing.assert_array_equal(function(RUNS > 0.9), function([(RUNS > 0.9).astype(float)]))
+
+
+@each_of_strata
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([], "is empty"),
+        (np.array([]), "has no scores"),
+        ([RUNS, []], r"\[1\] has no scores: leave out a task"),
+        (0.9, "is a single number"),
+        ([RUNS, 0.9], r"\[1\] is a single number"),
+        (MATRIX, r"shape \(5, 3\).*\[runs, tasks\].*`list\(\w+\.T\)`"),
+        ({"3m": RUNS}, r"is a mapping.*values\(\)"),
+        (["0.9", "0.8"], r"\[0\] is not an array of numbers"),
+        ([RUNS, [0.9, None]], r"\[1\] is not an array of numbers.*a missing score is NaN"),
+        ([[[1, 2], [3]]], "is not an array of numbers"),
+    ],
+)
+def test_bad_scores_are_refused_in_words(function, scores, said):
+    with pytest.raises(UserError, match=said):
+        function(scores)
+
+
+def test_a_matrix_is_refused_where_tasks_have_no_points():
+    for function in (OF_STRATA[2], OF_STRATA[4]):
+        with pytest.raises(UserError, match=r"one axis here.*list\(matrix\.T\)"):
+            function([MATRIX])
+    assert interval(list(MATRIX.T)).runs == 15  # as the message says
+    assert interval([MATRIX]).value.shape == (5,)  # points of a curve
+    with pytest.raises(UserError, match=r"\(4,\), \(5,\).*`common_grid`"):
+        interval([MATRIX, MATRIX[:4]])
+    with pytest.raises(UserError, match=r"x and y .* \(4,\), \(5,\)"):
+        probability_of_improvement([MATRIX], [MATRIX[:4]])
+
+
+def test_methods_are_compared_on_the_same_tasks():
+    for function in (probability_of_improvement, improvement_interval):
+        with pytest.raises(UserError, match="x has 1 task and y 2 tasks: pass the same tasks"):
+            function(RUNS, [RUNS, RUNS])
+
+
+@pytest.mark.parametrize("bad", range(5))
+def test_nan_is_neither_the_best_nor_a_failure(bad):
+    scores = RUNS.copy()
+    scores[bad] = np.nan
+    for statistic in (iqm, statistics.mean, statistics.median, optimality_gap):
+        assert np.isnan(interval(scores, statistic)[:3]).all()
+        assert np.isnan(interval(scores, statistic, reps=1)[:3]).all()  # a draw may not have it
+    assert np.isnan(performance_profile(scores, [0, 0.9])[:3]).all()
+    for x, y in ((scores, RUNS), (RUNS, scores)):
+        assert np.isnan(probability_of_improvement(x, y))
+        assert np.isnan(improvement_interval(x, y)[:3]).all()
+    one = interval([np.stack([scores, RUNS])])  # of two points one is known
+    assert np.isnan(one.low[0]) and np.isfinite([one.value[1], one.low[1], one.high[1]]).all()
+
+
 # --- comparisons ---------------------------------------------------------------------------------
 
 
@@ -119,6 +198,7 @@ def test_profile_by_hand():
     )
     np.testing.assert_allclose(profile.value, [1, 3 / 6, 0])  # above: 0.4 is not above 0.4
     assert (profile.low <= profile.value).all() and (profile.value <= profile.high).all()
+    assert performance_profile([0.2, 0.4, 0.6], 0.4).value == pytest.approx(1 / 3)
 
 
 def test_probability_of_improvement_by_hand():
@@ -177,6 +257,9 @@ def test_area_and_sample_efficiency_by_hand():
     np.testing.assert_allclose(area(grid[:1], scores[:1]), [0, 1])
     estimate = sample_efficiency([(grid, scores)], statistics.mean)
     assert estimate.value == pytest.approx((2.5 / 3 + 1) / 2) and estimate.runs == 2
+    for wrong in (scores[:, 0], scores.T):
+        with pytest.raises(UserError, match=r"scores \[G, runs\], got shapes \(3,\)"):
+            sample_efficiency([(grid, wrong)])
 
 
 def test_time_to_threshold_tells_who_did_not_come_there():
@@ -189,3 +272,8 @@ def test_time_to_threshold_tells_who_did_not_come_there():
     assert time_to_threshold(curves, 0.9).median == np.inf
     assert time_to_threshold(curves[::2], 0.2).median == 15
     assert time_to_threshold(curves[:2], 0.5).median == np.inf  # one of two: unknown
+    # Whether a run got there is open from where its score is NaN on, unless it was there before.
+    nan = [(x, np.array([0, np.nan, 1])), (x, np.array([0.9, np.nan, 0])), (x, np.full(3, 0.1))]
+    reached = time_to_threshold(nan, 0.5)
+    np.testing.assert_array_equal(reached.times, [np.nan, 0, np.inf])
+    assert reached.count == 1 and np.isnan(reached.median)
