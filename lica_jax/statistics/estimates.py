@@ -35,6 +35,19 @@ class Estimate(NamedTuple):
     high: Any
     runs: int
 
+    def __repr__(self) -> str:
+        """``Estimate(0.93 [0.9, 0.95], runs=5)``; of arrays their shape."""
+        if np.ndim(self.value):
+            return f"Estimate(array of shape {np.shape(self.value)}, runs={self.runs})"
+        bounds = f"[{_short(self.low)}, {_short(self.high)}]"
+        bounds = "without interval" if np.isnan(self.low) else bounds
+        return f"Estimate({_short(self.value)} {bounds}, runs={self.runs})"
+
+
+def _short(number: Any) -> str:
+    """Three digits, and every whole one."""
+    return f"{number:.0f}" if 999.5 <= abs(number) < 1e15 else f"{number:.3g}"
+
 
 # --- statistics ----------------------------------------------------------------------------------
 

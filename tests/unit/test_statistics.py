@@ -189,6 +189,16 @@ def test_nan_is_neither_the_best_nor_a_failure(bad):
     assert np.isnan(one.low[0]) and np.isfinite([one.value[1], one.low[1], one.high[1]]).all()
 
 
+def test_an_estimate_is_told_in_a_line():
+    assert repr(interval(RUNS)) == "Estimate(0.927 [0.893, 0.963], runs=5)"
+    assert repr(Estimate(1, 0.5, 1234.56, 5)) == "Estimate(1 [0.5, 1235], runs=5)"
+    assert repr(Estimate(-999.7, -2e16, np.inf, 5)) == "Estimate(-1000 [-2e+16, inf], runs=5)"
+    assert repr(interval(RUNS[:2])) == "Estimate(0.915 without interval, runs=2)"
+    assert repr(performance_profile(RUNS, [0, 1])) == "Estimate(array of shape (2,), runs=5)"
+    value, low, high, runs = interval(RUNS)  # and is a tuple all the same
+    assert low < value < high and runs == 5
+
+
 # --- comparisons ---------------------------------------------------------------------------------
 
 
