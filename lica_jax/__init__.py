@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lica_jax.version import __version__
 
 if TYPE_CHECKING:
+    from lica_jax import core, networks, statistics, testing, types
     from lica_jax.algorithms import make_algorithm, register_algorithm
     from lica_jax.api import evaluate, load_result, train
     from lica_jax.config import TrainConfig, load_config
@@ -33,6 +34,9 @@ _HOME = {
     "register_algorithm": "algorithms", "register_family": "envs", "render": "rendering",
     "report": "reporting", "sweep": "sweeps", "task_names": "envs", "train": "api",
 }  # fmt: skip
+# Parts that can be used on their own, as attributes. `import *` leaves them out: it would hide the
+# modules `statistics` and `types` of Python.
+_PARTS = ("core", "networks", "statistics", "testing", "types")
 __all__ = ["__version__", *_HOME]
 
 
@@ -41,9 +45,11 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"lica_jax.{_HOME[name]}"), name)
         globals()[name] = value
         return value
+    if name in _PARTS:
+        return importlib.import_module(f"lica_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     hidden = {"annotations", "importlib", "Any", "TYPE_CHECKING"}
-    return sorted({*globals(), *__all__} - hidden)
+    return sorted({*globals(), *__all__, *_PARTS} - hidden)

@@ -267,6 +267,28 @@ def test_public_names_resolve():
     assert callable(lica_jax.train) and callable(lica_jax.evaluate)
 
 
+def test_parts_are_there_without_an_import_of_their_own():
+    """And load no more than they need: statistics no JAX, nothing a device."""
+    code = """
+import sys
+import lica_jax
+
+parts = {"core", "networks", "statistics", "testing", "types"}
+assert parts <= set(dir(lica_jax)) and not parts & set(lica_jax.__all__)
+assert not [part for part in parts if f"lica_jax.{part}" in sys.modules]
+assert lica_jax.statistics.iqm([1, 2, 3]) == 2 and "jax" not in sys.modules
+assert not hasattr(lica_jax, "nothing") and not hasattr(lica_jax.core, "nothing")
+assert {"returns", "entropy"} <= set(dir(lica_jax.core)) and "critics" in dir(lica_jax.networks)
+assert "jax" not in sys.modules
+lica_jax.core.returns.lambda_returns, lica_jax.networks.critics.MixingCritic
+lica_jax.types.TimeStep, lica_jax.testing.check_task
+from jax._src import xla_bridge
+print(sorted(xla_bridge._backends))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def test_jaxmarl_first_needed_in_64_bit_mode():
     """Arrays that JaxMARL makes while it is imported stay what its simulation takes."""
     code = """
