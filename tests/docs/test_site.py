@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lica_jax.statistics import __all__ as STATISTICS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -84,5 +86,12 @@ def test_the_site_asks_nothing_of_other_servers(site):
 def test_the_python_reference_is_filled_in(site):
     page = (site / "reference" / "python.html").read_text()
     for name in ("train", "evaluate", "load_policy", "sweep", "make_task", "UserError"):
+        assert f'id="lica_jax.{name}"' in page, name
+    for name in (
+        "core.returns.lambda_returns", "core.entropy.entropy_bonus", "core.losses.critic_loss",
+        "core.masking.masked_softmax", "networks.critics.MixingCritic", "diagnose",
+        "networks.mixers.MonotonicMixer", "networks.agents.RecurrentAgent",
+        *(f"statistics.{name}" for name in STATISTICS if name.lower() == name),
+    ):  # fmt: skip
         assert f'id="lica_jax.{name}"' in page, name
     assert ":::" not in page
