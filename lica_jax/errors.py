@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -38,6 +40,24 @@ def first_line(error: BaseException) -> str:
     """What an error says, in one line; its kind where it says nothing."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:300]
+
+
+def failure(what: str, error: BaseException, package: str = "") -> str:
+    """``init(key) fails: KeyError: 'a' (my_pg.py, line 7)``: what somebody's own function raised.
+
+    Args:
+      what: the call.
+      package: the top-level package of the function, whose innermost line is named; without it, or
+        where the error was raised by the call itself, there is no line.
+    """
+    lines = str(error).strip().splitlines() or [""]
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if package and frame.f_globals.get("__name__", "").partition(".")[0] == package
+    ]
+    place = f" ({Path(frames[-1][0]).name}, line {frames[-1][1]})" if frames else ""
+    return f"{what} fails: {type(error).__name__}: {lines[0][:300]}{place}"
 
 
 class BudgetOverrun(UserWarning):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lica_jax.errors import failure
 from lica_jax.types import Task, TaskSpec, TimeStep
 
 
@@ -20,29 +21,48 @@ def task_problems(task: Task) -> list[str]:
         return [f"spec.episode_limit must be an integer of at least 1, got {limit!r}"]
     if not isinstance(task.spec.name, str):
         return [f"spec.name must be a text, got {task.spec.name!r}"]
-    key, spec = jax.random.key(0), task.spec
+    key, spec, package = jax.random.key(0), task.spec, type(task).__module__.partition(".")[0]
     shape, dtype = ((spec.n_actions,), jnp.float32) if spec.continuous else ((), jnp.int32)
     action = jax.ShapeDtypeStruct((spec.n_agents, *shape), dtype)
     try:
-        state, start = jax.eval_shape(task.reset, key)
+        begun = jax.eval_shape(task.reset, key)
     except Exception as error:
-        return [f"reset(key) fails: {_first_line(error)}"]
+        return [failure("reset(key)", error, package)]
+    if not is_row(begun, 2):
+        return [_no_pair("reset", begun)]
+    state, start = begun
     out = _step_problems("reset", start, spec)
     try:
-        after, ts = jax.eval_shape(task.step, key, state, action)
+        stepped = jax.eval_shape(task.step, key, state, action)
     except Exception as error:
-        return [*out, f"step(key, state, action) fails: {_first_line(error)}"]
+        return [*out, failure("step(key, state, action)", error, package)]
+    if not is_row(stepped, 2):
+        return [*out, _no_pair("step", stepped)]
+    after, ts = stepped
     out += _step_problems("step", ts, spec)
-    out += _changes(state, after)
+    out += changes("step: state", state, after, ("after reset", "after a step"))
     infos = [getattr(x, "info", None) for x in (start, ts)]
     if all(isinstance(info, dict) for info in infos) and set(infos[0]) != set(infos[1]):
         out.append(f"info has the keys {sorted(start.info)} at reset and {sorted(ts.info)} later")
     return out
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+def is_row(returned: Any, n: int) -> bool:
+    """Whether a function has returned ``n`` things."""
+    return isinstance(returned, tuple | list) and len(returned) == n
+
+
+def described(returned: Any) -> str:
+    """What was returned, in words: ``a tuple of 5``, ``float32[3]``, ``NoneType``."""
+    if hasattr(returned, "shape") and hasattr(returned, "dtype"):
+        return f"{returned.dtype}{list(returned.shape)}"
+    if type(returned) in (tuple, list):
+        return f"a {type(returned).__name__} of {len(returned)}"
+    return type(returned).__name__
+
+
+def _no_pair(where: str, returned: Any) -> str:
+    return f"{where} must return (state, TimeStep), got {described(returned)}"
 
 
 def expected_arrays(spec: TaskSpec) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -89,14 +109,43 @@ def _step_problems(where: str, ts: Any, spec: TaskSpec) -> list[str]:
     return out
 
 
-def _changes(before: Any, after: Any) -> list[str]:
-    """What a step changes of a state's structure, shapes and types, which a scan cannot bear."""
+TOLD = 4  # leaves that are named where many change
+
+
+def changes(
+    what: str, before: Any, after: Any, when: tuple[str, str] = ("before", "after")
+) -> list[str]:
+    """How a tree's structure, shapes and types differ before and after; a scan cannot bear that.
+
+    Args:
+      what: the function and what it changes: ``"step: state"``.
+      before, after: trees whose leaves have a shape and a type.
+      when: what the two are called.
+    """
+    old, new = _leaves(before), _leaves(after)
     if jax.tree.structure(before) != jax.tree.structure(after):
-        return ["step must return a state of the same structure as reset"]
-    leaves = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
-    return [
-        f"step: state{jax.tree_util.keystr(path)} is {x.dtype}{list(x.shape)} after reset and "
-        f"{y.dtype}{list(y.shape)} after a step"
-        for (path, x), y in leaves
-        if (x.shape, x.dtype) != (y.shape, y.dtype)
+        lost, gained = [k for k in old if k not in new], [k for k in new if k not in old]
+        told = [f"lacks {_some(lost)}"] if lost else []
+        told += [f"has {_some(gained)} more"] if gained else []
+        if type(after) is not type(before) or not told:
+            told = [f"is {described(after)}, not {described(before)}"]
+        return [f"{what} must keep its structure; {when[1]} it {' and '.join(told)}"]
+    out = [
+        f"{what}{'.' if path else ''}{path} is {described(x)} {when[0]} and "
+        f"{described(new[path])} {when[1]}"
+        for path, x in old.items()
+        if (x.shape, x.dtype) != (new[path].shape, new[path].dtype)
     ]
+    more = [f"{what}: {len(out) - TOLD} more leaves change"] if len(out) > TOLD else []
+    return out[:TOLD] + more
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by their paths, ``params.kernel``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    return ", ".join(name or "a leaf" for name in names[:TOLD]) + more

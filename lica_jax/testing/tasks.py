@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -91,10 +92,9 @@ def _value_problems(task: Task, start: TimeStep, actions: Any, steps: TimeStep) 
 
     over = steps.terminated | steps.truncated
     for name in ("obs", "state", "reward"):
-        finite = np.all(np.isfinite(getattr(start, name))) and np.all(
-            np.isfinite(getattr(steps, name))
-        )
-        expect(finite, f"{name} must be finite")
+        every = np.concatenate([getattr(start, name)[None], getattr(steps, name)])
+        odd = every[~np.isfinite(every)]
+        expect(not odd.size, f"{name} must be finite, got {odd[:1].sum()}")
     both = np.concatenate([start.avail[None], steps.avail])
     expect(np.all(np.any(both, axis=-1)), "every agent must have an available action, always")
     expect(
@@ -103,7 +103,8 @@ def _value_problems(task: Task, start: TimeStep, actions: Any, steps: TimeStep) 
     )
     expect(np.all(start.first), "first must be True at reset")
     expect(not np.any(steps.first), "first must be False after a step: a task never resets itself")
-    expect(not np.any(start.reward), "reward must be 0 at reset")
+    sound = start.reward[np.isfinite(start.reward)]
+    expect(not np.any(sound), "reward must be 0 at reset")
     expect(not np.any(start.terminated | start.truncated), "an episode must not be over at reset")
     expect(
         not np.any(steps.terminated & steps.truncated),
@@ -121,7 +122,7 @@ def _value_problems(task: Task, start: TimeStep, actions: Any, steps: TimeStep) 
             float(steps.reward[: over[:, env].argmax() + 1, env].sum()) for env in range(ENVS)
         )
         expect(
-            best <= spec.max_return + 1e-4,
+            best <= spec.max_return + 1e-4 or not np.all(np.isfinite(steps.reward)),
             f"an episode returned {best:g}, more than spec.max_return {spec.max_return:g}",
         )
     return out
@@ -139,7 +140,7 @@ def _batch_problems(
         (after, jax.tree.map(lambda x: x[0, 1], steps)),
     )
     same = all(
-        np.allclose(x, y, atol=1e-5)
+        np.allclose(x, y, atol=1e-5, equal_nan=True)  # which `_value_problems` tells of
         for one, batch in pairs
         for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(batch), strict=True)
     )
@@ -150,4 +151,5 @@ def _batch_problems(
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+    same = partial(np.array_equal, equal_nan=True)  # NaN is told of by `_value_problems`
+    return all(map(same, jax.tree.leaves(a), jax.tree.leaves(b)))

@@ -319,12 +319,23 @@ def test_tasks_whose_shapes_do_not_fit(tmp_path, programs):
         def step(self, key, state, action):
             return state.missing
 
+    class Gym(Told):
+        def step(self, key, state, action):
+            state, ts = super().step(key, state, action)
+            return ts.obs, state, ts.reward, ts.terminated, ts.info
+
+    class Stateless(Told):
+        def reset(self, key):
+            return super().reset(key)[1]
+
     for task, *words in (
         (Wide(), r"obs must be float32\[2, 2\] \(spec: n_agents, obs_size\), got float32\[2, 5\]",
          "reward must be float32", r"info\['a'\] must be a scalar"),
         (Counting(), r"info\['return'\] needs another name"),
         (Growing(), r"state.t is int32\[\] after reset and float32\[\] after a step"),
-        (Failing(), "step.* fails: AttributeError"),
+        (Failing(), r"step.* fails: AttributeError.*\(test_registering.py, line \d+\)"),
+        (Gym(), r":\n  - step must return \(state, TimeStep\), got a tuple of 5$"),
+        (Stateless(), r":\n  - reset must return \(state, TimeStep\), got TimeStep$"),
     ):  # fmt: skip
         for call in (check_task, lambda task: train("lica", task, run_dir=tmp_path / "run")):
             with pytest.raises(UserError) as error:
@@ -345,6 +356,22 @@ def test_tasks_that_behave_badly():
             state, ts = super().step(key, state, action)
             return state, ts.replace(reward=ts.reward + 7)
 
+    class Undefined(Told):
+        """Of which each is told once, and nothing that follows from it."""
+
+        def __init__(self, **odd):
+            self.odd = odd
+            super().__init__()
+
+        def _timestep(self, state, reward, *, first):
+            ts = super()._timestep(state, reward, first=first)
+            return ts.replace(**{k: jnp.full_like(getattr(ts, k), x) for k, x in self.odd.items()})
+
+    for odd in ({"reward": jnp.nan}, {"obs": jnp.nan}, {"reward": jnp.inf}):
+        with pytest.raises(UserError) as error:
+            check_task(Undefined(**odd))
+        (line,) = str(error.value).splitlines()[1:]
+        assert line == "".join(f"  - {k} must be finite, got {x}" for k, x in odd.items())
     with pytest.raises(UserError) as error:
         check_task(Endless())
     assert "outlived spec.episode_limit" in str(error.value)
