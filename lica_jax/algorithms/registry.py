@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from lica_jax.errors import UserError, unknown
+from lica_jax.errors import UserError, failure, unknown
 from lica_jax.plugins import (
     ALGORITHMS,
     entry_points,
@@ -208,12 +208,67 @@ def _check_settings(name: str, module: Any) -> None:
 
 
 def make_algorithm(name: str, spec: TaskSpec, config: Any = None) -> Algorithm:
-    """Builds the algorithm ``name`` for a task; without ``config``, with its default settings."""
+    """Builds an algorithm for a task.
+
+    Args:
+      name: its registered name.
+      spec: the task's sizes: ``make_task("smax/3m").spec``.
+      config: its static choices, an instance of its module's ``Config``; without it the defaults.
+
+    Raises:
+      UserError: no such algorithm, or another argument is none of the above; or a plugin's
+        ``make`` fails.
+    """
     module = algorithm_module(name)
+    _check_spec(name, spec)
     config = module.Config() if config is None else config
-    if find_algorithm(name).plugin:  # its code may change between two calls
+    _check_config(name, module.Config, config)
+    package = find_algorithm(name).plugin
+    if not package:
+        return _shared_algorithm(module.make, config, spec, bool(jax.config.jax_enable_x64))
+    try:  # its code may change between two calls
         return module.make(config, spec)
-    return _shared_algorithm(module.make, config, spec, bool(jax.config.jax_enable_x64))
+    except UserError:
+        raise
+    except Exception as error:
+        said = failure("make(config, spec)", error, package)
+        raise UserError(f"algorithm {name!r}: {said}") from error
+
+
+def _check_spec(name: str, spec: Any) -> None:
+    """Raises ``UserError`` for what is no `TaskSpec`, such as the task itself."""
+    if isinstance(spec, TaskSpec):
+        return
+    own = isinstance(getattr(spec, "spec", None), TaskSpec)
+    task = f"make_task({spec!r})" if isinstance(spec, str) else "task"
+    got = f"the task {spec.spec.name} itself" if own else repr(spec)
+    raise UserError(
+        f"make_algorithm needs the sizes of a task, its spec; give "
+        f"make_algorithm({name!r}, {task}.spec), got {got}"
+    )
+
+
+def _check_config(name: str, kind: type, config: Any) -> None:
+    """Raises ``UserError`` for what is no instance of an algorithm's ``Config``."""
+    if isinstance(config, kind):
+        return
+    same = dataclasses.is_dataclass(config) and not isinstance(config, type)
+    # A notebook's cell that ran again has made another class of the same fields.
+    if same and [f.name for f in dataclasses.fields(config)] == [
+        f.name for f in dataclasses.fields(kind)
+    ]:  # fmt: skip
+        return
+    values = ", ".join(f"{k}={v!r}" for k, v in config.items()) if type(config) is dict else "..."
+    raise UserError(
+        f"make_algorithm: config must be a Config of {name}; give "
+        f"algorithm_module({name!r}).Config({values}), got {_kind_of(config)}"
+    )
+
+
+def _kind_of(config: Any) -> str:
+    if isinstance(config, type):
+        return f"the class {config.__name__} itself"
+    return f"a {type(config).__name__}"
 
 
 @lru_cache(maxsize=32)

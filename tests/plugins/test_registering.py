@@ -25,7 +25,7 @@ from lica_jax import (
     task_names,
     train,
 )
-from lica_jax.algorithms import algorithm_names
+from lica_jax.algorithms import algorithm_module, algorithm_names, make_algorithm
 from lica_jax.cli.main import main
 from lica_jax.config import resolve
 from lica_jax.envs.probe import Probe
@@ -393,6 +393,31 @@ def test_a_family_whose_tasks_have_another_name(loaded):
         check_task("copy/switches")
     with pytest.raises(UserError, match="names must be several"):
         register_family("word", dataclasses.replace(family, names="switches"))
+
+
+def test_algorithms_need_a_spec_and_a_config(loaded):
+    task = make_task("probe/match")
+    for name in ("lica", "my_pg"):
+        for spec, words in (
+            (task, rf"give make_algorithm\('{name}', task.spec\), got the task probe/match itself"),
+            ("probe/match", rf"\('{name}', make_task\('probe/match'\).spec\), got 'probe/match'"),
+        ):
+            with pytest.raises(UserError, match=words):
+                make_algorithm(name, spec)
+        for config, words in (
+            ({"hidden": 8}, rf"give algorithm_module\('{name}'\).Config\(hidden=8\), got a dict"),
+            (algorithm_module(name).Config, "got the class Config itself"),
+            (load_config(name, "probe/match"), "got a TrainConfig"),
+        ):
+            with pytest.raises(UserError, match=words):
+                make_algorithm(name, task.spec, config)
+    from my_package import my_pg
+
+    @dataclass(frozen=True)
+    class Config:  # of a cell that ran again
+        hidden: int = 8
+
+    assert make_algorithm("my_pg", task.spec, Config()).hparams == my_pg.HParams()
 
 
 def broken(what):
