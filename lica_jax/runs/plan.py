@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from lica_jax.algorithms import make_algorithm
+from lica_jax.algorithms import find_algorithm, make_algorithm
 from lica_jax.config import (
     TrainConfig,
     iterations_per_chunk,
@@ -28,6 +28,7 @@ from lica_jax.envs.checks import task_problems
 from lica_jax.envs.registry import check_known_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.runs import directory
+from lica_jax.runs.checks import check_trainable
 from lica_jax.training.loop import RUNS, stack_hparams
 from lica_jax.training.memory import check_fits, free_on
 from lica_jax.types import Algorithm, Task, differing
@@ -160,7 +161,7 @@ def make_plan(
         raise UserError(f"eval.save_replay: only smac/ tasks have replays, not {config.task}")
     if config.eval.save_replay and run_dir is None:
         raise UserError("eval.save_replay needs a run directory to write to")
-    algo = make_algorithm(config.algorithm, task.spec, config.algo)
+    algo = _algorithm_for(config, task)
     # A resumed run's games are others than those played before.
     starts, seeds = directory.starts(run_dir) if resume else 0, tuple(run.seed for run in runs)
     engine = make_engine(
@@ -186,6 +187,15 @@ def _check_shapes(task: Task) -> None:
             f"task {name} cannot be trained (lica_jax.testing.check_task looks for more):\n"
             + "\n".join(f"  - {line}" for line in found)
         )
+
+
+def _algorithm_for(config: TrainConfig, task: Task | HostTask) -> Algorithm:
+    """The algorithm with its settings; somebody's own only if its shapes are what the loop needs.
+    Ours are tested: tracing them would only take its time."""
+    algo = make_algorithm(config.algorithm, task.spec, config.algo)
+    if find_algorithm(config.algorithm).plugin:
+        check_trainable(algo, task, config)
+    return algo
 
 
 def resolve_hp(config: TrainConfig, hp: Any, task: Task | HostTask) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,14 @@ import numpy as np
 from lica_jax.files import plain, write_whole
 
 KEYS = ("update", "env_steps", "seed")  # what every row says, as an integer
+# Names that an algorithm's figures cannot have: those of rows' other entries, and of the columns
+# that tables of several runs add (`runs.tables`).
+TAKEN = frozenset({
+    *KEYS, "run", "step", "seconds", "env_steps_per_second", "eval_index", "lost_episodes",
+    "t_env", "test_return_mean", "test_battle_won_mean", "test_double",
+    "algorithm", "task", "run_dir",
+})  # fmt: skip
+TAKEN_STARTS = ("train/", "eval/", "games/", "hp.")
 
 
 class RowFile:
@@ -105,6 +113,19 @@ def completed(rows: list[dict[str, Any]], evaluations: bool = False) -> list[dic
         return {"step": steps[update]} | ({"eval_index": order[update]} if evaluations else {})
 
     return [row | {k: v for k, v in lacking(row).items() if k not in row} for row in rows]
+
+
+def name_problems(names: Iterable[Any]) -> list[str]:
+    """What is wrong with the names of an algorithm's figures, which become entries of rows."""
+    out = []
+    for name in names:
+        if not isinstance(name, str):
+            out.append(f"metric {name!r} must have a text as its name")
+        elif name in TAKEN:
+            out.append(f"metric {name!r} needs another name: rows have an entry of that name")
+        elif start := next((s for s in TAKEN_STARTS if name.startswith(s)), ""):
+            out.append(f"metric {name!r} needs another name: rows have other entries in {start}")
+    return out
 
 
 def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:

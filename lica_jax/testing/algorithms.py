@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from lica_jax.algorithms.registry import (
     algorithm_module,
@@ -26,9 +24,9 @@ from lica_jax.config import TrainConfig, load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.errors import UserError
 from lica_jax.policy import load_policy
+from lica_jax.runs.checks import trace_algorithm
 from lica_jax.training.evaluation import random_hparams, random_params
-from lica_jax.training.loop import make_run, stack_hparams
-from lica_jax.types import Algorithm, Progress, Task
+from lica_jax.types import Algorithm, Progress, Task, TaskSpec
 
 ENVS = 5
 DRAWS = 3000  # of the uniformly random policy, on a game of nine joint actions
@@ -69,17 +67,17 @@ def check_algorithm(
     world = make_task(task)
     config = resolve(config, world.spec)
     algo = make_algorithm(name, world.spec, config.algo)
-    metrics: list[str] = []
-    found = _interface_problems(algo, world, config, metrics)
-    if not found:
-        found += _acting_problems(algo, world) + _uniform_problems(name, config)
+    traced = trace_algorithm(algo, world, config)
+    found = traced.problems or _field_problems(algo)
+    # One behind the other: what is wrong with acting makes play uneven, too.
+    found = found or _acting_problems(algo, world) or _uniform_problems(name, config)
     if trained and not found:
         with tempfile.TemporaryDirectory() as folder:
             found += _training_problems(config, Path(folder) / "run")
     if found:
         lines = "\n".join(f"  - {line}" for line in found)
-        raise UserError(f"algorithm {name} does not conform:\n{lines}")
-    return metrics
+        raise UserError(f"algorithm {name} does not conform:\n{lines}") from traced.error
+    return traced.metrics
 
 
 def _registered(algorithm: str | ModuleType) -> str:
@@ -94,108 +92,18 @@ def _registered(algorithm: str | ModuleType) -> str:
     return name
 
 
-# --- shapes --------------------------------------------------------------------------------------
+# --- fields --------------------------------------------------------------------------------------
 
 
-def _interface_problems(
-    algo: Algorithm, task: Task, config: TrainConfig, metrics: list[str]
-) -> list[str]:
-    """What is wrong with an algorithm's functions, from shapes alone; adds the names of what its
-    update gives to ``metrics``."""
-    if not isinstance(algo, Algorithm):
-        return [f"make must return a lica_jax.types.Algorithm, got {type(algo).__name__}"]
-    out: list[str] = []
-    key = jax.random.key(0)
-    learner = _shapes(out, "init(key)", algo.init, key)
-    carry = _shapes(out, "initial_carry(batch)", partial(algo.initial_carry, ENVS))
-    if out:
-        return out
-    params = _shapes(out, "policy(learner)", algo.policy, learner)
-    if not jax.tree.leaves(params):
+def _field_problems(algo: Algorithm) -> list[str]:
+    """What a run can do without, and its exports, reports and comparisons cannot."""
+    out = []
+    learner = jax.eval_shape(algo.init, jax.random.key(0))
+    if not jax.tree.leaves(jax.eval_shape(algo.policy, learner)):
         out.append("policy(learner) must be the parameters that act needs; there are none")
-    if any(x.shape[:1] != (ENVS,) for x in jax.tree.leaves(carry)):
-        out.append("initial_carry(batch) must have a leading axis of that size in every leaf")
     if jax.tree.structure(algo.hparams) != jax.tree.structure(type(algo.hparams)()):
         out.append("hparams must be an HParams with values where its defaults have some")
-    ts = jax.eval_shape(lambda key: jax.vmap(task.reset)(jax.random.split(key, ENVS))[1], key)
-    act = partial(
-        algo.act, hp=config.hp, progress=Progress.finished(), explore=jnp.ones(ENVS, bool)
-    )
-    acted = _shapes(out, "act(params, carry, ts, key, ...)", act, params, carry, ts, key)
-    if acted is None:
-        return out
-    out += _acted_problems(acted, carry, task)
-    return out or _update_problems(algo, task, config, learner, metrics)
-
-
-def _shapes(out: list[str], what: str, call: Callable[..., Any], *args: Any) -> PyTree:
-    """The shapes of what a call returns; None, and a line in ``out``, where it fails."""
-    try:
-        return jax.eval_shape(call, *args)
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        out.append(f"{what} fails: {type(error).__name__}: {lines[0]}")
-        return None
-
-
-def _acted_problems(acted: Any, carry: PyTree, task: Task) -> list[str]:
-    if not (isinstance(acted, tuple) and len(acted) == 3):
-        return ["act must return (carry, action, extras)"]
-    out = []
-    after, action, extras = acted
-    if jax.tree.map(_kind, after) != jax.tree.map(_kind, carry):
-        out.append("act must return a carry like the one it was given")
-    spec = task.spec
-    if not hasattr(action, "shape"):
-        return [*out, f"act must choose actions as an array, got {type(action).__name__}"]
-    weights = spec.weighs_actions and jnp.issubdtype(action.dtype, jnp.floating)
-    wanted = (ENVS, spec.n_agents, *((spec.n_actions,) if spec.continuous or weights else ()))
-    if action.shape != wanted:
-        out.append(f"act must choose actions {list(wanted)} for {ENVS} environments, got "
-                   f"{list(action.shape)}")  # fmt: skip
-    if jnp.issubdtype(action.dtype, jnp.integer) == (spec.continuous or weights):
-        out.append(f"actions of {spec.name} cannot be {action.dtype}")
-    if not isinstance(extras, dict) or any(x.shape[:1] != (ENVS,) for x in extras.values()):
-        out.append("act's extras must be a dictionary of arrays with an entry per environment")
     return out
-
-
-def _kind(x: Any) -> tuple[Any, ...]:
-    return x.shape, x.dtype
-
-
-def _update_problems(
-    algo: Algorithm, task: Task, config: TrainConfig, learner: PyTree, names: list[str]
-) -> list[str]:
-    """What an update changes that it must not, and what its metrics lack."""
-    out: list[str] = []
-    seen: list[Any] = []
-
-    def update(learner, traj, key, **rest):
-        after = algo.update(learner, traj, key, **rest)
-        seen.append(after)
-        return after
-
-    init, chunk = make_run(
-        algo._replace(update=update), task, config.collect, config.timeout_is_terminal
-    )
-    state = _shapes(out, "init", init, jax.random.key(0))
-    hp = jax.tree.map(lambda x: x[0], stack_hparams([config.hp]))
-    if state is not None:
-        _shapes(out, "an iteration of the loop", partial(chunk, iterations=1), state, hp)
-    if not seen or not (isinstance(seen[0], tuple) and len(seen[0]) == 2):
-        return out or ["update must return (learner, metrics)"]
-    after, metrics = seen[0]
-    if jax.tree.structure(after) != jax.tree.structure(learner) or jax.tree.map(
-        _kind, after
-    ) != jax.tree.map(_kind, learner):
-        out.insert(0, "update must return a learner like the one it was given")
-    if not isinstance(metrics, dict) or "loss" not in metrics:
-        return [*out, 'update\'s metrics must have "loss", which is not finite when it went wrong']
-    names += metrics
-    out += [f"metric {k!r} must be a scalar" for k, x in metrics.items() if jnp.shape(x) != ()]
-    missing = [name for name in algo.metrics if name not in metrics]
-    return out + ([f"metrics names {missing}, which update does not return"] if missing else [])
 
 
 # --- acting --------------------------------------------------------------------------------------
@@ -215,8 +123,9 @@ def _acting_problems(algo: Algorithm, task: Task) -> list[str]:
     played = np.stack(
         [np.asarray(act(ts, jax.random.key(i), explore=explore)[1]) for i in range(20)]
     )
-    out = []
     chosen = played if played.ndim == 3 else np.argmax(played, axis=-1)  # of weights the largest
+    if out := _range_problems(chosen, task.spec):
+        return out
     if np.any(chosen[:, :, 0] == 0):
         out.append("an unavailable action was chosen")
     if np.any(played[:, 0] != played[0, 0]):
@@ -224,6 +133,14 @@ def _acting_problems(algo: Algorithm, task: Task) -> list[str]:
     if np.all(played[:, 1:] == played[0, 1:]):
         out.append("exploring play (explore True) must depend on the key")
     return out
+
+
+def _range_problems(chosen: np.ndarray, spec: TaskSpec) -> list[str]:
+    """Whether indices of actions are those of some action."""
+    if np.all((chosen >= 0) & (chosen < spec.n_actions)):
+        return []
+    wrong = chosen[(chosen < 0) | (chosen >= spec.n_actions)]
+    return [f"act chose action {wrong[0]}; those of {spec.name} are 0 to {spec.n_actions - 1}"]
 
 
 def _uniform_problems(name: str, config: TrainConfig) -> list[str]:
@@ -237,6 +154,8 @@ def _uniform_problems(name: str, config: TrainConfig) -> list[str]:
         explore=jnp.ones(DRAWS, bool),
     )  # fmt: skip
     action = jax.jit(act)(params, algo.initial_carry(DRAWS), ts, jax.random.key(2))[1]
+    if found := _range_problems(np.asarray(action), task.spec):
+        return found
     joint = np.bincount(np.asarray(action @ jnp.array([3, 1])), minlength=9)
     # Four standard deviations are 69.
     if np.all(np.abs(joint - DRAWS / 9) < 75):

@@ -18,6 +18,7 @@ from lica_jax import (
     evaluate,
     load_config,
     load_policy,
+    load_runs,
     make_task,
     plugins,
     register_algorithm,
@@ -29,6 +30,8 @@ from lica_jax.algorithms import algorithm_module, algorithm_names, make_algorith
 from lica_jax.cli.main import main
 from lica_jax.config import resolve
 from lica_jax.envs.probe import Probe
+from lica_jax.runs.checks import trace_algorithm
+from lica_jax.runs.rows import name_problems
 from lica_jax.sweeps.driver import Driver
 from lica_jax.testing import check_algorithm, check_task
 from lica_jax.types import number
@@ -63,6 +66,11 @@ def test_a_plugin_is_used_like_everything_else(loaded, tmp_path):
     policy = load_policy(tmp_path / "run")
     assert list(policy.about["plugins"]) == ["my_package"]
     assert evaluate(policy, episodes=8)["greedy"]["distance_mean"] >= 0
+    # None of what rows and tables have besides can be the name of an algorithm's figure.
+    rows = (*result.metrics, *result.evaluations, *load_runs(tmp_path / "run").to_dict("records"))
+    names = {name for row in rows for name in row}
+    assert len(names) > 20 and len(name_problems(names - FIGURES)) == len(names - FIGURES)
+    assert not name_problems(FIGURES) and name_problems([3])
     # A sweep's file, too, says what another process must import.
     words = {"algorithm": "my_pg", "task": "grid/switches", "wave": 1} | SMALL
     assert Driver(words, tmp_path / "sweep", style="none").work.ask.plugins == ("my_package",)
@@ -395,6 +403,210 @@ def test_a_family_whose_tasks_have_another_name(loaded):
         register_family("word", dataclasses.replace(family, names="switches"))
 
 
+def replaced(**changes):
+    """A ``make`` of the page's algorithm with fields replaced: functions of it."""
+    from my_package import my_pg
+
+    def make(config, spec):
+        algo = my_pg.make(config, spec)
+        return algo._replace(**{name: change(algo) for name, change in changes.items()})
+
+    return make
+
+
+def acting(change):
+    """``act`` with ``change(carry, action, extras)`` of what it returns."""
+    return replaced(act=lambda algo: lambda *args, **more: change(*algo.act(*args, **more)))
+
+
+def updating(change, **more):
+    """``update`` with ``change(learner, metrics)`` of what it returns."""
+    return replaced(
+        update=lambda algo: lambda *args, **given: change(*algo.update(*args, **given)), **more
+    )
+
+
+def telling(**metrics):
+    """``update`` with other metrics, too."""
+    return updating(lambda learner, told: (learner, told | metrics))
+
+
+def value(x):
+    """A field that is ``x``."""
+    return lambda algo: x
+
+
+ONE, FIGURES = jnp.zeros(()), {"entropy", "grad_norm", "loss"}  # of the page's algorithm
+SHAPES = {
+    "makes nothing": (
+        lambda: lambda config, spec: None,
+        ["make must return a lica_jax.types.Algorithm, got NoneType"],
+    ),
+    "makes a dictionary": (
+        lambda: lambda config, spec: {}, ["make must return a lica_jax.types.Algorithm, got dict"],
+    ),
+    "fields that are none": (
+        lambda: replaced(init=value(None), replay=value({}), metrics=value("entropy")),
+        ["init must be a function, got NoneType", "replay must be None or", "metrics must be a tu"],
+    ),
+    "the class HParams": (
+        lambda: replaced(hparams=lambda algo: type(algo.hparams)),
+        ["hparams must be an instance, HParams(), got the class itself"],
+    ),
+    "no hparams": (
+        lambda: replaced(hparams=value(None)),
+        ["hparams must be an instance of HParams, got NoneType"],
+    ),
+    "carries without a batch": (
+        lambda: replaced(initial_carry=value(lambda: jnp.zeros(1)), init=value(lambda: {})),
+        ["init(key) fails: TypeError: ", "initial_carry(batch) fails: TypeError: "],
+    ),
+    "carries of one": (
+        lambda: replaced(initial_carry=value(lambda batch: jnp.zeros(1))),
+        ["initial_carry(batch) must have a leading axis of that size in every leaf"],
+    ),
+    "acts in pairs": (
+        lambda: acting(lambda carry, action, extras: (carry, action)),
+        ["act must return (carry, action, extras), got a tuple of 2"],
+    ),
+    "acts in lists": (
+        lambda: acting(lambda carry, action, extras: (carry, [0, 0], {})),
+        ["act must choose actions as an array, got list"],
+    ),
+    "one-hot actions": (
+        lambda: acting(lambda carry, action, extras: (carry, jax.nn.one_hot(action, 2), {})),
+        ["act must choose actions [5, 2] (environments, n_agents), got [5, 2, 2]: an index for ev",
+         "actions of probe/match must be integers, got float32"],
+    ),
+    "another carry, and odd extras": (
+        lambda: acting(lambda carry, *_: (carry.astype(jnp.bfloat16), _[0], {"a": ONE})),
+        ["act: carry is float32[5, 1] before and bfloat16[5, 1] after",
+         "act's extras must be a dictionary of arrays with an entry per environment"],
+    ),
+    "updates to the learner": (
+        lambda: updating(lambda learner, told: learner),
+        ["update must return (learner, metrics), got the learner alone"],
+    ),
+    "updates to three things": (
+        lambda: updating(lambda learner, told: (learner, told, told)),
+        ["update must return (learner, metrics), got a tuple of 3"],
+    ),
+    "updates the other way round": (
+        lambda: updating(lambda learner, told: (told, learner)),
+        ["update must return (learner, metrics), got them in the other order"],
+    ),
+    "updates to another learner": (
+        lambda: updating(lambda learner, told: (learner.params, told)),
+        ["update: learner must keep its structure; after it is dict, not Learner"],
+    ),
+    "updates to a learner that grows": (
+        lambda: updating(lambda learner, told: (learner.replace(opt={"n": ONE}), told)),
+        ["update: learner must keep its structure; after it lacks opt.count, opt.mu.params.Dense_0."
+         "bias, opt.mu.params.Dense_0.kernel, opt.mu.params.Dense_1.bias and 5 more and has opt.n"],
+    ),
+    "has no loss": (
+        lambda: updating(lambda learner, told: (learner, {"entropy": ONE})),
+        ['update\'s metrics must have "loss", which is not finite when it went wrong'],
+    ),
+    "tells a list": (
+        lambda: updating(lambda learner, told: (learner, list(told.values()))),
+        ["update's metrics must be a dictionary, got a list of 3"],
+    ),
+    "other types": (
+        lambda: updating(
+            lambda learner, told: (jax.tree.map(lambda x: x.astype(jnp.bfloat16), learner), told)
+        ),
+        ["update: learner.params.params.Dense_0.bias is float32[2] before and bfloat16[2] after",
+         *["update: learner.params.params."] * 3, "update: learner: 9 more leaves change"],
+    ),
+    "metrics that are no scalars": (
+        lambda: telling(many=jnp.zeros(3), word="x"),
+        ["metric 'many' must be a scalar, got float32[3]", "metric 'word' must be a scalar, got s"],
+    ),
+    "metrics that are not there": (
+        lambda: replaced(metrics=value(("entropy", "nosuch"))),
+        ["metrics names ['nosuch'], which update does not return"],
+    ),
+    "metrics of taken names": (
+        lambda: telling(**{"step": ONE, "train/mine": ONE, "hp.lr": ONE}),
+        ["metric 'hp.lr' needs another name: rows have other entries in hp.",
+         "metric 'step' needs another name: rows have an entry of that name",
+         "metric 'train/mine' needs another name: rows have other entries in train/"],
+    ),
+    "scratch that is a number": (
+        lambda: replaced(scratch_bytes=value(lambda rows: 8)),
+        ["scratch_bytes must return {name: bytes}, got 8"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_algorithms_whose_shapes_do_not_fit(case, loaded, tmp_path, programs):
+    """In words, a line for each fault, before anything compiles or is written."""
+    change, lines = SHAPES[case]
+    made = copy_of_my_pg(make=change())
+    register_algorithm("broken", made)
+    with pytest.raises(UserError) as error:
+        train("broken", "probe/match", run_dir=tmp_path / "run", display="none", **SMALL)
+    first, *told, last = str(error.value).splitlines()
+    assert first == "algorithm broken cannot be trained on probe/match:"
+    assert last == "(lica_jax.testing.check_algorithm looks for more)"
+    assert not programs and not (tmp_path / "run").exists()
+    for line, start in zip(told, lines, strict=True):
+        assert line.startswith(f"  - {start}"), line
+    with pytest.raises(UserError, match="does not conform") as error:
+        check_algorithm(made, trained=False)
+    assert told == str(error.value).splitlines()[1:]
+
+
+def test_numbers_without_a_type_of_their_own(loaded, x64):
+    """Which the loop gives the type that they had."""
+
+    def change(learner, told):
+        count = jnp.where(learner.opt.count > 3, 3, 0)  # a weak int64
+        return learner.replace(opt=learner.opt._replace(count=count)), told | {"one": 1}
+
+    register_algorithm("typeless", copy_of_my_pg(make=updating(change)))
+    task = make_task("probe/match")
+    config = resolve(load_config("typeless", "probe/match"), task.spec)
+    traced = trace_algorithm(make_algorithm("typeless", task.spec), task, config)
+    assert not traced.problems and set(traced.metrics) == {*FIGURES, "one"}
+    # Of a task outside JAX, its sizes do.
+    outside = types.SimpleNamespace(spec=task.spec, open=None)
+    assert trace_algorithm(make_algorithm("typeless", task.spec), outside, config) == traced
+
+
+def test_the_command_line_refuses_an_algorithm(loaded, tmp_path, capsys, programs):
+    """One message, exit code 2, and nothing written: alone and in a sweep."""
+    register_algorithm("broken", copy_of_my_pg(make=SHAPES["acts in pairs"][0]()))
+    folder = tmp_path / "runs"
+    sweep = ["sweep", "broken", "probe/match", "--sweep-dir", str(folder), "--seeds", "0", "1"]
+    for argv in (["train", "broken", "probe/match", "--run-dir", str(folder)], sweep):
+        assert main(argv) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: algorithm broken cannot be trained on probe/match:\n  - act ")
+        assert not folder.exists() and not programs
+
+
+def test_what_an_algorithm_raises_has_a_line(package, registries, tmp_path, monkeypatch):
+    """The message names it; in Python the error itself stands before it."""
+    page = (package / "my_package" / "my_pg.py").read_text()
+    line = page[: page.index("traj.valid.astype")].count("\n") + 1
+    text = page.replace("traj.valid.astype", "traj.nosuch.astype")
+    (tmp_path / "own_module.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_module", raising=False)
+    register_algorithm("broken", "own_module")
+    with pytest.raises(UserError, match=rf"'nosuch' \(own_module.py, line {line}\)") as error:
+        train("broken", "probe/match", **SMALL)
+    assert "update(learner, trajectory, key, ...) fails: AttributeError" in str(error.value)
+    assert isinstance(error.value.__cause__, AttributeError)
+    (tmp_path / "bad_module.py").write_text(page.replace("net = Pol", "net = nosuch or Pol"))
+    register_algorithm("worse", "bad_module")
+    with pytest.raises(UserError, match=r"make\(config, spec\) fails: NameError.*bad_module.py"):
+        train("worse", "probe/match", **SMALL)
+
+
 def test_algorithms_need_a_spec_and_a_config(loaded):
     task = make_task("probe/match")
     for name in ("lica", "my_pg"):
@@ -433,17 +645,19 @@ def broken(what):
                 return algo.act(params, carry, free, key, **more)
 
             return algo._replace(act=act)
-        if what == "has no loss":
+        if what in ("counts from one", "counts three from one"):
+            first = int(what == "counts from one" or spec.n_actions == 3)
 
-            def update(*args, **more):
-                learner, metrics = algo.update(*args, **more)
-                return learner, {k: v for k, v in metrics.items() if k != "loss"}
+            def act(*args, **more):
+                carry, action, extras = algo.act(*args, **more)
+                return carry, action + first, extras
 
-            return algo._replace(update=update)
-        if what == "changes its learner":
-            return algo._replace(update=lambda *a, **m: ({}, algo.update(*a, **m)[1]))
-        if what == "acts in lists":
-            return algo._replace(act=lambda p, c, *a, **m: (c, [0, 0], {}))
+            return algo._replace(act=act)
+        if what == "has no parameters":
+            params = algo.policy(algo.init(jax.random.key(0)))
+            return algo._replace(
+                policy=lambda _: {}, act=lambda _, *a, **m: algo.act(params, *a, **m)
+            )
         if what == "is always random":
             sure = jnp.ones
             return algo._replace(
@@ -451,7 +665,7 @@ def broken(what):
                     p, c, ts, k, explore=sure(explore.shape, bool), **m
                 )
             )
-        return None
+        raise AssertionError(what)
 
     return make
 
@@ -460,11 +674,13 @@ def broken(what):
     ("what", "words"),
     [
         ("forgets the mask", "an unavailable action was chosen"),
-        ("has no loss", 'must have "loss"'),
-        ("changes its learner", "a learner like the one it was given"),
+        ("counts from one", r"conform:\n  - act chose action 2; those of probe/match are 0 to 1$"),
+        (
+            "counts three from one",
+            r"conform:\n  - act chose action 3; those of game/nonmonotonic are 0 to 2$",
+        ),
+        ("has no parameters", "must be the parameters that act needs; there are none"),
         ("is always random", "greedy play .* must not depend on the key"),
-        ("acts in lists", "act must choose actions as an array, got list"),
-        ("makes nothing", "make must return a lica_jax.types.Algorithm"),
     ],
 )
 def test_algorithms_that_behave_badly(what, words, loaded):
