@@ -1,30 +1,33 @@
-"""Whether an algorithm's functions are what the loop needs, from shapes alone: nothing is compiled
-or run."""
+"""Whether somebody's algorithm and task are what the loop needs: from shapes alone, before anything
+is compiled or run, and for a task then by a little random play."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
 
 from lica_jax.algorithms import find_algorithm
 from lica_jax.config import TrainConfig
+from lica_jax.core.masking import mask_logits
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.shapes import ShapeTask
 from lica_jax.envs.checks import changes, described, is_row
 from lica_jax.errors import UserError, failure
 from lica_jax.runs.rows import name_problems
 from lica_jax.training.loop import make_run, stack_hparams
-from lica_jax.training.rollout import reset_batch
+from lica_jax.training.rollout import is_over, reset_batch, step_batch
 from lica_jax.types import Algorithm, Progress, Replay, Task, TaskSpec
 
 ENVS = 5
+MOST_PLAYED = 1_000  # steps
 FUNCTIONS = ("init", "initial_carry", "act", "update", "policy", "scratch_bytes")
 
 
@@ -40,6 +43,68 @@ class Traced(NamedTuple):
     problems: list[str]
     metrics: list[str]
     error: Exception | None = None
+
+
+def is_somebodys(task: Task | HostTask) -> bool:
+    """Whether a task in JAX is not this library's own, which are tested."""
+    return not is_host_task(task) and not type(task).__module__.startswith("lica_jax.")
+
+
+def refuse_task(task: Task, found: Sequence[str]) -> None:
+    """Raises ``UserError`` with the problems of a task, if there are any."""
+    if found:
+        name = getattr(task.spec, "name", type(task).__name__)
+        raise UserError(
+            f"task {name} cannot be trained (lica_jax.testing.check_task looks for more):\n"
+            + "\n".join(f"  - {line}" for line in found)
+        )
+
+
+def check_played(task: Task) -> None:
+    """Refuses a task by whose numbers training would go wrong without a word: the greedy choice
+    among no actions is the first one, and a NaN is found in the loss, far from where it began.
+
+    Raises:
+      UserError: with a line for each fault that a few episodes of random play met.
+    """
+    spec = task.spec
+    odd, idle, masked = np.asarray(jax.jit(partial(_faults, task))(jax.random.key(0)))
+    found = ["obs, state and reward must be finite, always"] * bool(odd)
+    if not spec.continuous:
+        found += ["every agent must have an available action until its episode ends"] * bool(idle)
+        hidden = bool(masked) and not spec.masks_actions
+        found += ["some actions are unavailable: spec.masks_actions must be True"] * hidden
+    refuse_task(task, found)
+
+
+def _faults(task: Task, key: Array) -> Bool[Array, " 3"]:
+    """Whether ENVS episodes of random play met numbers that are not finite, an agent without an
+    available action, an unavailable action."""
+
+    def seen(ts, going):
+        numbers = (ts.obs.reshape(ENVS, -1), ts.state.reshape(ENVS, -1), ts.reward[:, None])
+        odd = ~jnp.all(jnp.isfinite(jnp.concatenate(numbers, axis=1)), axis=1)
+        acting = going & ~is_over(ts)  # nobody acts on what is behind the end
+        idle = jnp.any(~jnp.any(ts.avail, axis=-1), axis=-1)
+        masked = jnp.any(~ts.avail, axis=(-2, -1))
+        return jnp.any(jnp.stack([odd & going, idle & acting, masked & acting]), axis=-1)
+
+    def body(t, loop):
+        env, ts, going, found = loop
+        act_key, env_key = jax.random.split(jax.random.fold_in(key, t))
+        if task.spec.continuous:
+            action = jax.random.uniform(act_key, ts.avail.shape, minval=-1.0)
+        else:
+            action = jax.random.categorical(
+                act_key, mask_logits(jnp.zeros(ts.avail.shape), ts.avail)
+            )
+        env, ts = step_batch(task, env_key, env, action)
+        return env, ts, going & ~is_over(ts), found | seen(ts, going)
+
+    env, ts = reset_batch(task, key, ENVS)
+    going = jnp.ones(ENVS, bool)
+    start = env, ts, going, seen(ts, going)
+    return jax.lax.fori_loop(0, min(task.spec.episode_limit, MOST_PLAYED), body, start)[-1]
 
 
 def check_trainable(algo: Any, task: Task | HostTask, config: TrainConfig) -> None:

@@ -28,7 +28,7 @@ from lica_jax.envs.checks import task_problems
 from lica_jax.envs.registry import check_known_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.runs import directory
-from lica_jax.runs.checks import check_trainable
+from lica_jax.runs.checks import check_trainable, is_somebodys, refuse_task
 from lica_jax.training.loop import RUNS, stack_hparams
 from lica_jax.training.memory import check_fits, free_on
 from lica_jax.types import Algorithm, Task, differing
@@ -147,8 +147,8 @@ def make_plan(
     if task is None:
         check_known_task(config.task, config.plugins)
         task = make_task(config.task)
-    if not is_host_task(task) and not type(task).__module__.startswith("lica_jax."):
-        _check_shapes(task)
+    if is_somebodys(task):
+        refuse_task(task, task_problems(task))
     config = resolve(config, task.spec)
     if resume and runs is None:
         runs = _runs_of(directory.read_runs(run_dir), config)
@@ -177,16 +177,6 @@ def make_plan(
     elif run_dir is not None:
         directory.check_new(run_dir)
     return plan
-
-
-def _check_shapes(task: Task) -> None:
-    """Refuses somebody's task whose arrays are not what its spec says."""
-    if found := task_problems(task):
-        name = getattr(task.spec, "name", type(task).__name__)
-        raise UserError(
-            f"task {name} cannot be trained (lica_jax.testing.check_task looks for more):\n"
-            + "\n".join(f"  - {line}" for line in found)
-        )
 
 
 def _algorithm_for(config: TrainConfig, task: Task | HostTask) -> Algorithm:

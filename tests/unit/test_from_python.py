@@ -111,6 +111,36 @@ def test_a_task_whose_episodes_never_end():
         train("ippo", Endless(), **SMALL)
 
 
+class Odd(Own):
+    """Something of a step is another value than it may be, from the second step on."""
+
+    def __init__(self, **odd):
+        super().__init__()
+        self._odd = odd
+
+    def step(self, key, state, action):
+        state, ts = super().step(key, state, action)
+        late = state.t > 1
+        changed = {k: jnp.where(late, x, getattr(ts, k)) for k, x in self._odd.items()}
+        return state, ts.replace(**changed)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"reward": jnp.nan}, "obs, state and reward must be finite, always"),
+        ({"obs": jnp.inf}, "obs, state and reward must be finite, always"),
+        ({"avail": False}, "every agent must have an available action until its episode ends"),
+        ({"avail": jnp.arange(2) > 0}, r"unavailable: spec\.masks_actions must be True"),
+    ],
+)
+def test_a_task_whose_numbers_would_mislead(odd, words):
+    """Without a word nothing would be learned, or battles won by nobody's actions."""
+    with pytest.raises(UserError, match=r"task own cannot be trained .*\n  - .*" + words) as error:
+        train("ippo", Odd(**odd), **SMALL)
+    assert "finite" in words or "finite" not in str(error.value)
+
+
 def test_a_policy_is_pickled_and_finds_its_critic_from_anywhere(run_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(run_dir.parent)
     policy = load_policy("a")
