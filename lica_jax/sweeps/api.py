@@ -15,11 +15,12 @@ from lica_jax.runs.display import check_style
 from lica_jax.sweeps.driver import Driver
 from lica_jax.sweeps.request import merged, read_request
 from lica_jax.sweeps.result import SweepResult
+from lica_jax.types import Task
 
 
 def sweep(
     algorithm: str | Path | Sequence[str] | None = None,
-    task: str | Sequence[str] | None = None,
+    task: str | Task | Sequence[str | Task] | None = None,
     *,
     sweep_dir: str | Path | None = None,
     resume: bool = False,
@@ -31,7 +32,8 @@ def sweep(
 
     Args:
       algorithm: one name or several, or a YAML file that describes a sweep.
-      task: one name or several.
+      task: one name or several; or task objects of your own that can be found again by import:
+        kept in a variable of their module, or made without arguments.
       sweep_dir: directory to write to; by default a new folder under ``sweeps/``.
       resume: continue the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
         grow.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lica_jax.errors import TrainingFailed, UserError, first_line
+from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.sweeps.folder import Wave
 from lica_jax.sweeps.wave import Outcome, run_wave
 from lica_jax.sweeps.work import Work, open_work
@@ -104,8 +104,9 @@ def _slurm(
             try:
                 yield jobs[job], job.result()
             except submitit.core.utils.UncompletedJobError as error:
+                told = str(error).strip().splitlines() or ["for no known reason"]
                 raise TrainingFailed(
-                    f"wave {jobs[job].name} did not end: {first_line(error)}"
+                    f"wave {jobs[job].name} did not end: {told[-1]} (more in its files in jobs/)"
                 ) from error
     finally:  # those left would train on beside a resumed sweep
         for job in jobs:

@@ -81,6 +81,8 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
         )
     objective_for(ask, settings)
     groups = make_groups(settings or [_middle(ask)], plans)
+    if elsewhere:
+        _check_importable(groups)
     work.ask = ask = _with_plugins(ask, groups)
     for group in groups if ask.wave != "auto" else ():
         runs = (ask.trials or len(group.settings)) * len(ask.seeds)
@@ -94,6 +96,17 @@ def _with_plugins(ask: SweepConfig, groups: list[Group]) -> SweepConfig:
     found = [p for group in groups for s in group.settings for p in s.config.plugins]
     plugins = dict.fromkeys([*ask.plugins, *(p for p in found if p != "__main__")])
     return dataclasses.replace(ask, plugins=tuple(plugins))
+
+
+def _check_importable(groups: list[Group]) -> None:
+    """Refuses to send to other processes what only this one's script has."""
+    configs = [s.config for group in groups for s in group.settings]
+    for config in configs:
+        if "__main__" in config.plugins or config.task.startswith("__main__:"):
+            raise UserError(
+                f"{config.algorithm} or {config.task} is made in this script or notebook, which "
+                "workers cannot import: put it into a module and name that with plugins=[...]"
+            )
 
 
 def _change_budget(ask: SweepConfig, folder: Folder, progress: Progress) -> None:

@@ -15,7 +15,7 @@ import pytest
 from lica_jax.cli.main import main
 from lica_jax.engines.compiled import CompiledEngine
 from lica_jax.errors import TooLarge, UserError
-from lica_jax.sweeps import devices, sweep, widths
+from lica_jax.sweeps import devices, opening, sweep, widths
 from lica_jax.sweeps.folder import Folder, Progress, extended
 from lica_jax.sweeps.groups import describe_plan, make_groups
 from lica_jax.sweeps.plans import Plans
@@ -467,3 +467,14 @@ def test_the_plan_in_words(words, tmp_path):
     assert "6 settings x 4 seeds = 24 runs of 1,600 env steps" in text
     assert "2 programs (collect.envs)" in text
     assert text.count("12 runs, 3 waves of 4, ") == 2 and " MiB of " in text
+
+
+@pytest.mark.parametrize(
+    ("task", "plugins"), [("__main__:Mine", ()), ("grid/switches", ("__main__",))]
+)
+def test_what_a_script_makes_is_not_sent_to_workers(task, plugins):
+    """They could not import it, and would say so in files of their own only."""
+    config = SimpleNamespace(algorithm="lica", task=task, plugins=plugins)
+    groups = [SimpleNamespace(settings=[SimpleNamespace(config=config)])]
+    with pytest.raises(UserError, match=r"workers cannot import: put it into a module"):
+        opening._check_importable(groups)
