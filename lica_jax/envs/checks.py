@@ -134,7 +134,7 @@ def changes(
         f"{what}{'.' if path else ''}{path} is {described(x)} {when[0]} and "
         f"{described(new[path])} {when[1]}"
         for path, x in old.items()
-        if (x.shape, x.dtype) != (new[path].shape, new[path].dtype)
+        if described(x) != described(new[path])
     ]
     more = [f"{what}: {len(out) - TOLD} more leaves change"] if len(out) > TOLD else []
     return out[:TOLD] + more

@@ -17,6 +17,7 @@ from lica_jax.rendering.gif import gif
 from lica_jax.rendering.page import numbers, page
 from lica_jax.rendering.recording import Recording, record
 from lica_jax.runs.evaluating import fitting_task
+from lica_jax.runs.result import Result
 from lica_jax.types import Task
 
 MOST_EPISODES = 20
@@ -78,14 +79,15 @@ class Replay:
 
 
 def render(
-    policy: Policy | str | Path, *, which: str | None = None, task: str | Task | None = None,
-    episodes: int = 3, seed: int = 0, sampled: bool = False,
+    policy: Policy | Result | str | Path, *, which: str | None = None,
+    task: str | Task | None = None, episodes: int = 3, seed: int = 0, sampled: bool = False,
 ) -> Replay:  # fmt: skip
     """Plays a few episodes of a trained policy for viewing.
 
     Args:
-      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``.
-      which: which policy of a run directory: the "best" (default) or the "last" one.
+      policy: a loaded policy, a policy file, a run directory or ``zoo:NAME``, or what `train`
+        returned.
+      which: which policy of a run: the "best" (default) or the "last" one.
       task: another task with the same sizes, or a task of your own; by default the task of
         training.
       episodes: number of episodes, 1 to 20.
@@ -105,6 +107,8 @@ def render(
     ):  # fmt: skip
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
+    if isinstance(policy, Result):
+        policy, which = policy.policy(which=which or "best"), None
     policy = _one(policy, which)
     target = fitting_task(policy, task)
     check_visible(target)

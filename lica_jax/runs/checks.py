@@ -19,7 +19,7 @@ from lica_jax.config import TrainConfig
 from lica_jax.core.masking import mask_logits
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.shapes import ShapeTask
-from lica_jax.envs.checks import changes, described, is_row
+from lica_jax.envs.checks import changes, described, is_row, task_problems
 from lica_jax.errors import UserError, failure
 from lica_jax.runs.rows import name_problems
 from lica_jax.training.loop import make_run, stack_hparams
@@ -45,12 +45,17 @@ class Traced(NamedTuple):
     error: Exception | None = None
 
 
-def is_somebodys(task: Task | HostTask) -> bool:
-    """Whether a task in JAX is not this library's own, which are tested."""
-    return not is_host_task(task) and not type(task).__module__.startswith("lica_jax.")
+def check_own_task(task: Task | HostTask, *, play: bool) -> None:
+    """Refuses somebody's task in JAX whose shapes are not what its spec says, or, where ``play``,
+    whose numbers would mislead (`check_played`). This library's own are tested."""
+    if is_host_task(task) or type(task).__module__.startswith("lica_jax."):
+        return
+    _refuse(task, task_problems(task))
+    if play:
+        check_played(task)
 
 
-def refuse_task(task: Task, found: Sequence[str]) -> None:
+def _refuse(task: Task, found: Sequence[str]) -> None:
     """Raises ``UserError`` with the problems of a task, if there are any."""
     if found:
         name = getattr(task.spec, "name", type(task).__name__)
@@ -74,7 +79,7 @@ def check_played(task: Task) -> None:
         found += ["every agent must have an available action until its episode ends"] * bool(idle)
         hidden = bool(masked) and not spec.masks_actions
         found += ["some actions are unavailable: spec.masks_actions must be True"] * hidden
-    refuse_task(task, found)
+    _refuse(task, found)
 
 
 def _faults(task: Task, key: Array) -> Bool[Array, " 3"]:
@@ -98,6 +103,8 @@ def _faults(task: Task, key: Array) -> Bool[Array, " 3"]:
             action = jax.random.categorical(
                 act_key, mask_logits(jnp.zeros(ts.avail.shape), ts.avail)
             )
+        # In 64-bit mode the draws are wider than the actions that training takes.
+        action = action.astype(jnp.float32 if task.spec.continuous else jnp.int32)
         env, ts = step_batch(task, env_key, env, action)
         return env, ts, going & ~is_over(ts), found | seen(ts, going)
 
@@ -240,7 +247,8 @@ def _acted_problems(acted: Any, carry: PyTree, spec: TaskSpec) -> list[str]:
     )
     out += _action_problems(action, spec, spec.continuous or weights)
     leaves = jax.tree.leaves(extras)
-    if not isinstance(extras, Mapping) or any(x.shape[:1] != (ENVS,) for x in leaves):
+    none = extras is None or extras == ()
+    if not (none or isinstance(extras, Mapping)) or any(x.shape[:1] != (ENVS,) for x in leaves):
         out.append("act's extras must be a dictionary of arrays with an entry per environment")
     return out
 

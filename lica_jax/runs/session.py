@@ -23,7 +23,6 @@ from lica_jax.policy import Critic, kept_critics
 from lica_jax.runs import directory, messages
 from lica_jax.runs.best import Best, greedy_scores
 from lica_jax.runs.callbacks import Callbacks, Started
-from lica_jax.runs.checks import check_played, is_somebodys
 from lica_jax.runs.display import COMPILING, Display
 from lica_jax.runs.export import export_critics, export_policies, export_runs
 from lica_jax.runs.failures import in_words
@@ -165,8 +164,6 @@ class Session:
 
     def _before_training(self) -> None:
         if self.host.random is None:
-            if is_somebodys(self.plan.task):
-                check_played(self.plan.task)
             params = random_params(self.algo.policy(self.state.learner))
             keys, hp = evaluation_keys(self.plan.seeds, RANDOM), random_hparams(self.hp)
             episodes = self.plan.config.eval.final_episodes

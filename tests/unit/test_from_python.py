@@ -16,6 +16,7 @@ from lica_jax import UserError, evaluate, load_config, load_policy, train
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.runs import in_words
+from lica_jax.runs.checks import check_own_task
 from tests.conftest import TINY
 
 SMALL = TINY | {
@@ -68,8 +69,13 @@ def test_a_class_is_no_task():
 def test_a_sweep_takes_a_task_that_is_an_object(tmp_path):
     """By what it is found again under: the class, where it needs no arguments."""
     words = SMALL | {"sweep_dir": tmp_path, "wave": 1}
-    with pytest.raises(UserError, match=r"finds the task own again as .*:Own, which is another"):
-        lica_jax.sweep("ippo", Own(6), **words)
+    rich = Own()
+    rich._reward = lambda *_: 7.0  # of the same spec
+    for other in (Own(6), rich):
+        with pytest.raises(UserError, match=r"finds the task own again as .*:Own, which is anoth"):
+            lica_jax.sweep("ippo", other, **words)
+    with pytest.raises(UserError, match="must be a name or a list of names, or task objects"):
+        lica_jax.sweep("ippo", Own, **words)
     found = lica_jax.sweep("ippo", Own(), grid={"hp.gamma": [0.9, 0.99]}, **words)
     assert {row["status"] for row in found.table} == {"finished"}
     assert repr(found).startswith("<SweepResult 2 runs; ") and str(tmp_path) in repr(found)
@@ -86,6 +92,7 @@ def test_a_result_has_both_policies_with_their_facts(tmp_path):
         policy = load_policy(tmp_path / "a" / f"{stem}_seed{seed}.safetensors")
         for one in (result.policy(seed, which=which), again.policy(seed, which=which)):
             assert json.loads(json.dumps(one.about)) == policy.about
+            jax.tree.map(np.testing.assert_array_equal, one.params, policy.params)
             np.testing.assert_array_equal(one.act(obs)[0], policy.act(obs)[0])
     for which in ("last", "all-seeds"):
         of_files, of_result = (
@@ -125,6 +132,31 @@ class Odd(Own):
         return state, ts.replace(**changed)
 
 
+def test_a_task_may_leave_nothing_to_do_where_its_episode_is_over():
+    class Done(Own):
+        def step(self, key, state, action):
+            state, ts = super().step(key, state, action)
+            return state, ts.replace(avail=ts.avail & ~(ts.terminated | ts.truncated))
+
+    check_own_task(Done(), play=True)
+
+
+def test_own_tasks_are_played_with_the_types_of_training():
+    """In 64-bit mode, too, where random draws are wider: a state may hold the last action."""
+
+    class Keeping(Own):
+        def reset(self, key):
+            state, ts = super().reset(key)
+            return (state, jnp.zeros(2, jnp.int32)), ts
+
+        def step(self, key, state, action):
+            state, ts = super().step(key, state[0], action)
+            return (state, action), ts
+
+    with jax.enable_x64(True):
+        check_own_task(Keeping(), play=True)
+
+
 @pytest.mark.parametrize(
     ("odd", "words"),
     [
@@ -134,10 +166,11 @@ class Odd(Own):
         ({"avail": jnp.arange(2) > 0}, r"unavailable: spec\.masks_actions must be True"),
     ],
 )
-def test_a_task_whose_numbers_would_mislead(odd, words):
+def test_a_task_whose_numbers_would_mislead(odd, words, tmp_path):
     """Without a word nothing would be learned, or battles won by nobody's actions."""
     with pytest.raises(UserError, match=r"task own cannot be trained .*\n  - .*" + words) as error:
-        train("ippo", Odd(**odd), **SMALL)
+        train("ippo", Odd(**odd), run_dir=tmp_path / "a", **SMALL)
+    assert not (tmp_path / "a").exists()
     assert "finite" in words or "finite" not in str(error.value)
 
 
