@@ -104,14 +104,17 @@ class NumpyPolicy:
             raise ValueError(f"obs must be {wanted} for {about['task']}, got {list(obs.shape)}")
         if avail is None and about.get("masks", False):
             raise ValueError(f"{about['task']} makes some actions unavailable: give avail")
-        if rng is not None and not isinstance(rng, np.random.Generator):
+        if rng is not None and not hasattr(rng, "standard_normal"):
             raise ValueError(f"rng must be as np.random.default_rng(0), got {rng!r}")
         wanted = (*obs.shape[:-1], about["n_actions"])
         avail = np.ones(wanted, bool) if avail is None else np.asarray(avail, bool)
         if avail.shape != wanted:
             raise ValueError(f"avail must be {list(wanted)}, got {list(avail.shape)}")
         start = self.initial_carry(None if single else len(obs))
-        hidden, last_action = (np.asarray(x) for x in (start if carry is None else carry))
+        try:
+            hidden, last_action = (np.asarray(x) for x in (start if carry is None else carry))
+        except TypeError:
+            raise ValueError(f"carry must be what act returned, or None; got {carry!r}") from None
         if (hidden.shape, last_action.shape) != tuple(x.shape for x in start):
             raise ValueError(
                 "carry must be what act returned for as many environments, or None; got shapes "

@@ -112,7 +112,7 @@ class Reached(NamedTuple):
         """The median time. Infinite if half of the runs or more did not reach the threshold: they
         would have reached it later than anything seen, whenever that would have been. NaN if a time
         is."""
-        if np.isnan(self.times).any():
+        if not len(self.times) or np.isnan(self.times).any():
             return float("nan")
         ordered = np.sort(self.times)
         low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]

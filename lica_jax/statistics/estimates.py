@@ -59,7 +59,7 @@ def iqm(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:
     ordered = np.sort(np.asarray(scores, float), axis=axis)  # NaN last
     n = ordered.shape[axis]
     middle = np.take(ordered, range(n // 4, n - n // 4), axis=axis).mean(axis=axis)
-    return np.where(np.isnan(np.take(ordered, -1, axis=axis)), np.nan, middle)[()]
+    return np.where(np.isnan(ordered).any(axis=axis), np.nan, middle)[()]
 
 
 def mean(scores: Float[np.ndarray, "*K N"], axis: int = -1) -> Any:

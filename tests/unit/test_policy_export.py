@@ -15,7 +15,7 @@ from lica_jax.algorithms.registry import _OURS
 from lica_jax.config import TrainConfig
 from lica_jax.config.schema import merge
 from lica_jax.errors import UserError
-from lica_jax.policy import Policy
+from lica_jax.policy import Policy, load_policy
 from lica_jax.types import TaskSpec
 
 SIZES = dict(n_agents=3, n_actions=4, obs_size=5, state_size=6, episode_limit=7)
@@ -52,14 +52,14 @@ def untrained(name, spec, algo=None) -> Policy:
     return Policy.of(TrainConfig(name, spec.name, config, hp), spec, params, seed=0)
 
 
-def moments(masks: bool = True):
+def moments():
     """Observations of three steps and masks; an agent of the last environment has no choice."""
     rng = np.random.default_rng(0)
     obs = rng.normal(size=(3, BATCH, 3, 5)).astype(np.float32)
     avail = rng.random((3, BATCH, 3, 4)) < 0.6
     avail[..., 0] |= ~avail.any(-1)
     avail[:, -1, -1] = np.arange(4) == 2
-    return obs, avail if masks else np.ones_like(avail)
+    return obs, avail
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -148,9 +148,12 @@ def test_a_row_without_actions_and_wrong_input(tmp_path):
         plain.act(np.zeros((3, 5)), np.ones((3, 4)), memory)
     with pytest.raises(ValueError, match=r"rng must be as np\.random\.default_rng\(0\), got 7"):
         plain.act(np.zeros((3, 5)), np.ones((3, 4)), None, 7)
-    masking = {"about": plain.about | {"masks": True}, "arrays": plain.arrays}
+    with pytest.raises(ValueError, match="carry must be what act returned, or None; got 5"):
+        plain.act(np.zeros((3, 5)), np.ones((3, 4)), 5)
+    load_policy("zoo:lica_adv/smax/3m").export(tmp_path / "m.npz")
+    masking = numpy_policy.load(tmp_path / "m.npz")
     with pytest.raises(ValueError, match="makes some actions unavailable: give avail"):
-        numpy_policy.NumpyPolicy(**masking).act(np.zeros((3, 5)))
+        masking.act(np.zeros((3, masking.about["obs_size"])))
     (tmp_path / "other.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "arrays.npz", x=np.ones(3))
     for name, words in (("other.npz", "damaged"), ("arrays.npz", "not a policy of the format")):

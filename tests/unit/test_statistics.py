@@ -40,6 +40,8 @@ def test_iqm_by_hand():
     assert iqm([0, 1, 5]) == 2  # none of three
     assert iqm([8, 1, 2, 3, 4, 5, 6, 100]) == (3 + 4 + 5 + 6) / 4
     np.testing.assert_allclose(iqm(np.arange(8.0).reshape(2, 4), axis=0), [2, 3, 4, 5])
+    with pytest.warns(RuntimeWarning, match="empty slice"):
+        assert np.isnan(iqm([]))
     # A run without a score is not the best one.
     np.testing.assert_array_equal(iqm([[1, 2, 3, 4, np.nan], [1, 2, 3, 4, 9]]), [np.nan, 3])
 
