@@ -317,10 +317,11 @@ class HParams(StepSizes):
         is 0).
       kl_target: with ``algo.kl_mode`` "target", the value at which the metric `kl` of an update is
         held: KL(old policies || new ones), averaged over steps and agents, including agents without
-        a choice (whose KL is 0). With ``algo.trust_region``, policies never move further than
+        a choice (whose KL is 0). With ``algo.trust_region``, policies move no further than about
         ``kl_limit``, even if the target is above it.
-      kl_limit: with ``algo.trust_region``, the largest KL(old policies || new ones) of an update,
-        averaged over steps and agents, including agents without a choice (whose KL is 0).
+      kl_limit: with ``algo.trust_region``, the KL(old policies || new ones) that an update is
+        scaled back to (to second order) where it went further, averaged over steps and agents,
+        including agents without a choice (whose KL is 0).
       grad_norm_clip: gradient clipping: maximum norm, for actor and critic separately.
       target_interval: gradient steps of the critic between two copies into the target critic.
       temperature: initial temperature of the Gumbel-Softmax samples.
