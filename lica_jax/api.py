@@ -36,6 +36,7 @@ from lica_jax.plugins import load_plugins
 from lica_jax.policy import Policy, chosen_policies
 from lica_jax.runs import directory, messages
 from lica_jax.runs.callbacks import StopAt, check_callbacks
+from lica_jax.runs.checks import check_played
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
 from lica_jax.runs.evaluating import alike, empty_folder, fitting_task, play
@@ -98,7 +99,7 @@ def train(
     config = config if resume else _checked(config)  # held against what is stored first
     use_compilation_cache()
     plan = make_plan(config, path, resume=resume, task=own)
-    _check_conditions(watchers, plan)
+    _check_start(watchers, plan)
     session = Session(plan, display, watchers)
     session.run()
     # Also a signal that came after the budget was spent: the run is whole, the loop around it ends.
@@ -109,11 +110,13 @@ def train(
     return session.result
 
 
-def _check_conditions(watchers: Sequence[Any], plan: Plan) -> None:
-    """Refuses to wait for an entry that no evaluation has."""
+def _check_start(watchers: Sequence[Any], plan: Plan) -> None:
+    """Refuses to wait for an entry that no evaluation has, and a task whose numbers mislead."""
     for watcher in watchers:
         if isinstance(watcher, StopAt):
             watcher.check(eval_entries(plan.task))
+    if not plan.resume:
+        check_played(plan.task)
 
 
 def load_result(run_dir: str | Path) -> Result:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from lica_jax.core.schedules import annealed
-from lica_jax.types import MANY, Collect, Replay, TaskSpec, number, numbers
+from lica_jax.core.schedules import annealed, linear
+from lica_jax.types import MANY, Collect, Progress, Replay, TaskSpec, number, numbers
 
 MOST_UPDATES = 100_000  # in one call that is compiled
 
@@ -72,6 +72,11 @@ class StepSizes:
         # In the precision of the step size: a share of float32 would round one of float64.
         sizes = {name: jnp.asarray(getattr(self, name)) for name in names}
         return self.replace(**{name: lr * left.astype(lr.dtype) for name, lr in sizes.items()})
+
+
+def epsilon(hp: Any, progress: Progress) -> Float[Array, ""]:
+    """How much is explored now, by the numbers ``epsilon_start``, ``_finish`` and ``_steps``."""
+    return linear(hp.epsilon_start, hp.epsilon_finish, hp.epsilon_steps, progress.env_steps)
 
 
 @dataclass(frozen=True)

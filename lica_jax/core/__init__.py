@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
-def __getattr__(name: str) -> Any:
-    if name in _modules():
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def on_first_use(
+    package: str, path: Iterable[str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's ``__getattr__`` and ``__dir__`` that load its modules when they are asked for."""
+    names = sorted(module.name for module in pkgutil.iter_modules(path))
+
+    def load(name: str) -> Any:
+        if name in names:
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return load, names.copy
 
 
-def __dir__() -> list[str]:
-    return _modules()
-
-
-def _modules() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+__getattr__, __dir__ = on_first_use(__name__, __path__)

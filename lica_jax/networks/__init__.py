@@ -5,20 +5,6 @@ Modules load when they are first used: ``lica_jax.networks.critics`` needs no im
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from typing import Any
+from lica_jax.core import on_first_use
 
-
-def __getattr__(name: str) -> Any:
-    if name in _modules():
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return _modules()
-
-
-def _modules() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+__getattr__, __dir__ = on_first_use(__name__, __path__)

@@ -45,14 +45,15 @@ class Traced(NamedTuple):
     error: Exception | None = None
 
 
-def check_own_task(task: Task | HostTask, *, play: bool) -> None:
-    """Refuses somebody's task in JAX whose shapes are not what its spec says, or, where ``play``,
-    whose numbers would mislead (`check_played`). This library's own are tested."""
-    if is_host_task(task) or type(task).__module__.startswith("lica_jax."):
-        return
-    _refuse(task, task_problems(task))
-    if play:
-        check_played(task)
+def check_shapes(task: Task | HostTask) -> None:
+    """Refuses somebody's task in JAX whose arrays are not what its spec says; compiles nothing."""
+    if _is_somebodys(task):
+        _refuse(task, task_problems(task))
+
+
+def _is_somebodys(task: Task | HostTask) -> bool:
+    """Whether it is in JAX, and not this library's own: those are tested."""
+    return not is_host_task(task) and not type(task).__module__.startswith("lica_jax.")
 
 
 def _refuse(task: Task, found: Sequence[str]) -> None:
@@ -65,13 +66,16 @@ def _refuse(task: Task, found: Sequence[str]) -> None:
         )
 
 
-def check_played(task: Task) -> None:
-    """Refuses a task by whose numbers training would go wrong without a word: the greedy choice
-    among no actions is the first one, and a NaN is found in the loss, far from where it began.
+def check_played(task: Task | HostTask) -> None:
+    """Refuses somebody's task in JAX by whose numbers training would go wrong without a word: the
+    greedy choice among no actions is the first one, and a NaN is found in the loss, far from where
+    it began.
 
     Raises:
       UserError: with a line for each fault that a few episodes of random play met.
     """
+    if not _is_somebodys(task):
+        return
     spec = task.spec
     odd, idle, masked = np.asarray(jax.jit(partial(_faults, task))(jax.random.key(0)))
     found = ["obs, state and reward must be finite, always"] * bool(odd)

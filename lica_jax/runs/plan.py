@@ -27,7 +27,7 @@ from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import check_known_task, make_task
 from lica_jax.errors import UserError
 from lica_jax.runs import directory
-from lica_jax.runs.checks import check_own_task, check_trainable
+from lica_jax.runs.checks import check_shapes, check_trainable
 from lica_jax.training.loop import RUNS, stack_hparams
 from lica_jax.training.memory import check_fits, free_on
 from lica_jax.types import Algorithm, Task, differing
@@ -121,8 +121,7 @@ def make_plan(
     task: Task | HostTask | None = None, runs: Sequence[Run] | None = None, devices: int = 1,
     shard: str = RUNS, elsewhere: bool = False,
 ) -> Plan:  # fmt: skip
-    """Makes all decisions about a session and refuses what cannot be done; compiles nothing but a
-    little random play of somebody's own task.
+    """Makes all decisions about a session and refuses what cannot be done; compiles nothing.
 
     Args:
       config: what to train; need not be resolved.
@@ -147,7 +146,7 @@ def make_plan(
     if task is None:
         check_known_task(config.task, config.plugins)
         task = make_task(config.task)
-    check_own_task(task, play=not (resume or elsewhere))
+    check_shapes(task)
     config = resolve(config, task.spec)
     if resume and runs is None:
         runs = _runs_of(directory.read_runs(run_dir), config)

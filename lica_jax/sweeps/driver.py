@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lica_jax.envs.registry import make_task
 from lica_jax.errors import TrainingFailed
 from lica_jax.files import as_word, put
 from lica_jax.runs import directory
+from lica_jax.runs.checks import check_played
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.notebook import in_notebook
 from lica_jax.runs.signals import StopRequest
@@ -88,7 +90,7 @@ class Driver:
         self.work.style, self.work.say = style, self.say
         self.schedule = Schedule(self.work, groups)
         self._style, self._again, self._ledger = style, again, Ledger(self.work)
-        self._outlook = Outlook(self.work)
+        self._outlook, self._resumed = Outlook(self.work), resume
         self._stop = StopRequest()
 
     @property
@@ -109,11 +111,16 @@ class Driver:
         """Trains what is left of the sweep; returns what there is then.
 
         Raises:
-          UserError: another process has been there since it was opened.
+          UserError: another process has been there since it was opened, or random play of
+            somebody's own task shows numbers that would mislead.
           TrainingFailed: it cannot go on.
         """
         folder = self.work.folder
         use_compilation_cache()
+        if not (self._resumed or self.work.plans.elsewhere):
+            settings = [s for group in self.schedule.groups for s in group.settings]
+            for name in dict.fromkeys(s.config.task for s in settings):
+                check_played(make_task(name))
         folder.make()
         lock = directory.lock(folder.path)
         try:

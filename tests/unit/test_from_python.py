@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import sys
 import warnings
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from lica_jax import UserError, evaluate, load_config, load_policy, train
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.runs import in_words
-from lica_jax.runs.checks import check_own_task
+from lica_jax.runs.checks import check_played
 from tests.conftest import TINY
 
 SMALL = TINY | {
@@ -138,7 +139,7 @@ def test_a_task_may_leave_nothing_to_do_where_its_episode_is_over():
             state, ts = super().step(key, state, action)
             return state, ts.replace(avail=ts.avail & ~(ts.terminated | ts.truncated))
 
-    check_own_task(Done(), play=True)
+    check_played(Done())
 
 
 def test_own_tasks_are_played_with_the_types_of_training():
@@ -154,7 +155,7 @@ def test_own_tasks_are_played_with_the_types_of_training():
             return (state, action), ts
 
     with jax.enable_x64(True):
-        check_own_task(Keeping(), play=True)
+        check_played(Keeping())
 
 
 @pytest.mark.parametrize(
@@ -166,11 +167,17 @@ def test_own_tasks_are_played_with_the_types_of_training():
         ({"avail": jnp.arange(2) > 0}, r"unavailable: spec\.masks_actions must be True"),
     ],
 )
-def test_a_task_whose_numbers_would_mislead(odd, words, tmp_path):
+def test_a_task_whose_numbers_would_mislead(odd, words, tmp_path, monkeypatch):
     """Without a word nothing would be learned, or battles won by nobody's actions."""
     with pytest.raises(UserError, match=r"task own cannot be trained .*\n  - .*" + words) as error:
         train("ippo", Odd(**odd), run_dir=tmp_path / "a", **SMALL)
     assert not (tmp_path / "a").exists()
+    kept = Odd(**odd)
+    monkeypatch.setattr(sys.modules[__name__], "KEPT", kept, raising=False)
+    for _ in range(2):  # nothing is written that would be in the way
+        with pytest.raises(UserError, match=r"task own cannot be trained"):
+            lica_jax.sweep("ippo", kept, sweep_dir=tmp_path / "s", wave=1, **SMALL)
+    assert not (tmp_path / "s").exists()
     assert "finite" in words or "finite" not in str(error.value)
 
 

@@ -30,11 +30,11 @@ from lica_jax.algorithms.actors import (
 )
 from lica_jax.algorithms.counterfactual.settings import Config, HParams
 from lica_jax.algorithms.heads import sample_index
+from lica_jax.algorithms.settings import epsilon
 from lica_jax.core.exploration import epsilon_floor
 from lica_jax.core.losses import critic_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
-from lica_jax.core.schedules import linear
 from lica_jax.networks.counterfactual import critic_inputs
 from lica_jax.networks.layers import MLP
 from lica_jax.types import (
@@ -123,10 +123,6 @@ def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
 
 
 # --- the policy ----------------------------------------------------------------------------------
-
-
-def epsilon(hp: HParams, progress: Any) -> Float[Array, ""]:
-    return linear(hp.epsilon_start, hp.epsilon_finish, hp.epsilon_steps, progress.env_steps)
 
 
 def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, progress, explore):

@@ -29,13 +29,12 @@ from lica_jax.algorithms.actors import (
 )
 from lica_jax.algorithms.q_learning.insight import insight
 from lica_jax.algorithms.q_learning.settings import Config, HParams
-from lica_jax.algorithms.settings import for_task
+from lica_jax.algorithms.settings import epsilon, for_task
 from lica_jax.core.exploration import epsilon_greedy
 from lica_jax.core.losses import critic_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import RMSProp, clipped_step, init_optimiser, periodic_copy
 from lica_jax.core.returns import lambda_returns
-from lica_jax.core.schedules import linear
 from lica_jax.types import Algorithm, TaskSpec, TimeStep, Trajectory
 
 
@@ -113,10 +112,6 @@ def new_learner(nets: Networks, params: Params, target: Params) -> Learner:
     """A learner with the given parameters before its first update."""
     opt = init_optimiser(nets.config.optimiser, params)
     return Learner(params, target, opt, jnp.zeros((), jnp.int32))
-
-
-def epsilon(hp: HParams, progress: Any) -> Float[Array, ""]:
-    return linear(hp.epsilon_start, hp.epsilon_finish, hp.epsilon_steps, progress.env_steps)
 
 
 def act(nets: Networks, params, carry: ActorCarry, ts: TimeStep, key, *, hp, progress, explore):
