@@ -68,7 +68,8 @@ class Checkpointer:
         if step in self._manager.all_steps() and step not in self._damaged:
             return
         data = _of_this_process(storable(arrays))
-        host = {**host, "format": FORMAT, "prng": prng_name(), "digests": digests(data)}
+        process = {"prng": prng_name(), "x64": bool(jax.config.jax_enable_x64)}
+        host = {**host, "format": FORMAT, **process, "digests": digests(data)}
         with self._writing():
             for bad in self._damaged:
                 self._manager.delete(bad)
@@ -130,12 +131,17 @@ class Checkpointer:
                     f"reads {FORMAT!r} only. Resume it with the version that began it"
                 )
             raise UserError(f"{where} is not a lica_jax checkpoint")
-        prng, stored = host.pop("prng", None), host.pop("digests", None)
+        prng, x64, stored = (host.pop(key, None) for key in ("prng", "x64", "digests"))
         del host["format"]
         if prng not in (None, prng_name()):
             raise UserError(
                 f"{where} was written with JAX's random numbers of kind {prng!r}, and this process "
                 f"draws {prng_name()!r}: set JAX_DEFAULT_PRNG_IMPL={prng} to go on"
+            )
+        if x64 not in (None, bool(jax.config.jax_enable_x64)):
+            raise UserError(
+                f"{where} was written {'with' if x64 else 'without'} JAX's double precision: set "
+                f"JAX_ENABLE_X64={int(x64)} to go on"
             )
         raw = jax.eval_shape(storable, like)
         if stored is not None:

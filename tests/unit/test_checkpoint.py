@@ -223,6 +223,18 @@ def test_random_numbers_of_another_kind(tmp_path):
     loader.close()
 
 
+def test_double_precision_without_it(tmp_path):
+    """Sound, and of a process with another precision: not called damaged."""
+    with jax.enable_x64(True):
+        saver = Checkpointer(tmp_path / "c")
+        saver.save(4, {"w": jnp.ones(3)}, {}, score=None)
+        saver.close()
+    loader = Checkpointer(tmp_path / "c")
+    with pytest.raises(UserError, match="with JAX's double precision: set JAX_ENABLE_X64=1"):
+        loader.restore(jax.eval_shape(lambda: {"w": jnp.ones(3)}))
+    loader.close()
+
+
 def test_a_checkpoint_of_another_layout(tmp_path):
     """A state whose arrays have changed since: not called damaged."""
     saver = Checkpointer(tmp_path / "c")
