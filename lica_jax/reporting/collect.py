@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from lica_jax.errors import UserError, unknown
 from lica_jax.files import as_path
-from lica_jax.reporting.reading import FINISHED, Run, read_run_dir
+from lica_jax.reporting.reading import FINISHED, Run, exact, read_run_dir
 from lica_jax.runs import names
 
 CARRIED = ", their scores count on as they were"
@@ -112,7 +111,7 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     left = []
     for run in sorted(runs, key=lambda run: (run.status != FINISHED, -run.steps[-1])):
         key = (run.algorithm, run.task, run.preset, run.seed, run.test_double)
-        key = (*key, json.dumps(run.settings, sort_keys=True, default=str))
+        key = (*key, *sorted((name, exact(value)) for name, value in run.settings.items()))
         if key in kept:
             other = " made with other versions" if _differ(run.origin, kept[key].origin) else ""
             left.append(f"{run.path} seed {run.seed}{other} (as {kept[key].path})")

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lica_jax.reporting.collect import listed
-from lica_jax.reporting.reading import Run
+from lica_jax.reporting.reading import Run, exact
 
 UNSET = "unset"  # a setting that runs of another version have
+DIGITS = range(6, 18)  # of a float: as few as tell those of a report apart; 17 tell any two
 
 
 class Method(NamedTuple):
-    """What is compared: ``changed`` are the settings in which runs of an algorithm differ."""
+    """What is compared: ``changed`` are the settings in which runs of an algorithm differ, as texts
+    that are as different as the values."""
 
     algorithm: str
     preset: str
@@ -46,10 +48,11 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
     differ: dict[Any, dict[str, None]] = {}
     for (_, *kind), same in alike.items():
         differ.setdefault(tuple(kind), {}).update(dict.fromkeys(changed_settings(same)))
+    texts = {name: _texts(runs, name) for named in differ.values() for name in named}
     for (task, algorithm, preset, double), same in alike.items():
         for run in same:
             named = differ[algorithm, preset, double]
-            changed = tuple((name, _text(run.settings, name)) for name in named)
+            changed = tuple((name, texts[name][_identity(run, name)]) for name in named)
             key = (task, Method(algorithm, preset, changed, double))
             found.setdefault(key, []).append(run)
     names = labels({method for _, method in found})
@@ -61,22 +64,33 @@ def changed_settings(runs: Iterable[Run]) -> list[str]:
     others differ. The end of a schedule is not named where it is its start in every run."""
     runs = list(runs)
     known = dict.fromkeys(name for run in runs for name in run.settings)
-    texts = {name: [_text(r.settings, name) for r in runs if name in r.settings] for name in known}
-    differ = [name for name in known if len(set(texts[name])) > 1]
+    values = {name: [exact(r.settings[name]) for r in runs if name in r.settings] for name in known}
+    differ = [name for name in known if len(set(values[name])) > 1]
 
     def says_nothing(name: str) -> bool:
         stem, end = name.removesuffix("_final"), name.endswith("_final")
         others = (x for x in differ if x != name and x.startswith(stem))
-        return end and any(texts[other] == texts[name] for other in others)
+        return end and any(values[other] == values[name] for other in others)
 
     return [name for name in differ if not says_nothing(name)]
 
 
-def _text(settings: dict[str, Any], name: str) -> str:
-    if name not in settings:
-        return UNSET
-    value = settings[name]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _identity(run: Run, name: str) -> str:
+    return exact(run.settings[name]) if name in run.settings else UNSET
+
+
+def _texts(runs: Iterable[Run], name: str) -> dict[str, str]:
+    """What stands for each value of a setting, by its identity; no two values look alike."""
+    values = {_identity(run, name): run.settings.get(name, UNSET) for run in runs}
+    for digits in DIGITS:
+        texts = {key: _text(value, digits) for key, value in values.items()}
+        if len(set(texts.values())) == len(values):
+            return texts
+    return {key: key for key in values}  # such as a number and the same as a text
+
+
+def _text(value: Any, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def labels(methods: Iterable[Method]) -> dict[Method, str]:

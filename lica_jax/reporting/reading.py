@@ -145,6 +145,13 @@ def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     return sorted(by_place.values(), key=lambda row: row["env_steps"]), bad + len(rows) - len(sound)
 
 
+def exact(value: Any) -> str:
+    """A setting's value as a text that equal values have and no others; 1 and 1.0 are equal."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True, default=str)
+
+
 def number(value: Any) -> float:
     """A number as it is, anything else as NaN."""
     try:

@@ -219,6 +219,29 @@ def test_methods_are_named_by_what_differs(tmp_path):
     assert "lica (paper) [test double]" in labels(collect([tmp_path])[0])
 
 
+def test_settings_that_differ_in_a_late_digit_are_methods_of_their_own(tmp_path):
+    """With as many digits as that takes, and no more for others."""
+    for i, (start, rate) in enumerate([(0.1, 1e-3), (0.10000001, 1e-3), (0.1, 0.002000000001)]):
+        for seed in range(2):
+            hp = {"entropy_coef": start, "lr": rate}
+            write_run(tmp_path / f"{i}{seed}", flat(0.5), seed=seed, hp=hp)
+    assert labels(collect([tmp_path])[0]) == [
+        "lica entropy_coef=0.1 lr=0.001", "lica entropy_coef=0.1 lr=0.002",
+        "lica entropy_coef=0.10000001 lr=0.001",
+    ]  # fmt: skip
+
+
+def test_values_are_told_apart_by_what_they_are(tmp_path):
+    """One and 1.0 are the same number; a text is none, nor is a setting that is not there."""
+    for i, value in enumerate([1, 1.0, 1.0, "1.0", True, None, "unset"]):
+        write_run(tmp_path / f"{i}", flat(0.5), algo={"trick": value})
+    write_run(tmp_path / "other", flat(0.5), algo={})
+    runs, told = collect([tmp_path])
+    assert len(runs) == 6 and "1 seed 0 (as" in told[0] and "2 seed 0 (as" in told[0]
+    names = ['"1.0"', '"unset"', "1", "null", "true", "unset"]
+    assert labels(runs) == [f"lica trick={name}" for name in names]
+
+
 def test_a_method_has_one_name_on_all_tasks(tmp_path):
     """Also where only one of its settings was run."""
     for task, values in (("smax/3m", (0.1, 0.2)), ("smax/2s3z", (0.1,))):
