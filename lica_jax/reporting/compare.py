@@ -17,7 +17,7 @@ from lica_jax.reporting.reading import Run, number
 from lica_jax.statistics import Estimate
 
 FAR = 0.5  # of the longest: what has not come so far is shown, but not compared
-UNEQUAL = 0.05  # of the fewest env steps: from there on it is told that others took more
+UNEQUAL = 0.05  # of env steps: from there on it is told that runs began or ended apart
 SHARES = (0.5, 0.8, 0.95)  # of the range of scores, whose first time is looked for
 METRICS = {"win_rate": "win rate", "return_mean": "return"}
 
@@ -54,7 +54,7 @@ class Entry:
       episodes: behind each of them, fewest and most.
       best: of every run's best policy ``[N]``; None where not all runs have ended.
       at: env steps of ``scores``.
-      areas: the mean of every run's curve ``[N]`` up to the comparison's env steps; None where not
+      areas: the mean of every run's curve ``[N]`` over the comparison's env steps; None where not
         compared.
       reached: when its runs came to `SHARES` of the range, by share and axis.
     """
@@ -79,6 +79,7 @@ class Comparison:
     Attributes:
       metric: "win_rate" or "return_mean".
       range: the scores that count as 0 and 1.
+      start: env steps from which every compared run has evaluations.
       horizon: env steps up to which methods are compared.
       fresh: scores are those of last policies on fresh episodes, not of a periodic evaluation.
       random: the uniformly random policy's score, or None.
@@ -88,6 +89,7 @@ class Comparison:
     mode: str
     metric: str
     range: tuple[float, float]
+    start: float
     horizon: float
     fresh: bool
     random: float | None
@@ -116,6 +118,7 @@ def compare(task: str, groups: Sequence[Group], mode: str) -> Comparison:
     ends = {g.label: lines[g.label, "steps"].grid[-1] for g in groups}
     compared = {label for label, end in ends.items() if end >= FAR * max(ends.values())}
     horizon = min(ends[label] for label in compared)
+    start = max(lines[label, "steps"].grid[0] for label in compared)
     counted = [run for label in compared for run in used[label]]
     fresh = all(run.last and np.isfinite(run.last[mode][metric]) for run in counted)
     fresh = fresh and len({run.total_steps for run in counted}) == 1
@@ -123,14 +126,14 @@ def compare(task: str, groups: Sequence[Group], mode: str) -> Comparison:
     entries = [
         _entry(
             g, used[g.label], [lines[g.label, a] for a in ("steps", "seconds")], mode, metric,
-            horizon if g.label in compared else None, fresh, limits,
+            (start, horizon) if g.label in compared else None, fresh, limits,
         )
         for g in groups
     ]  # fmt: skip
     random = [number(run.random.get(metric)) for run in everyone]
     random = next((value for value in random if np.isfinite(value)), None)
     order = sorted(entries, key=lambda entry: -statistics.iqm(entry.scores))
-    return Comparison(task, mode, metric, limits, horizon, fresh, random, tuple(order))
+    return Comparison(task, mode, metric, limits, start, horizon, fresh, random, tuple(order))
 
 
 def far_enough(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -166,11 +169,12 @@ def _line(runs: Sequence[Run], used: Sequence[Run], mode: str, metric: str, axis
 
 def _entry(
     group: Group, used: tuple[Run, ...], lines: list[Line], mode: str, metric: str,
-    horizon: float | None, fresh: bool, limits: tuple[float, float],
+    span: tuple[float, float] | None, fresh: bool, limits: tuple[float, float],
 ) -> Entry:  # fmt: skip
+    """``span``: the comparison's start and horizon; None where not compared."""
     steps, seconds = lines
-    at = steps.grid[-1] if horizon is None else horizon
-    if horizon is not None and fresh:
+    at = steps.grid[-1] if span is None else span[1]
+    if span is not None and fresh:
         figures = [run.last[mode] for run in used]
         scores = np.array([figure[metric] for figure in figures], float)
         episodes = [figure["episodes"] for figure in figures]
@@ -182,9 +186,9 @@ def _entry(
     if all(run.best and np.isfinite(run.best[mode][metric]) for run in used):
         best = np.array([run.best[mode][metric] for run in used], float)
     return Entry(
-        group=group, runs=used, steps=steps, seconds=seconds, compared=horizon is not None,
+        group=group, runs=used, steps=steps, seconds=seconds, compared=span is not None,
         scores=scores, episodes=(int(min(episodes)), int(max(episodes))), best=best, at=float(at),
-        areas=None if horizon is None else _areas(steps, horizon),
+        areas=None if span is None else _areas(steps, *span),
         reached=_reached(used, mode, metric, limits),
     )  # fmt: skip
 
@@ -194,11 +198,12 @@ def _at(line: Line, x: float) -> np.ndarray:
     return np.array([np.interp(x, line.grid, y) for y in line.values.T])
 
 
-def _areas(line: Line, stop: float) -> np.ndarray:
-    """The mean of every run's curve up to ``stop``."""
-    inside = line.grid < stop
-    grid = np.append(line.grid[inside], stop)
-    return statistics.area(grid, np.vstack([line.values[inside], _at(line, stop)]))
+def _areas(line: Line, start: float, stop: float) -> np.ndarray:
+    """The mean of every run's curve from ``start``, which is the same for all methods, to
+    ``stop``."""
+    inside = line.grid[(line.grid > start) & (line.grid < stop)]
+    grid = np.unique([min(start, stop), *inside, stop])
+    return statistics.area(grid, np.stack([_at(line, x) for x in grid]))
 
 
 def _reached(
@@ -254,14 +259,15 @@ def strata(comparisons: Sequence[Comparison], label: str, what: str = "scores") 
 
 def aggregate_curve(comparisons: Sequence[Comparison], label: str, points: int = 51) -> Any:
     """A method's normalised score over all tasks along the share of every task's horizon:
-    ``(share [G], Estimate of [G])``."""
+    ``(share [G], Estimate of [G])``, NaN before its first evaluation on some task."""
     share = np.linspace(0, 1, points)
     curves = []
     for c in comparisons:
         for entry in c.compared:
             if entry.group.label == label:
                 line = entry.steps
-                at = [np.interp(share * c.horizon, line.grid, y) for y in line.values.T]
+                places = share * c.horizon
+                at = [np.interp(places, line.grid, y, left=np.nan) for y in line.values.T]
                 curves.append(c.normalised(np.stack(at, axis=-1)))
     return share, statistics.interval(curves)
 
@@ -293,7 +299,7 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
             "Shown at its own end and not compared, since before half of the longest method: "
             f"{listed(short)}."
         )
-    told += [line for c in greedy if (line := _unequal(c))]
+    told += [line for c in greedy for line in (_unequal(c), _late(c)) if line]
     for n in range(1, statistics.LEAST_RUNS):
         if few := [name for name, e in everyone if len(e.runs) == n]:
             told.append(
@@ -322,4 +328,20 @@ def _unequal(c: Comparison) -> str:
         f"Unequal env steps behind the last policies on {c.task}: {listed(taken)}, of {budget:,} "
         "asked for each. A run ends between compiled calls; a smaller log_interval or collect.envs "
         "makes them shorter."
+    )
+
+
+def _late(c: Comparison) -> str:
+    """What to say where runs have no evaluations for a part of what is compared, and others do."""
+    starts = {
+        f"{entry.group.label} seed {run.seed}": run.curve(c.mode, c.metric, "steps")[0][0]
+        for entry in c.compared for run in entry.runs
+    }  # fmt: skip
+    first = min(starts.values())
+    late = [name for name, start in starts.items() if start > first + UNEQUAL * c.horizon]
+    if not late:
+        return ""
+    return (
+        f"Sample efficiency on {c.task} is of env steps from {c.start:,.0f} on, since evaluations "
+        f"before are missing: {listed(late)}."
     )

@@ -8,7 +8,7 @@ import pytest
 
 from lica_jax.errors import UserError
 from lica_jax.reporting.collect import collect
-from lica_jax.reporting.compare import compare, remarks
+from lica_jax.reporting.compare import aggregate_curve, compare, remarks
 from lica_jax.reporting.groups import make_groups, mixtures
 from tests.report.synthetic import rise, write_run
 
@@ -328,6 +328,34 @@ def test_unequal_runs_are_compared_where_all_have_come(tmp_path):
     told = remarks([c])
     assert any("1 seed only: vdn" in line for line in told)
     assert any("2 seeds only: lica" in line for line in told)
+
+
+def without_first(path, rows):
+    """A run without its first evaluations."""
+    lines = (path / "eval.jsonl").read_text().splitlines(keepends=True)
+    (path / "eval.jsonl").write_text("".join(lines[rows:]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_lost_first_evaluation_is_no_advantage(tmp_path):
+    """All methods are averaged over the same env steps, and which those are is told."""
+    for algorithm in ("lica", "vdn"):
+        for seed in range(3):
+            path = tmp_path / f"{algorithm}{seed}"
+            write_run(path, lambda steps: steps / 1e5, algorithm=algorithm, seed=seed)
+    assert not any("Sample efficiency" in line for line in remarks([comparison(tmp_path)]))
+    without_first(tmp_path / "vdn1", 4)
+    c = comparison(tmp_path)
+    assert (c.start, c.horizon) == (40_000, 100_000)
+    for entry in c.entries:
+        np.testing.assert_allclose(entry.areas, 0.7)
+    assert (
+        "Sample efficiency on smax/3m is of env steps from 40,000 on, since evaluations before are "
+        "missing: vdn seed 1."
+    ) in remarks([c])
+    share, estimate = aggregate_curve([c], "vdn", points=11)
+    np.testing.assert_allclose(estimate.value, np.where(share < 0.4, np.nan, share))
+    np.testing.assert_allclose(aggregate_curve([c], "lica", points=11)[1].value, share)
 
 
 def test_what_has_hardly_begun_is_drawn_and_not_counted(tmp_path):
