@@ -94,13 +94,20 @@ def _short(path: Path) -> Path:
 
 
 def run_dirs(path: Path) -> Iterator[Path]:
-    """The folders with a configuration under ``path``, itself included, in order of their names;
-    what lies inside a run is none, nor is a wave of a sweep whose runs are there by themselves."""
-    for folder, inner, files in os.walk(path):
-        inner.sort()
+    """The folders with a configuration under ``path``, itself included, in order of their names,
+    links followed; what lies inside a run is none, nor is a wave of a sweep whose runs are there by
+    themselves, nor a hidden folder, in which a sweep makes a run that is not whole yet."""
+    seen: set[Path] = set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        place = Path(folder).resolve()
+        if place in seen:  # a link leads back
+            inner.clear()
+            continue
+        seen.add(place)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
         if names.CONFIG in files:
             inner.clear()
-            if Path(folder) == path or not names.wave_is_over(Path(folder).absolute()):
+            if Path(folder) == path or not names.wave_is_over(place):
                 yield Path(folder)
 
 

@@ -55,6 +55,35 @@ def test_a_wave_whose_runs_are_there_is_no_further_run(tmp_path):
     assert len(collect([sweep])[0]) == 3
 
 
+def test_links_to_runs_are_followed(tmp_path):
+    """Each run once, also where links lead back or to the same run."""
+    write_run(tmp_path / "far" / "one", flat(0.5))
+    write_run(tmp_path / "far" / "two", flat(0.5), algorithm="vdn")
+    near = tmp_path / "near"
+    write_run(near / "three", flat(0.5), algorithm="iql")
+    (near / "a").symlink_to(tmp_path / "far" / "one")
+    (near / "b").symlink_to("../far")
+    (near / "self").symlink_to(".")
+    (tmp_path / "far" / "back").symlink_to(near)
+    (near / "lost").symlink_to(tmp_path / "nowhere")
+    runs, told = collect([near])
+    assert sorted(run.algorithm for run in runs) == ["iql", "lica", "vdn"] and not told
+    assert len(collect([near / "a", near / "b" / "one"])[0]) == 1
+
+
+def test_a_run_that_a_sweep_is_still_writing_is_none(tmp_path):
+    """Sweeps make folders of runs and waves under hidden names, and rename them when whole."""
+    write_run(tmp_path / "sweep" / "runs" / "0000", flat(0.5))
+    write_run(tmp_path / "sweep" / ".0001", flat(0.5), seed=1)
+    write_run(tmp_path / "sweep" / "waves" / ".r1-000", flat(0.5), seed=2)
+    runs, told = collect([tmp_path])
+    assert [run.seed for run in runs] == [0] and not told
+    # One's own folder may be hidden, and one that is named is meant.
+    (tmp_path / "sweep").rename(tmp_path / ".mine")
+    assert [run.seed for run in collect([tmp_path / ".mine"])[0]] == [0]
+    assert [run.seed for run in collect([tmp_path / ".mine" / ".0001"])[0]] == [1]
+
+
 def test_a_run_that_goes_on_behind_its_end_has_no_score_of_it(tmp_path):
     """Its result stays until it comes to the next one."""
     path = write_run(tmp_path / "r", rise(1, 1e4), total=50_000)
