@@ -86,11 +86,11 @@ def read_run_dir(run_dir: Path) -> tuple[list[Run], list[str]]:
     config = _config(run_dir)
     if not (run_dir / names.EVALS).is_file():
         raise UserError(f"{run_dir} has no evaluations: {names.EVALS} is missing")
-    rows, bad = _rows(run_dir / names.EVALS)
+    result, problem = _result(run_dir)
+    rows, bad = _rows(run_dir / names.EVALS, ended=bool(result))
     told = [f"{run_dir / names.EVALS}: {bad} damaged or empty row(s) left out."] if bad else []
     if not rows:
         raise UserError(f"{run_dir} has no evaluations: {names.EVALS} holds no sound row")
-    result, problem = _result(run_dir)
     told += [problem] if problem else []
     own: dict[tuple[Any, int], list[dict[str, Any]]] = {}
     for row in rows:
@@ -124,10 +124,10 @@ def _json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+def _rows(path: Path, ended: bool) -> tuple[list[dict[str, Any]], int]:
     """Rows with a seed, a place and a figure, in order, and how many others there were."""
     try:
-        rows, bad = sound_rows(path)
+        rows, bad = sound_rows(path, ended)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     sound = [

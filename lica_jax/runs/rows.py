@@ -79,21 +79,30 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return sound_rows(path)[0]
 
 
-def sound_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a JSON-lines file that can be read, and how many lines cannot; a last line that
-    was cut short by a kill does not count."""
+def sound_rows(path: Path, ended: bool = False) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a JSON-lines file that can be read, and how many lines cannot.
+
+    A last line that only lacks its end is a row. One that was cut short does not count as long as
+    its run may be writing it, or may have been killed over it: until it has ``ended``.
+    """
     rows, bad = [], 0
     lines = path.read_text(errors="replace").split("\n")
-    for line in lines[:-1]:
-        try:
-            row = plain(json.loads(line))  # NaN, which Python reads, as what JSON knows
-        except (ValueError, RecursionError):  # a number may have too many digits
-            row = None
-        if isinstance(row, dict) and all(type(row.get(key)) is int for key in KEYS):
+    for number, line in enumerate(lines, start=1):
+        if (row := _sound(line)) is not None:
             rows.append(row)
-        elif line:
+        elif line and (ended or number < len(lines)):
             bad += 1
     return rows, bad
+
+
+def _sound(line: str) -> dict[str, Any] | None:
+    """The row that a line holds; None where it holds none, or a part of one."""
+    try:
+        row = plain(json.loads(line))  # NaN, which Python reads, as what JSON knows
+    except (ValueError, RecursionError):  # a number may have too many digits
+        return None
+    sound = isinstance(row, dict) and all(type(row.get(key)) is int for key in KEYS)
+    return row if sound else None
 
 
 def completed(rows: list[dict[str, Any]], evaluations: bool = False) -> list[dict[str, Any]]:

@@ -194,6 +194,19 @@ def test_beside_sound_runs_damaged_ones_are_left_out_and_told(tmp_path):
     assert len(told.splitlines()) == 5
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_last_row_that_lost_its_end(tmp_path, finished):
+    """Without its newline it is read; cut short it is told, unless a run may be writing it."""
+    for name, lost in (("whole", 1), ("cut", 20)):
+        path = write_run(tmp_path / name, flat(0.5), finished=finished)
+        text = (path / "eval.jsonl").read_text()
+        (path / "eval.jsonl").write_text(text[:-lost])
+    (whole,), told = collect([tmp_path / "whole"])
+    assert len(whole.steps) == 11 and not any("damaged" in line for line in told)
+    (cut,), told = collect([tmp_path / "cut"])
+    assert len(cut.steps) == 10 and finished == any("1 damaged" in line for line in told)
+
+
 def test_a_seed_counts_once_for_the_same_settings(tmp_path):
     write_run(tmp_path / "a", flat(0.1), upto=50_000)
     write_run(tmp_path / "b", flat(0.5))

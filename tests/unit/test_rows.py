@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lica_jax.runs.rows import RowFile, chunk_row, eval_row, read_rows
+from lica_jax.runs.rows import RowFile, chunk_row, eval_row, read_rows, sound_rows
 from lica_jax.types import EpisodeStats
 
 
@@ -27,6 +27,26 @@ def test_resuming_drops_rows_after_the_checkpoint_and_a_torn_line(tmp_path):
     path.write_text("\n".join(lines) + '\n{"upda')
     assert RowFile(path, upto_update=2).rows == [row(1), row(2)]
     assert path.read_text().splitlines() == lines[:2]
+
+
+def test_a_last_row_without_its_newline_is_kept_and_ended(tmp_path):
+    """So that nothing is glued to it on resume; one after the checkpoint is dropped as ever."""
+    path = tmp_path / "m.jsonl"
+    text = "".join(json.dumps(row(u)) + "\n" for u in (1, 2))
+    path.write_text(text[:-1])
+    assert sound_rows(path) == sound_rows(path, ended=True) == ([row(1), row(2)], 0)
+    rows = RowFile(path, upto_update=2)
+    rows.append(row(3))
+    assert not rows.problem and read_rows(path) == rows.rows == [row(1), row(2), row(3)]
+    path.write_text(text[:-1])
+    assert RowFile(path, upto_update=1).rows == read_rows(path) == [row(1)]
+
+
+def test_a_last_row_cut_short_counts_once_its_run_has_ended(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(row(1)) + "\n" + json.dumps(row(2))[:-1])
+    assert sound_rows(path) == ([row(1)], 0)
+    assert sound_rows(path, ended=True) == ([row(1)], 1)
 
 
 @pytest.mark.parametrize(
