@@ -142,7 +142,7 @@ def final(
 ) -> str:  # fmt: skip
     """The last lines of a run that has come to its end."""
     n = last[0]["greedy"]["episodes"]
-    what = "runs" if plan.swept else "seeds"
+    what = "runs" if plan.numbered else "seeds"
     several = f", mean of {len(plan.runs)} {what}" if len(plan.runs) > 1 else ""
     return (
         f"after {env_steps:,} env steps ({n} episodes per mode{several}):\n"
@@ -181,7 +181,7 @@ def all_failed(plan: Plan, counters: Counters) -> str:
         for title, update in zip(titles(plan), counters.failed_at, strict=True)
     )
     kept = f"; the last checkpoint in {plan.run_dir} is kept" if plan.run_dir else ""
-    kind = "run" if plan.swept else "seed"
+    kind = "run" if plan.numbered else "seed"
     return f"the loss of every {kind} became non-finite ({where}){kept}"
 
 

@@ -73,10 +73,16 @@ class Plan:
         return differing([run.hp for run in self.runs])
 
     @cached_property
+    def numbered(self) -> bool:
+        """Whether it takes more than their seeds to tell the runs apart. A search may draw the same
+        numbers twice."""
+        return bool(self.swept) or len(set(self.seeds)) < len(self.runs)
+
+    @cached_property
     def labels(self) -> list[dict[str, Any]]:
-        """What tells the runs apart, in rows and results: their seeds, and where hyper-parameters
-        differ the number of the run and those as well."""
-        if not self.swept:
+        """What tells the runs apart, in rows and results: their seeds, and where those do not the
+        number of the run and the hyper-parameters that differ as well."""
+        if not self.numbered:
             return [{"seed": run.seed} for run in self.runs]
         return [
             {"run": i, "seed": run.seed} | {f"hp.{k}": getattr(run.hp, k) for k in self.swept}
@@ -85,8 +91,8 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """A word for each run: ``seed3``, or ``run2`` where hyper-parameters differ."""
-        if self.swept:
+        """A word for each run: ``seed3``, or ``run2`` where runs are `numbered`."""
+        if self.numbered:
             return [f"run{i}" for i in range(len(self.runs))]
         return [f"seed{seed}" for seed in self.seeds]
 
@@ -153,8 +159,6 @@ def make_plan(
     resume = resume and not anew
     runs = tuple(runs or (Run(seed, config.hp) for seed in config.seeds))
     runs = tuple(Run(run.seed, resolve_hp(config, run.hp, task)) for run in runs)
-    if len(set(runs)) < len(runs):
-        raise UserError("two runs have the same seed and hyper-parameters")
     if config.eval.save_replay and not is_host_task(task):
         raise UserError(f"eval.save_replay: only smac/ tasks have replays, not {config.task}")
     if config.eval.save_replay and run_dir is None:

@@ -24,7 +24,7 @@ def describe(
     config = plan.config
     return {
         "algorithm": config.algorithm, "task": config.task, "task_source": spec.source,
-        "seeds": plan.seeds, **({"runs": plan.labels} if plan.swept else {}),
+        "seeds": plan.seeds, **({"runs": plan.labels} if plan.numbered else {}),
         "env_steps": counters.env_steps.tolist(), "updates": counters.updates.tolist(),
         "overrun_steps": np.maximum(counters.env_steps - config.total_steps, 0).tolist(),
         "failed_at_update": [int(u) if u >= 0 else None for u in counters.failed_at],
@@ -60,7 +60,7 @@ def of_run(summary: dict[str, Any], random: list[Any] | None, i: int) -> dict[st
 def _best(plan: Plan, scores: Any) -> dict[str, int]:
     """Which run has the best policy."""
     i = int(np.argmax(scores))
-    return {"best_seed": plan.seeds[i], **({"best_run": i} if plan.swept else {})}
+    return {"best_seed": plan.seeds[i], **({"best_run": i} if plan.numbered else {})}
 
 
 def best_run(summary: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lica_jax.errors import UserError
+from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.search import SAMPLERS, Study
 
 optuna = pytest.importorskip("optuna")
@@ -123,3 +124,17 @@ def test_a_search_in_a_sweep(run_sweep, words, tmp_path):
         assert trial.value == pytest.approx(np.mean([row["final/return_mean"] for row in own]))
     more = run_sweep(tmp_path / "s", resume=True, trials=4)
     assert len(more.table) == 8 and more.table[:6] == result.table
+
+
+def test_numbers_that_are_drawn_twice(run_sweep, words, tmp_path):
+    """Every run has the rows of one, whether its numbers are another's or not."""
+    words |= {"total_steps": 320, "wave": 2, "trials": 4, "sampler": "random"}
+    words["eval"]["interval"] = 320
+    del words["algo"]["hidden"]
+    result = run_sweep(tmp_path / "s", **words, search={"algo.hidden": "choice:4,8"})
+    drawn = [row["algo.hidden"] for row in result.table]
+    assert len(set(drawn)) < len(drawn) == 4
+    for run in range(4):
+        own = read_rows(tmp_path / "s" / "runs" / f"{run:04d}" / "eval.jsonl")
+        updates = [row["update"] for row in own]
+        assert updates == sorted(set(updates)) and len(updates) == 2

@@ -117,16 +117,16 @@ def test_seeds_are_the_special_case():
     assert plan.hparams.gamma.shape == (2,) and plan.hparams.target_interval.dtype == np.int32
 
 
-@pytest.mark.parametrize(
-    ("runs", "words"),
-    [
-        ([Run(0, numbers()), Run(0, numbers())], "same seed and hyper-parameters"),
-        ([Run(0, numbers(gamma=3.0))], "hp.gamma must be within 0 and 1"),
-    ],
-)
-def test_runs_that_make_no_sense(runs, words, tmp_path, programs):
-    with pytest.raises(UserError, match=words):
-        make_plan(config_of(), tmp_path / "run", runs=runs)
+def test_equal_runs_are_told_apart_by_their_numbers():
+    """A search may draw the same numbers twice."""
+    plan = make_plan(config_of(), runs=[Run(0, numbers()), Run(0, numbers())])
+    assert plan.labels == [{"run": 0, "seed": 0}, {"run": 1, "seed": 0}] and not plan.swept
+    assert plan.names == ["run0", "run1"]
+
+
+def test_runs_that_make_no_sense(tmp_path, programs):
+    with pytest.raises(UserError, match=r"hp\.gamma must be within 0 and 1"):
+        make_plan(config_of(), tmp_path / "run", runs=[Run(0, numbers(gamma=3.0))])
     assert not programs and not (tmp_path / "run").exists()
 
 
