@@ -162,7 +162,7 @@ def rollouts(
         total = total + jnp.where(over, 0, weight * ts_next.reward)
         return t + 1, env, ts_next, carry, total, weight
 
-    start = (0, env, ts, carry, ts.reward, jnp.ones(rows.size))
+    start = (0, env, ts, carry, ts.reward, jnp.ones_like(ts.reward))
     *_, ts, carry, total, weight = jax.lax.while_loop(going, step, start)
     total = player.scale * total
     if not player.timeout_is_terminal:

@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from lica_jax.core.masking import mask_logits
 from lica_jax.errors import failure
 from lica_jax.types import Task, TaskSpec, TimeStep
 
@@ -22,8 +24,8 @@ def task_problems(task: Task) -> list[str]:
     if not isinstance(task.spec.name, str):
         return [f"spec.name must be a text, got {task.spec.name!r}"]
     key, spec, package = jax.random.key(0), task.spec, type(task).__module__.partition(".")[0]
-    shape, dtype = ((spec.n_actions,), jnp.float32) if spec.continuous else ((), jnp.int32)
-    action = jax.ShapeDtypeStruct((spec.n_agents, *shape), dtype)
+    avail = jax.ShapeDtypeStruct((spec.n_agents, spec.n_actions), bool)
+    action = jax.eval_shape(lambda avail, key: random_actions(spec, avail, key), avail, key)
     try:
         begun = jax.eval_shape(task.reset, key)
     except Exception as error:
@@ -45,6 +47,17 @@ def task_problems(task: Task) -> list[str]:
     if all(isinstance(info, dict) for info in infos) and set(infos[0]) != set(infos[1]):
         out.append(f"info has the keys {sorted(start.info)} at reset and {sorted(ts.info)} later")
     return out
+
+
+def random_actions(
+    spec: TaskSpec, avail: Bool[Array, "*B N A"], key: PRNGKeyArray
+) -> Int[Array, "*B N"] | Float[Array, "*B N A"]:
+    """Actions of every agent, drawn evenly from those available, as training hands them to tasks:
+    indices of 32 bits, or numbers within (-1, 1) of JAX's default width."""
+    if spec.continuous:
+        return jax.random.uniform(key, avail.shape, minval=-1.0)
+    even = mask_logits(jnp.zeros(avail.shape), avail)
+    return jax.random.categorical(key, even).astype(jnp.int32)
 
 
 def is_row(returned: Any, n: int) -> bool:

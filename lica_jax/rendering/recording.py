@@ -99,7 +99,9 @@ def film(
         env_next, ts_next = step_batch(task, env_key, env, action)
         over = is_over(ts)
         seen = Moment(
-            frame=frames(jax.random.split(env_key, batch), env, action), outlook=look,
+            # The step's own keys once more: what is seen is what happens in it.
+            frame=frames(jax.random.split(jax.random.clone(env_key), batch), env, action),
+            outlook=look,
             avail=ts.avail, action=action, alive=ts.alive, reward=ts_next.reward, playing=~over,
             won=ts_next.info.get("won", jnp.zeros(batch, bool)),
         )  # fmt: skip

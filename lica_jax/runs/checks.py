@@ -16,10 +16,9 @@ from jaxtyping import Array, Bool, PyTree
 
 from lica_jax.algorithms import find_algorithm
 from lica_jax.config import TrainConfig
-from lica_jax.core.masking import mask_logits
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.shapes import ShapeTask
-from lica_jax.envs.checks import changes, described, is_row, task_problems
+from lica_jax.envs.checks import changes, described, is_row, random_actions, task_problems
 from lica_jax.errors import UserError, failure
 from lica_jax.runs.rows import name_problems
 from lica_jax.training.loop import make_run, stack_hparams
@@ -101,18 +100,12 @@ def _faults(task: Task, key: Array) -> Bool[Array, " 3"]:
     def body(t, loop):
         env, ts, going, found = loop
         act_key, env_key = jax.random.split(jax.random.fold_in(key, t))
-        if task.spec.continuous:
-            action = jax.random.uniform(act_key, ts.avail.shape, minval=-1.0)
-        else:
-            action = jax.random.categorical(
-                act_key, mask_logits(jnp.zeros(ts.avail.shape), ts.avail)
-            )
-        # In 64-bit mode the draws are wider than the actions that training takes.
-        action = action.astype(jnp.float32 if task.spec.continuous else jnp.int32)
+        action = random_actions(task.spec, ts.avail, act_key)
         env, ts = step_batch(task, env_key, env, action)
         return env, ts, going & ~is_over(ts), found | seen(ts, going)
 
-    env, ts = reset_batch(task, key, ENVS)
+    reset_key, key = jax.random.split(key)
+    env, ts = reset_batch(task, reset_key, ENVS)
     going = jnp.ones(ENVS, bool)
     start = env, ts, going, seen(ts, going)
     return jax.lax.fori_loop(0, min(task.spec.episode_limit, MOST_PLAYED), body, start)[-1]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lica_jax.envs.checks import task_problems
+from lica_jax.envs.checks import random_actions, task_problems
 from lica_jax.envs.names import is_import_path, plain_name
 from lica_jax.envs.registry import is_task, make_task
 from lica_jax.errors import UserError
@@ -41,14 +41,14 @@ def check_task(task: Task | str, seed: int = 0) -> None:
         raise UserError(f"{task.spec.name} is played outside JAX: train it on a few episodes")
     found = task_problems(task)
     if not found:
-        key = jax.random.key(seed)
+        key = partial(jax.random.key, seed)
         run = play_out(task)
-        played = jax.tree.map(np.asarray, run(key))
+        played = jax.tree.map(np.asarray, run(key()))
         found = _value_problems(task, *played)
-        again = jax.tree.map(np.asarray, run(key))
+        again = jax.tree.map(np.asarray, run(key()))
         if not _equal(played, again):
             found.append("the same keys must give the same episodes")
-        found += _batch_problems(task, key, *played)
+        found += _batch_problems(task, key(), *played)
     named = isinstance(asked, str) and not is_import_path(asked) and not found
     if named and plain_name(task.spec.name) != plain_name(asked):
         found.append(f"spec.name must be {plain_name(asked)!r}, got {task.spec.name!r}")
@@ -65,15 +65,13 @@ def play_out(task: Task):
     def step(carry, key):
         env, ts = carry
         act_key, step_key = jax.random.split(key)
-        if task.spec.continuous:
-            action = jax.random.uniform(act_key, ts.avail.shape, minval=-1.0)
-        else:
-            action = jax.random.categorical(act_key, jnp.where(ts.avail, 0.0, -jnp.inf))
+        action = random_actions(task.spec, ts.avail, act_key)
         env, ts = step_batch(task, step_key, env, action)
         return (env, ts), (action, ts)
 
     def run(key):
-        env, ts = reset_batch(task, key, ENVS)
+        reset_key, key = jax.random.split(key)
+        env, ts = reset_batch(task, reset_key, ENVS)
         keys = jax.random.split(key, task.spec.episode_limit)
         _, (actions, steps) = jax.lax.scan(step, (env, ts), keys)
         return ts, actions, steps
@@ -132,8 +130,9 @@ def _batch_problems(
     task: Task, key: Any, start: TimeStep, actions: Any, steps: TimeStep
 ) -> list[str]:
     """Whether an environment alone does what it does in a batch; its first two time steps."""
+    reset_key, key = jax.random.split(key)
     step_key = jax.random.split(jax.random.split(key, task.spec.episode_limit)[0])[1]
-    state, alone = task.reset(jax.random.split(key, ENVS)[1])
+    state, alone = task.reset(jax.random.split(reset_key, ENVS)[1])
     _, after = task.step(jax.random.split(step_key, ENVS)[1], state, jnp.asarray(actions[0, 1]))
     pairs = (
         (alone, jax.tree.map(lambda x: x[1], start)),

@@ -4,6 +4,7 @@ Tracing tells all but the NaNs, so nothing but one small run is compiled.
 """
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import get_args, get_type_hints
 
 import jax
@@ -14,9 +15,13 @@ from lica_jax import load_policy, train
 from lica_jax.algorithms import algorithm_names, make_algorithm
 from lica_jax.algorithms.registry import algorithm_module
 from lica_jax.config import load_config, resolve
+from lica_jax.diagnosis.playing import Mind, Player, at, episodes, rollouts
 from lica_jax.engines.shapes import ShapeTask
 from lica_jax.envs import make_task
+from lica_jax.envs.checks import task_problems
 from lica_jax.errors import UserError
+from lica_jax.rendering.recording import film
+from lica_jax.testing import check_task
 from lica_jax.training.evaluation import make_evaluator
 from lica_jax.training.loop import batch_runs, make_run, stack_hparams
 
@@ -108,6 +113,50 @@ def test_every_choice_traces_under_every_checker(name):
 def test_jaxmarls_simulation_is_refused_in_64_bit_mode(x64):
     with pytest.raises(UserError, match=r"64-bit mode .*leave out backend=jaxmarl"):
         make_task("smax/3m:backend=jaxmarl")
+
+
+@pytest.mark.parametrize("task", ["smax/3m", "game/climbing"])
+def test_looking_at_policies_traces_under_every_checker(task):
+    """`render` and `diagnose`, in 64-bit mode on a task that keeps to float32 and on one that does
+    not."""
+    with strict(wide=True):
+        task = make_task(task)
+        config = resolve(load_config("lica", task.spec.name), task.spec)
+        algo = make_algorithm("lica", task.spec, config.algo)
+        key = jax.random.key(0)
+        learner = jax.eval_shape(algo.init, key)
+        mind = Mind(learner.actor, learner.critic, config.hp)
+        shown = jax.eval_shape(partial(film, algo, task, 2, True), *mind, key)
+        assert shown.reward.shape == (task.spec.episode_limit, 2)
+        player = Player(algo, task, 1.0, False)
+        moments, _ = jax.eval_shape(partial(episodes, player, 2), mind, 0.8, key)
+        some = jax.eval_shape(lambda m: at(m, task, jnp.zeros(3, int), jnp.zeros(3, int)), moments)
+        joint = jnp.zeros((5, task.spec.n_agents), jnp.int32)
+        play = partial(rollouts, player, 4)
+        returned = jax.eval_shape(play, mind, some, jnp.zeros(5, int), joint, key)
+        assert returned.shape == (5, 4)
+
+
+@pytest.mark.parametrize("task", ["smax/3m", "probe/aim"])
+def test_a_sound_task_conforms_under_every_checker(task):
+    with strict(wide=True):
+        check_task(task)
+
+
+class Single(ShapeTask):
+    """A task of somebody's that keeps its last actions as float32."""
+
+    def reset(self, key):
+        ts = super().reset(key)[1]
+        return {"last": jnp.zeros(ts.avail.shape, jnp.float32)}, ts
+
+    def step(self, key, state, action):
+        return {"last": action}, super().step(key, (), action)[1]
+
+
+def test_a_task_for_narrower_actions_is_told_of_in_64_bit_mode(x64):
+    (problem,) = task_problems(Single(make_task("probe/aim").spec))
+    assert "state.last is float32[2, 1] after reset and float64[2, 1] after a step" in problem
 
 
 def test_a_key_that_is_used_twice_would_be_found():
