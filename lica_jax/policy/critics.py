@@ -93,7 +93,9 @@ def load_critic(policy_file: Path, algo: Algorithm, about: dict[str, Any]) -> Cr
         facts, tensors = read_header(path, FORMAT, "critic")
         for name in ("algorithm", "seed"):
             if facts.get(name) != about.get(name):
-                raise UserError(f"its {name} is {facts.get(name)!r}, the policy's {about[name]!r}")
+                raise UserError(
+                    f"its {name} is {facts.get(name)!r}, the policy's {about.get(name)!r}"
+                )
         env_steps = facts.get("env_steps")
         params = read_params(path, tensors, shapes)
     except UserError as error:

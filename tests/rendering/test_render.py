@@ -394,6 +394,21 @@ def test_the_command(run, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_a_critic_of_another_seed(run, tmp_path):
+    """Also beside a policy that does not say which its seed was."""
+    shutil.copy(run / "critic.safetensors", tmp_path)
+    policy = lica_jax.load_policy(run)
+    config = merge(algorithm_module("lica").Config(), policy.about["config"])
+    for seed in (3, None):
+        path = tmp_path / "policy.safetensors"
+        save_policy(
+            path, policy.params, algorithm="lica", config=config, hp=policy.hp, spec=policy.spec,
+            **({} if seed is None else {"seed": seed}),
+        )  # fmt: skip
+        with pytest.raises(UserError, match=f"its seed is 0, the policy's {seed}"):
+            lica_jax.load_policy(path).critic  # noqa: B018
+
+
 def test_without_a_critic_the_policy_is_shown(run, tmp_path):
     shutil.copy(run / "policy.safetensors", tmp_path)
     replay = lica_jax.render(tmp_path, episodes=1)
