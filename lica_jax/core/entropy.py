@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import chex
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from lica_jax.core.masking import mask_logits, masked_mean
 
-ENTROPY_MODES = ("global", "agent", "sample", "constant", "target")
+EntropyMode = Literal["global", "agent", "sample", "constant", "target"]
 
 # A policy that has become deterministic would divide by zero; the official code has no guard.
 MIN_ENTROPY = 1e-6
@@ -40,7 +41,7 @@ def entropy_bonus(
     choices: Float[Array, "T B N"],
     mask: Float[Array, "T B"],
     coef: Float[Array, ""],
-    mode: str,
+    mode: EntropyMode,
     scale: Callable[[Float[Array, "..."]], Float[Array, "..."]] = lambda h: h,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The entropy term of the objective and its effective strength.
@@ -61,7 +62,7 @@ def entropy_bonus(
       choices: number of available actions of each agent.
       mask: 1 for valid transitions.
       coef: xi (or beta).
-      mode: one of ``ENTROPY_MODES``.
+      mode: what H is averaged over.
       scale: what xi is divided by, as a function of H; for entropies that may be negative
         (`core/gaussian.py`).
 
@@ -87,7 +88,7 @@ def entropy_bonus(
         floor = jnp.maximum(jax.lax.stop_gradient(scale(entropy)), MIN_ENTROPY)
         weight = coef / floor
         return masked_mean(weight * entropy, counted), masked_mean(weight, counted)
-    raise ValueError(f"entropy mode {mode!r} is not one of {ENTROPY_MODES}")
+    raise ValueError(f"entropy mode {mode!r} is not one of {get_args(EntropyMode)}")
 
 
 def undecided(choices: Float[Array, "T B N"], mask: Float[Array, "T B"]) -> Float[Array, "T B N"]:

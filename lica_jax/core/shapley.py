@@ -6,11 +6,13 @@ it; its Shapley value is its marginal contribution on joining, in the mean over 
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-PERMUTATIONS = ("fixed", "repo2020")
+Permutation = Literal["fixed", "repo2020"]
 
 
 def draw_positions(key: Array, shape: tuple[int, ...], n_agents: int) -> Int[Array, "*B N"]:
@@ -23,7 +25,9 @@ def draw_positions(key: Array, shape: tuple[int, ...], n_agents: int) -> Int[Arr
     return jnp.sum(before, axis=-1, dtype=jnp.int32)
 
 
-def coalition_slots(positions: Int[Array, "*B N"], permutation: str) -> Bool[Array, "*B N N N"]:
+def coalition_slots(
+    positions: Int[Array, "*B N"], permutation: Permutation
+) -> Bool[Array, "*B N N N"]:
     """``[..., i, k, j]``: whether slot k of agent i's coalition holds agent j.
 
     Slots are filled in the order of joining, and those behind agent i's own stay empty:
@@ -40,7 +44,7 @@ def coalition_slots(positions: Int[Array, "*B N"], permutation: str) -> Bool[Arr
     elif permutation == "repo2020":
         holds = positions[..., :, None] == slot[..., None, :]
     else:
-        raise ValueError(f"permutation {permutation!r} is not one of {PERMUTATIONS}")
+        raise ValueError(f"permutation {permutation!r} is not one of {get_args(Permutation)}")
     joined = slot[..., None, :] <= positions[..., None]  # [..., i, k]
     return holds[..., None, :, :] & joined[..., None]
 

@@ -94,6 +94,21 @@ def table_scene(cells: tuple[tuple[float, float, str], ...], n_actions: int) -> 
 # --- games of one step ---------------------------------------------------------------------------
 
 
+def _timestep(spec: TaskSpec, shown: Float[Array, " S"], t, reward) -> TimeStep:
+    """Both agents and the critic see what is ``shown``, ``t`` steps after the start."""
+    return TimeStep(
+        obs=jnp.stack([shown, shown]),
+        state=shown,
+        avail=jnp.ones((2, spec.n_actions), bool),
+        reward=reward,
+        terminated=jnp.asarray(t >= spec.episode_limit),
+        truncated=jnp.array(False),
+        first=jnp.asarray(t == 0),
+        alive=jnp.ones(2, bool),
+        info={},
+    )
+
+
 @struct.dataclass
 class GameState:
     t: Int[Array, ""]  # 0 before the joint action, 1 behind it
@@ -119,28 +134,14 @@ class MatrixGame(Task):
         del key, state
         return disks(_entry(action)[None], (0.3,), (0,))
 
-    def _timestep(self, state: GameState, reward, *, first) -> TimeStep:
-        return TimeStep(
-            obs=jnp.ones((2, 1)),
-            state=jnp.ones(1),
-            avail=jnp.ones((2, len(self.table)), bool),
-            reward=reward,
-            terminated=state.t >= 1,
-            truncated=jnp.array(False),
-            first=jnp.array(first),
-            alive=jnp.ones(2, bool),
-            info={},
-        )
-
     def reset(self, key):
         del key  # nothing is random
-        state = GameState(t=jnp.int32(0))
-        return state, self._timestep(state, jnp.zeros(()), first=True)
+        return GameState(t=jnp.int32(0)), _timestep(self.spec, jnp.ones(1), 0, jnp.zeros(()))
 
     def step(self, key, state, action):
         del key
         state = state.replace(t=state.t + 1)
-        return state, self._timestep(state, reward(self.table, action), first=False)
+        return state, _timestep(self.spec, jnp.ones(1), state.t, reward(self.table, action))
 
 
 @struct.dataclass
@@ -172,24 +173,10 @@ class TwoStepGame(Task):
         entry = _entry(action, jnp.array(_TABLES_AT)[jnp.maximum(state.game - 1, 0)])
         return disks(jnp.where(state.t == 0, chosen, entry)[None], (0.3,), (0,))
 
-    def _timestep(self, state: TwoStepState, reward, *, first) -> TimeStep:
-        shown = (jnp.arange(3) == state.game).astype(float)
-        return TimeStep(
-            obs=jnp.stack([shown, shown]),
-            state=shown,
-            avail=jnp.ones((2, 2), bool),
-            reward=reward,
-            terminated=state.t >= 2,
-            truncated=jnp.array(False),
-            first=jnp.array(first),
-            alive=jnp.ones(2, bool),
-            info={},
-        )
-
     def reset(self, key):
         del key  # nothing is random
         state = TwoStepState(game=jnp.int32(0), t=jnp.int32(0))
-        return state, self._timestep(state, jnp.zeros(()), first=True)
+        return state, self._timestep(state, jnp.zeros(()))
 
     def step(self, key, state, action):
         del key
@@ -197,7 +184,12 @@ class TwoStepGame(Task):
         value = jnp.where(state.t == 0, 0.0, paid[jnp.maximum(state.game - 1, 0)])
         game = jnp.where(state.t == 0, action[0].astype(jnp.int32) + 1, state.game)
         state = TwoStepState(game=game, t=state.t + 1)
-        return state, self._timestep(state, value, first=False)
+        return state, self._timestep(state, value)
+
+    def _timestep(self, state: TwoStepState, reward) -> TimeStep:
+        """Which game is being played is all there is to see."""
+        shown = (jnp.arange(3) == state.game).astype(float)
+        return _timestep(self.spec, shown, state.t, reward)
 
 
 # Where the vehicles of the junction are: they come from the west and from the south.

@@ -1,6 +1,7 @@
 """Masks, entropy, losses and optimiser steps, by hand-computed numbers."""
 
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from lica_jax.core import bits
-from lica_jax.core.entropy import ENTROPY_MODES, categorical_entropy, entropy_bonus
+from lica_jax.core.entropy import EntropyMode, categorical_entropy, entropy_bonus
 from lica_jax.core.intervals import student_t_of, wilson
 from lica_jax.core.losses import critic_loss, policy_value_loss
 from lica_jax.core.masking import explained, masked_mean, masked_softmax
@@ -113,7 +114,7 @@ def test_sample_mode_leaves_out_agents_without_a_choice():
     np.testing.assert_allclose(grad[0, 0], [0.3 / 0.2, 0.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ENTROPY_MODES)
+@pytest.mark.parametrize("mode", get_args(EntropyMode))
 def test_a_deterministic_policy_does_not_divide_by_zero(mode):
     bonus, coef = bonus_of(0 * ENTROPY, CHOICES, ONE, 0.3, mode)
     assert np.isfinite(bonus) and np.isfinite(coef)

@@ -16,6 +16,7 @@ from lica_jax.algorithms.settings import (
     idle_in_one_layer,
     minibatch_problems,
 )
+from lica_jax.core.entropy import EntropyMode
 from lica_jax.types import Collect, TaskSpec, number
 
 
@@ -132,7 +133,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     target_critic: bool = True
     targets: Literal["td_lambda", "pymarl", "monte_carlo"] = "td_lambda"
     policy_input: Literal["probs", "gumbel_softmax", "straight_through"] = "probs"
-    entropy_mode: Literal["global", "agent", "sample", "constant", "target"] = "global"
+    entropy_mode: EntropyMode = "global"
     replay_capacity: int = number(0, low=0)
     replay_for: Literal["critic_and_actor", "critic"] = "critic_and_actor"
 

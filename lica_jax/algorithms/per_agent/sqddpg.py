@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from jaxtyping import Array, Float, Int
 
 from lica_jax.algorithms.per_agent import ddpg, maddpg
 from lica_jax.algorithms.per_agent.ddpg import HParams
 from lica_jax.algorithms.per_agent.shared import Networks
-from lica_jax.core.shapley import coalition_actions, coalition_slots, draw_positions
+from lica_jax.core.shapley import (
+    Permutation,
+    coalition_actions,
+    coalition_slots,
+    draw_positions,
+)
 from lica_jax.types import Algorithm, TaskSpec
 
 __all__ = ["Config", "HParams", "make"]
@@ -34,7 +38,7 @@ class Config(ddpg.Config):
     """
 
     coalitions: int = 1
-    permutation: Literal["fixed", "repo2020"] = "fixed"
+    permutation: Permutation = "fixed"
 
 
 def read(

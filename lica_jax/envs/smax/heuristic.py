@@ -38,8 +38,6 @@ FOLLOW = 3.0  # how near a healer without a patient stays to the others
 class Others(NamedTuple):
     """The other team as this one counts it."""
 
-    x: Float[Array, "M B"]
-    y: Float[Array, "M B"]
     seen: Array  # [N, M, B]: by whom of this team
     dx: Float[Array, "N M B"]  # from me to it; 0 where not seen
     dy: Float[Array, "N M B"]
@@ -105,7 +103,7 @@ def _look(battle, units, state, team) -> Others:
     near = jnp.sqrt(dx * dx + dy * dy) < sight
     seen = near & alive[own][:, None] & alive[other][order]
     dx, dy = jnp.where(seen, dx / sight, 0) * sight, jnp.where(seen, dy / sight, 0) * sight
-    return Others(x, y, *held((seen, dx, dy)))
+    return Others(*held((seen, dx, dy)))
 
 
 def _choose_target(battle, units, others, memory, team):

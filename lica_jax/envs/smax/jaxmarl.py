@@ -13,12 +13,14 @@ What differs from JaxMARL's own ``step()``, and why:
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 
 from lica_jax.envs.smax.battle import Memory, State
 from lica_jax.envs.smax.native import Smax
 from lica_jax.envs.smax.scenarios import Scenario
-from lica_jax.types import Task, TaskSpec, TimeStep
+from lica_jax.types import Task, TimeStep
 
 
 class JaxMarlSmax(Task):
@@ -38,24 +40,10 @@ class JaxMarlSmax(Task):
             max_steps=scenario.limit - 1,
         )  # fmt: skip
         self._native = Smax(name, scenario)
-        per_unit = 5 + (self.env.unit_type_bits if scenario.random else 0)
-        self.spec = TaskSpec(
-            name=name,
-            n_agents=self._n,
-            n_actions=self.env.num_ally_actions,
-            obs_size=self.env.obs_size,
-            state_size=per_unit * (self._n + self._n_enemies),
-            episode_limit=scenario.limit,
-            masks_actions=True,
-            # SMAX returns at most 2 (damage 1 + win 1), SMAC 20: entropy coefficients and gradient
-            # clipping tuned on SMAC need the factor 10.
-            reward_scale=10.0,
-            timeout_is_terminal=True,
-            max_return=2.0,
-            has_win=True,
-            source="JaxMARL SMAX"
-            if scenario.source == "jaxmarl"
-            else "lica_jax map on JaxMARL SMAX",
+        theirs = scenario.source == "jaxmarl"
+        self.spec = dataclasses.replace(
+            self._native.spec,
+            source="JaxMARL SMAX" if theirs else "lica_jax map on JaxMARL SMAX",
         )
 
     def reset(self, key):
