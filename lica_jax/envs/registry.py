@@ -137,7 +137,8 @@ def task_plugin(name: str) -> str:
 def make_task(name: str, **options: Any) -> Task:
     """Makes a task by its name, such as ``"smax/2s3z"`` or ``"smax/2s3z:backend=jaxmarl"``.
 
-    Tasks are values: the same name returns the same object, which must not be changed.
+    Tasks are values, which must not be changed: the same name returns the same object, but for
+    ``smac/`` tasks and those of plugins.
 
     Args:
       name: registered name, with or without options; or the import path of a task of your own, such
