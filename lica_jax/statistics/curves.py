@@ -30,7 +30,13 @@ def common_grid(
 
     Returns:
       The grid, and every curve's values on it; NaN after the end of a curve.
+
+    Raises:
+      UserError: there are no curves, or one of them has no points.
     """
+    if not len(curves):
+        raise UserError("there are no curves: pass (x, y) of every run")
+    _check_points(curves)
     start = max(x[0] for x, _ in curves)
     stop = min(x[-1] for x, _ in curves) if stop is None else stop
     if stop <= start:
@@ -40,6 +46,15 @@ def common_grid(
     else:
         grid = _every(np.concatenate([x for x, _ in curves]), start, stop)
     return grid, np.stack([_on_grid(grid, x, y, how) for x, y in curves], axis=-1)
+
+
+def _check_points(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    for n, (x, y) in enumerate(curves):
+        if not len(x) or len(x) != len(y):
+            raise UserError(
+                f"curves[{n}] has {len(x)} places and {len(y)} scores: pass as many of both, and "
+                "leave out a run without evaluations"
+            )
 
 
 def _every(places: np.ndarray, start: float, stop: float) -> Float[np.ndarray, " G"]:
@@ -64,7 +79,7 @@ def area(grid: Float[np.ndarray, " G"], scores: Float[np.ndarray, "G N"]) -> np.
     """The score of every run averaged over the grid (trapezoidal rule), ``[N]``.
 
     Raises:
-      UserError: the scores do not have an axis of places and one of runs.
+      UserError: the scores do not have an axis of places and one of runs, or there are none.
     """
     grid, scores = np.asarray(grid, float), np.asarray(scores, float)
     if scores.ndim != 2 or grid.shape != scores.shape[:1]:
@@ -72,6 +87,8 @@ def area(grid: Float[np.ndarray, " G"], scores: Float[np.ndarray, "G N"]) -> np.
             f"a curve has a grid [G] and scores [G, runs], got shapes {grid.shape} and "
             f"{scores.shape}: write scores[:, None] for a single run, scores.T for [runs, G]"
         )
+    if not len(grid):
+        raise UserError("the grid of a curve has no places")
     if len(grid) < 2:
         return scores[-1]
     return np.trapezoid(scores, grid, axis=0) / (grid[-1] - grid[0])
@@ -125,7 +142,11 @@ def time_to_threshold(curves: Sequence[tuple[np.ndarray, np.ndarray]], threshold
     Args:
       curves: ``(x, y)`` of every run, ``[E_n]`` each; x is env steps or seconds, in ascending
         order.
+
+    Raises:
+      UserError: a curve has no points.
     """
+    _check_points(curves)
     times = [_first(np.asarray(x, float), np.asarray(y, float), threshold) for x, y in curves]
     return Reached(np.array(times, float), np.array([x[-1] for x, _ in curves], float))
 

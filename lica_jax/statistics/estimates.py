@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from lica_jax.errors import UserError
 from lica_jax.statistics.strata import Strata, as_strata
 
 CONFIDENCE = 0.95
@@ -127,7 +128,8 @@ def interval(
       where the statistic is NaN.
 
     Raises:
-      UserError: there are no scores, or it is unclear what they are.
+      UserError: there are no scores, or it is unclear what they are; ``confidence`` or ``reps`` is
+        out of range.
     """
     strata = as_strata(strata)
     pooled = np.concatenate(strata, axis=-1)
@@ -145,6 +147,8 @@ def enough(strata: Sequence[np.ndarray]) -> bool:
 
 def estimate(value: Any, drawn: np.ndarray | None, confidence: float, runs: int) -> Estimate:
     """A value with the percentile interval of what was ``drawn`` ``[*K, reps]``."""
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence must be within 0 and 1, such as 0.95, got {confidence!r}")
     none = np.full(np.shape(value), np.nan)[()]
     if drawn is None:
         return Estimate(value, none, none, runs)
@@ -159,6 +163,8 @@ def resampled(
     strata: Sequence[np.ndarray], reps: int, seed: int
 ) -> Iterator[list[Float[np.ndarray, "*K reps N"]]]:
     """Resampled strata ``[*K, some of reps, N_m]``, in pieces that fit into memory."""
+    if reps < 1:
+        raise UserError(f"reps must be at least 1, the bootstrap's samples, got {reps!r}")
     rng = np.random.default_rng(seed)
     ordered = [_ordered(s) for s in strata]
     draws = [rng.integers(s.shape[-1], size=(reps, s.shape[-1])) for s in ordered]

@@ -56,8 +56,10 @@ def paired_strata(x: Any, y: Any, *, points: bool = True) -> tuple[list[Any], li
 
 
 def _numbers(scores: Any, name: str) -> np.ndarray:
-    """An array of floats."""
+    """An array of floats; NaN where a masked array hides a number."""
     try:
+        if isinstance(scores, np.ma.MaskedArray):
+            scores = scores.astype(float).filled(np.nan)
         raw = np.asarray(scores)
         # Text and dates would become numbers, None and tables' empty cells NaN.
         if raw.dtype.kind not in "OSUMmc":

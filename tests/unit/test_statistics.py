@@ -170,6 +170,35 @@ def test_a_matrix_is_refused_where_tasks_have_no_points():
         probability_of_improvement([MATRIX], [MATRIX[:4]])
 
 
+@each_of_strata
+def test_a_masked_score_is_a_missing_one(function):
+    missing = np.where(np.arange(RUNS.size) == 1, np.nan, RUNS)
+    hidden = np.ma.masked_invalid(missing)
+    hidden.data[1] = 100
+    np.testing.assert_array_equal(function(hidden), function(missing))
+    np.testing.assert_array_equal(function([hidden]), function(missing))
+
+
+@pytest.mark.parametrize("options", [{"confidence": 95}, {"confidence": 0}, {"reps": 0}])
+def test_an_interval_that_cannot_be(options):
+    for function in (interval, lambda x, **o: improvement_interval(x, x, **o)):
+        with pytest.raises(UserError, match=r"within 0 and 1|at least 1"):
+            function(RUNS, **options)
+
+
+def test_curves_without_points_are_refused_in_words():
+    whole, none = (np.arange(3.0), np.zeros(3)), ([], [])
+    with pytest.raises(UserError, match="there are no curves"):
+        common_grid([])
+    for function in (common_grid, lambda curves: time_to_threshold(curves, 0.5)):
+        with pytest.raises(UserError, match=r"curves\[1\] has 0 places and 0 scores"):
+            function([whole, none])
+        with pytest.raises(UserError, match="has 3 places and 2 scores"):
+            function([(whole[0], whole[1][:2])])
+    with pytest.raises(UserError, match="has no places"):
+        area([], np.zeros((0, 2)))
+
+
 def test_methods_are_compared_on_the_same_tasks():
     for function in (probability_of_improvement, improvement_interval):
         with pytest.raises(UserError, match="x has 1 task and y 2 tasks: pass the same tasks"):
