@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lica_jax.envs.names import plain_name
 from lica_jax.reproduce.series import (
-    Curve,
+    Reading,
     Source,
     entropy,
     episode_length,
@@ -31,7 +31,7 @@ class Measure:
     Attributes:
       name: in files.
       label: along the axis; ``unit`` follows in final scores.
-      read: takes it from a run.
+      read: takes it from a run, or raises ``UserError`` with the reason why not.
       x: what it goes along, "env_steps" or "episodes".
       factor: what values are multiplied by in figures and tables; files have them as they are.
       digits: behind the point, in tables.
@@ -40,11 +40,16 @@ class Measure:
 
     name: str
     label: str
-    read: Callable[[Source], Curve]
+    read: Callable[[Source], Reading]
     x: Literal["env_steps", "episodes"] = "env_steps"
     factor: float = 1.0
     digits: int = 1
     most: float | None = None
+
+    @property
+    def words(self) -> str:
+        """``win rate``: in a sentence."""
+        return self.name.replace("_", " ")
 
 
 WIN_RATE = Measure("win_rate", "test win rate (%)", win_rate, factor=100.0)

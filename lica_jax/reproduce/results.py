@@ -12,9 +12,11 @@ from lica_jax import statistics
 from lica_jax.errors import UserError
 from lica_jax.reproduce.experiments import Experiment, Measure, panel_name
 from lica_jax.reproduce.series import POINTS, Curve, Source
+from lica_jax.runs.names import CONFIG
 
 LAST = 0.1  # of a curve, whose mean is a final score
 Panel = dict[str, Any]
+Drawn = tuple[Source, Curve]
 
 
 def collect(experiment: Experiment, run_dirs: Sequence[Path]) -> tuple[list[Panel], list[str]]:
@@ -29,59 +31,73 @@ def collect(experiment: Experiment, run_dirs: Sequence[Path]) -> tuple[list[Pane
       ``algorithm``, ``preset``, ``seeds``, the grid ``x`` ``[G]``, every run's values ``runs``
       ``[N][G]``, over runs ``median``, ``q1``, ``q3``, ``mean``, ``std`` (of the population),
       ``iqm`` and its 95 % interval ``low``, ``high`` (None where there are too few runs), and
-      ``final``: the same of every run's mean over the last tenth of the grid. And in words which
-      runs were left out.
+      ``final``: the same of every run's mean over the last tenth of the grid. And in words what was
+      left out.
     """
-    sources, told = _readable(run_dirs)
+    sources, told = _readable(experiment, run_dirs)
     panels = []
-    for task in dict.fromkeys(s.config["task"] for s in sources):
-        own = [s for s in sources if s.config["task"] == task]
+    for task in dict.fromkeys(s.run.task for s in sources):
         for measure in experiment.measures(task):
-            methods = [m for m in _methods(experiment, measure, own) if m]
-            panels.append(
-                {"task": task, "title": panel_name(task), "measure": measure.name}
-                | {"x": measure.x, "methods": methods}
-            )
-    return [panel for panel in panels if panel["methods"]], told
+            curves, why = _curves(measure, [s for s in sources if s.run.task == task])
+            told += why
+            methods = [_method(label, measure, own) for label, own in _by_label(experiment, curves)]
+            if methods:
+                panels.append(
+                    {"task": task, "title": panel_name(task), "measure": measure.name}
+                    | {"x": measure.x, "methods": methods}
+                )
+    return panels, told
 
 
-def _readable(run_dirs: Sequence[Path]) -> tuple[list[Source], list[str]]:
-    """Runs with evaluations, and what is said of the others: those that failed before the first."""
+def _readable(experiment: Experiment, run_dirs: Sequence[Path]) -> tuple[list[Source], list[str]]:
+    """Runs with evaluations, and what is said of these and of the others: those that failed before
+    the first, or whose files are damaged."""
     sources, told = [], []
     for path in run_dirs:
         source = Source(path)
         try:
-            source.run  # noqa: B018
+            told += source.told
+            experiment.label(source.config)
         except UserError as error:
             told.append(f"Left out: {error}.")
+            continue
+        except (KeyError, TypeError, ValueError):
+            told.append(f"Left out: {path / CONFIG} is damaged.")
             continue
         sources.append(source)
     return sources, told
 
 
-def _methods(
-    experiment: Experiment, measure: Measure, sources: Sequence[Source]
-) -> Iterator[dict[str, Any] | None]:
-    labels = [experiment.label(source.config) for source in sources]
+def _curves(measure: Measure, sources: Sequence[Source]) -> tuple[list[Drawn], list[str]]:
+    """The curves of the runs that have one, and what is said of these and of the others."""
+    curves, told = [], []
+    for source in sources:
+        try:
+            curve, why = measure.read(source)
+        except UserError as error:
+            told.append(f"Left out: {source.path} has no {measure.words}: {error}.")
+            continue
+        curves.append((source, curve))
+        told += why
+    return curves, told
+
+
+def _by_label(experiment: Experiment, curves: Sequence[Drawn]) -> Iterator[tuple[str, list[Drawn]]]:
+    """Every method's runs, in the order of their seeds."""
+    labels = [experiment.label(source.config) for source, _ in curves]
     for label in dict.fromkeys(labels):
-        own = [s for s, of in zip(sources, labels, strict=True) if of == label]
-        own.sort(key=lambda source: source.config["seeds"][0])
-        yield _method(label, measure, own)
+        own = [c for c, of in zip(curves, labels, strict=True) if of == label]
+        yield label, sorted(own, key=lambda curve: curve[0].run.seed)
 
 
-def _method(label: str, measure: Measure, sources: Sequence[Source]) -> dict[str, Any] | None:
-    """The runs of one method on a grid that they have in common; None where none has a value."""
-    curves = [(s, measure.read(s)) for s in sources]
-    curves = [(s, curve) for s, curve in curves if len(curve[0])]
-    if not curves:
-        return None
+def _method(label: str, measure: Measure, curves: Sequence[Drawn]) -> dict[str, Any]:
+    """The runs of one method on a grid that they have in common."""
     grid, values = on_grid([curve for _, curve in curves], measure.most)
     tail = values[grid >= grid[-1] - LAST * (grid[-1] - grid[0])].mean(axis=0)
-    config = curves[0][0].config
+    runs = [source.run for source, _ in curves]
     return {
-        "label": label, "algorithm": config["algorithm"], "preset": config["preset"],
-        "seeds": [s.config["seeds"][0] for s, _ in curves],
-        "failed": sum(s.run.failed for s, _ in curves),
+        "label": label, "algorithm": runs[0].algorithm, "preset": runs[0].preset,
+        "seeds": [run.seed for run in runs], "failed": sum(run.failed for run in runs),
         "x": rounded(grid), "runs": rounded(values.T), **summed_up(values),
         "final": {"runs": rounded(tail), **summed_up(tail)},
     }  # fmt: skip

@@ -175,15 +175,12 @@ def finish(
     """Writes the numbers and pictures of runs that have come to their ends, with ``notes``.
 
     Raises:
-      UserError: none of them was ever evaluated.
+      UserError: there is nothing to draw of any of them.
     """
     experiment = EXPERIMENTS[figure]
     panels, told = results.collect(experiment, run_dirs)
     if not panels:
-        why = " ".join(told)
-        raise UserError(
-            f"no run has come to an evaluation: there is nothing to draw. {why}".strip()
-        )
+        raise UserError(f"no run can be used: there is nothing to draw. {' '.join(told)}".strip())
     told = [*notes, *told]
     found = {
         "figure": figure, "scale": scale, "title": experiment.title,

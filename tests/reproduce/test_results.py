@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lica_jax.cli.main import main
 from lica_jax.reproduce import results
 from lica_jax.reproduce.drawing import draw
 from lica_jax.reproduce.experiments import EXPERIMENTS, panel_name
@@ -17,7 +18,7 @@ def write_run(
     path, seed, *, task="smax/5m_vs_6m", wins=(), metrics=(), failed=None, xi=0.11, **algo
 ):
     """A run directory of four million env steps with evaluations at every million."""
-    path.mkdir()
+    path.mkdir(parents=True)
     config = {
         "algorithm": "lica", "task": task, "preset": "fast", "total_steps": 4_000_000,
         "seeds": [seed], "hp": {"entropy_coef": xi}, "algo": ALGO | algo,
@@ -57,6 +58,39 @@ def test_medians_and_quartiles_over_runs(tmp_path):
     assert "60.0 (50.0 to 70.0)" in lines and "3 seeds" in lines and "1 seed, 1 failed" in lines
 
 
+PARTICLES = "mpe/cooperative_navigation"
+
+
+def write_particles(path, seed, *, task=PARTICLES):
+    """Eight rows of 100 episodes of 200 steps, with a reward of -10, -11, ...; nothing is won."""
+    rows = [
+        {"update": 5 * i, "env_steps": 500_000 * i, "train/episodes": 100,
+         "train/return_mean": -1800.0 - 200 * i, "train/episode_length_mean": 200.0}
+        for i in range(1, 9)
+    ]  # fmt: skip
+    write_run(path, seed, task=task, wins=[None] * 4, metrics=rows)
+    file = path / "eval.jsonl"
+    file.write_text(file.read_text().replace("null", "-2000.0"))
+    return path
+
+
+def change_lines(path, change):
+    """Writes a file's lines again as ``change`` makes them of the list of them."""
+    path.write_text("".join(f"{line}\n" for line in change(path.read_text().splitlines())))
+
+
+def nulls(key, *places):
+    """Makes ``key`` null in some rows."""
+
+    def change(lines):
+        rows = [json.loads(line) for line in lines]
+        for place in places:
+            rows[place][key] = None
+        return map(json.dumps, rows)
+
+    return change
+
+
 def test_particles_go_along_episodes(tmp_path):
     """Means over episodes, not over rows; no further than the paper's 5,000."""
     rows = [
@@ -91,6 +125,141 @@ def test_runs_without_evaluations_are_told(tmp_path):
     bad = write_run(tmp_path / "1", 1)
     (panel,), told = results.collect(EXPERIMENTS["fig6"], [good, bad])
     assert panel["methods"][0]["seeds"] == [0] and "no sound row" in told[0]
+
+
+DAMAGED = {
+    "cut short": (lambda lines: [lines[0][:50], *lines[1:]], "1 row(s) of metrics.jsonl are"),
+    "cut short, the last": (lambda lines: [*lines[:-1], lines[-1][:50]], "1 row(s) of metrics"),
+    "not there": (lambda lines: [*lines[:3], *lines[5:]], "2 row(s) of metrics.jsonl are damaged"),
+    "of another seed": (lambda lines: [lines[0].replace('"seed": 0', '"seed": 7'), *lines[1:]],
+                        "1 row(s) of metrics.jsonl are damaged or missing"),
+    "not counted": (nulls("train/episodes", 2), "1 row(s) of metrics.jsonl are damaged"),
+    "empty": (lambda lines: [], "no row of metrics.jsonl has one"),
+    "no figures": (nulls("train/return_mean", *range(8)), "no row of metrics.jsonl has one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_run_whose_episodes_cannot_be_placed_is_left_out_and_told(case, tmp_path):
+    """Its curve would be shifted to the left, and nobody would see it."""
+    change, why = DAMAGED[case]
+    runs = [write_particles(tmp_path / f"{seed}", seed) for seed in range(2)]
+    change_lines(runs[0] / "metrics.jsonl", change)
+    (panel,), (told,) = results.collect(EXPERIMENTS["fig3"], runs)
+    (method,) = panel["methods"]
+    assert method["seeds"] == [1] and method["x"] == [100.0 * i for i in range(1, 9)]
+    assert told.startswith(f"Left out: {runs[0]} has no mean reward: {why}")
+
+
+@pytest.mark.parametrize("key", ["train/return_mean", "train/episode_length_mean"])
+def test_a_figure_that_is_not_finite_is_left_out_and_told(key, tmp_path):
+    """Its row counts episodes all the same: what comes behind stays where it was."""
+    run = write_particles(tmp_path / "0", 0)
+    change_lines(run / "metrics.jsonl", nulls(key, 1))
+    (panel,), told = results.collect(EXPERIMENTS["fig3"], [run])
+    (method,) = panel["methods"]
+    assert told == [f"{run / 'metrics.jsonl'}: 1 damaged or empty row(s) left out."]
+    assert (method["x"][1], method["runs"][0][1]) == (300.0, -12.0)
+
+
+def test_chunks_in_which_no_episode_ended_lack_nothing(tmp_path):
+    run = write_particles(tmp_path / "0", 0)
+    short = ("train/return_mean", "train/episode_length_mean")
+
+    def change(lines):
+        rows = [json.loads(line) for line in lines]
+        rows[2] |= dict.fromkeys(short) | {"train/episodes": 0}
+        return map(json.dumps, rows)
+
+    change_lines(run / "metrics.jsonl", change)
+    (panel,), told = results.collect(EXPERIMENTS["fig3"], [run])
+    assert not told and panel["methods"][0]["x"] == [100.0 * i for i in range(1, 8)]
+
+
+def test_a_file_that_ends_too_early_is_told(tmp_path):
+    """All runs of its method are shown up to there only."""
+    runs = [write_particles(tmp_path / f"{seed}", seed) for seed in range(2)]
+    file = runs[0] / "metrics.jsonl"
+    change_lines(file, lambda lines: lines[:3])
+    (panel,), told = results.collect(EXPERIMENTS["fig3"], runs)
+    assert panel["methods"][0]["x"] == [100, 200, 300]
+    assert told == [
+        f"{file} ends at 1,500,000 of 4,000,000 env steps; its method is shown up to there."
+    ]
+
+
+def test_rows_that_figures_along_env_steps_lack_are_told(tmp_path):
+    """Figure 2 has both files; one panel goes without a run that the other has."""
+    entropies = [
+        {"update": i, "env_steps": 1_000_000 * i, "entropy": 1.5 - 0.1 * i} for i in range(1, 5)
+    ]
+    runs = [
+        write_run(tmp_path / f"{s}", s, wins=[0, 0.1, 0.2, 0.3], metrics=entropies)
+        for s in range(3)
+    ]
+    (runs[0] / "metrics.jsonl").unlink()
+    change_lines(runs[1] / "metrics.jsonl", nulls("entropy", 1))
+    change_lines(runs[1] / "eval.jsonl", lambda lines: ["nonsense", *lines])
+    change_lines(runs[2] / "eval.jsonl", nulls("eval/win_rate", 2))
+    panels, told = results.collect(EXPERIMENTS["fig2"], runs)
+    assert [m["seeds"] for p in panels for m in p["methods"]] == [[1, 2], [0, 1, 2]]
+    lost = "1 damaged or empty row(s) left out."
+    assert told == [
+        f"{runs[1] / 'eval.jsonl'}: {lost}",
+        f"Left out: {runs[0]} has no entropy: metrics.jsonl is missing.",
+        f"{runs[1] / 'metrics.jsonl'}: {lost}",
+        f"{runs[2] / 'eval.jsonl'}: {lost}",
+    ]
+    paper, _ = draw("fig2", EXPERIMENTS["fig2"], {"scale": "cpu", "panels": panels})
+    assert "one run of each, seed" in paper.title.lower()
+
+
+@pytest.mark.parametrize("figure", ["fig4", "fig6"])
+def test_win_rates_that_are_not_there_are_told(figure, tmp_path):
+    runs = [write_run(tmp_path / f"{s}", s, wins=[0, 0.1, 0.2, 0.3]) for s in range(3)]
+    change_lines(runs[0] / "eval.jsonl", nulls("eval/win_rate", *range(4)))
+    change_lines(runs[1] / "eval.jsonl", lambda lines: [*lines, lines[0].replace(": 1", ": 9")])
+    (panel,), told = results.collect(EXPERIMENTS[figure], runs)
+    assert panel["methods"][0]["seeds"] == [2]
+    assert told[0] == f"Left out: {runs[1]} holds 2 runs, where one is expected."
+    assert told[1] == f"Left out: {runs[0]} has no win rate: no row of eval.jsonl has one."
+
+
+@pytest.mark.parametrize("words", [{"algo": {}}, {"algo": None}, {"hp": {"entropy_coef": "much"}}])
+def test_a_damaged_configuration_is_told(words, tmp_path):
+    runs = [write_run(tmp_path / f"{s}", s, wins=[0, 0.1]) for s in range(2)]
+    config = json.loads((runs[0] / "config.json").read_text())
+    (runs[0] / "config.json").write_text(json.dumps(config | words))
+    panels, told = results.collect(EXPERIMENTS["fig2"], runs)
+    assert f"Left out: {runs[0] / 'config.json'} is damaged." in told
+    assert panels[0]["methods"][0]["seeds"] == [1]
+
+
+def write_part(path, seed):
+    """A folder of figure 3 at smoke with one run."""
+    run = write_particles(path / "sweep" / "runs" / "0000", seed)
+    (path / "reproduce.json").write_text('{"figure": "fig3", "scale": "smoke"}')
+    return run
+
+
+def test_what_is_told_is_on_screen_and_in_the_figures_notes(tmp_path, capsys):
+    """Runs that are left out; with no run left it is bad input."""
+    runs = [write_part(tmp_path / f"{s}", s) for s in range(3)]
+    (runs[2] / "metrics.jsonl").unlink()
+    parts = [str(tmp_path / f"{s}") for s in range(3)]
+    argv = ["reproduce", "fig3", "--scale", "smoke", "--gather", *parts, "--out"]
+    assert main([*argv, str(tmp_path / "o")]) == 0
+    screen = capsys.readouterr().out.splitlines()
+    notes = json.loads((tmp_path / "o" / "fig3.json").read_text())["notes"]
+    line = f"Left out: {runs[2]} has no mean reward: metrics.jsonl is missing."
+    assert line in screen and line in notes
+
+    for run in runs[:2]:
+        (run / "metrics.jsonl").unlink()
+    assert main([*argv, str(tmp_path / "none")]) == 2
+    err = capsys.readouterr().err
+    assert "there is nothing to draw. Left out: " in err and err.count("error:") == 1
+    assert not (tmp_path / "none").exists()
 
 
 def test_names_of_methods_and_panels(tmp_path):
