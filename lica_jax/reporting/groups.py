@@ -117,6 +117,19 @@ def _short_names(names: set[str]) -> dict[str, str]:
 
 def mixtures(groups: Sequence[Group]) -> list[str]:
     """Everything in which runs of a figure differ beside what tells them apart."""
+    told = differences(groups)
+    presets = {g.method.preset: None for g in groups}
+    if len(presets) > 1:
+        told.append(f"Presets differ: {', '.join(presets)}. They are told apart by their names.")
+    doubles = [g.label for g in groups if g.method.test_double]
+    if doubles:
+        told.append(f"Not the real game but a test double: {listed(list(dict.fromkeys(doubles)))}.")
+    return told + _together(groups) + _set_up(groups)
+
+
+def differences(groups: Sequence[Group]) -> list[str]:
+    """What runs of a task were made with, where that is not the same, and settings that only some
+    of a group have."""
     told = []
     for task in dict.fromkeys(group.task for group in groups):
         own = [group for group in groups if group.task == task]
@@ -133,13 +146,7 @@ def mixtures(groups: Sequence[Group]) -> list[str]:
                 f"{group.label} on {group.task}: only some runs say {listed(sorted(some))}, which "
                 "others, of another version, do not have."
             )
-    presets = {g.method.preset: None for g in groups}
-    if len(presets) > 1:
-        told.append(f"Presets differ: {', '.join(presets)}. They are told apart by their names.")
-    doubles = [g.label for g in groups if g.method.test_double]
-    if doubles:
-        told.append(f"Not the real game but a test double: {listed(list(dict.fromkeys(doubles)))}.")
-    return told + _together(groups) + _set_up(groups)
+    return told
 
 
 def _mixed(what: str, groups: Sequence[Group], value: Any) -> list[str]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from lica_jax import statistics
 from lica_jax.errors import UserError
+from lica_jax.reporting.groups import Group, Method, differences
+from lica_jax.reporting.reading import Run
 from lica_jax.reproduce.experiments import Experiment, Measure, panel_name
 from lica_jax.reproduce.series import POINTS, Curve, Source
 from lica_jax.runs.names import CONFIG
@@ -32,21 +34,22 @@ def collect(experiment: Experiment, run_dirs: Sequence[Path]) -> tuple[list[Pane
       ``[N][G]``, over runs ``median``, ``q1``, ``q3``, ``mean``, ``std`` (of the population),
       ``iqm`` and its 95 % interval ``low``, ``high`` (None where there are too few runs), and
       ``final``: the same of every run's mean over the last tenth of the grid. And in words what was
-      left out.
+      left out, and what was not made alike.
     """
     sources, told = _readable(experiment, run_dirs)
-    panels = []
+    panels, drawn = [], []
     for task in dict.fromkeys(s.run.task for s in sources):
         for measure in experiment.measures(task):
             curves, why = _curves(measure, [s for s in sources if s.run.task == task])
             told += why
+            drawn += [source for source, _ in curves if source not in drawn]
             methods = [_method(label, measure, own) for label, own in _by_label(experiment, curves)]
             if methods:
                 panels.append(
                     {"task": task, "title": panel_name(task), "measure": measure.name}
                     | {"x": measure.x, "methods": methods}
                 )
-    return panels, told
+    return panels, told + _differences(experiment, drawn)
 
 
 def _readable(experiment: Experiment, run_dirs: Sequence[Path]) -> tuple[list[Source], list[str]]:
@@ -88,6 +91,18 @@ def _by_label(experiment: Experiment, curves: Sequence[Drawn]) -> Iterator[tuple
     for label in dict.fromkeys(labels):
         own = [c for c, of in zip(curves, labels, strict=True) if of == label]
         yield label, sorted(own, key=lambda curve: curve[0].run.seed)
+
+
+def _differences(experiment: Experiment, sources: Sequence[Source]) -> list[str]:
+    """In which versions, machines and suchlike the runs of a task differ, as in a report."""
+    found: dict[tuple[str, str], list[Run]] = {}
+    for source in sources:
+        key = (source.run.task, experiment.label(source.config))
+        found.setdefault(key, []).append(source.run)
+    return differences([
+        Group(Method(runs[0].algorithm, runs[0].preset), label, task, tuple(runs))
+        for (task, label), runs in found.items()
+    ])  # fmt: skip
 
 
 def _method(label: str, measure: Measure, curves: Sequence[Drawn]) -> dict[str, Any]:

@@ -235,24 +235,28 @@ def test_a_damaged_configuration_is_told(words, tmp_path):
     assert panels[0]["methods"][0]["seeds"] == [1]
 
 
-def write_part(path, seed):
+def write_part(path, seed, version):
     """A folder of figure 3 at smoke with one run."""
     run = write_particles(path / "sweep" / "runs" / "0000", seed)
     (path / "reproduce.json").write_text('{"figure": "fig3", "scale": "smoke"}')
+    (run / "versions.json").write_text(json.dumps({"packages": {"lica_jax": version}}))
     return run
 
 
 def test_what_is_told_is_on_screen_and_in_the_figures_notes(tmp_path, capsys):
-    """Runs that are left out; with no run left it is bad input."""
-    runs = [write_part(tmp_path / f"{s}", s) for s in range(3)]
+    """Versions that differ, and runs that are left out; with no run left it is bad input."""
+    runs = [write_part(tmp_path / f"{s}", s, f"0.{min(s, 1)}.0") for s in range(3)]
     (runs[2] / "metrics.jsonl").unlink()
     parts = [str(tmp_path / f"{s}") for s in range(3)]
     argv = ["reproduce", "fig3", "--scale", "smoke", "--gather", *parts, "--out"]
     assert main([*argv, str(tmp_path / "o")]) == 0
     screen = capsys.readouterr().out.splitlines()
     notes = json.loads((tmp_path / "o" / "fig3.json").read_text())["notes"]
-    line = f"Left out: {runs[2]} has no mean reward: metrics.jsonl is missing."
-    assert line in screen and line in notes
+    for line in (
+        f"Left out: {runs[2]} has no mean reward: metrics.jsonl is missing.",
+        f"Mixed on {PARTICLES}: lica_jax is 0.0.0 (LICA); 0.1.0 (LICA).",
+    ):
+        assert line in screen and line in notes
 
     for run in runs[:2]:
         (run / "metrics.jsonl").unlink()
