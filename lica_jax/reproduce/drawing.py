@@ -58,7 +58,8 @@ def _picture(
 ) -> Picture:  # fmt: skip
     panels = result["panels"]
     seeds = [m["seeds"] for p in panels for m in p["methods"]]
-    told = text.format(seeds=seeds_text([len(s) for s in seeds]), first=seeds[0][0])
+    first = " or ".join(map(str, sorted({s[0] for s in seeds})))  # a run may be left out
+    told = text.format(seeds=seeds_text([len(s) for s in seeds]), first=first)
     title = f"{number}, {experiment.title} (scale {result['scale']}).\n{told[0].upper()}{told[1:]}"
     letters = [f"({chr(ord(experiment.first) + i)}) " for i in range(len(panels))]
     letters = letters if len(panels) > 1 else [""]

@@ -211,7 +211,7 @@ def test_rows_that_figures_along_env_steps_lack_are_told(tmp_path):
         f"{runs[2] / 'eval.jsonl'}: {lost}",
     ]
     paper, _ = draw("fig2", EXPERIMENTS["fig2"], {"scale": "cpu", "panels": panels})
-    assert "one run of each, seed" in paper.title.lower()
+    assert "one run of each, seed 0 or 1" in paper.title.lower()
 
 
 @pytest.mark.parametrize("figure", ["fig4", "fig6"])
