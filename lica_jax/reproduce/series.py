@@ -78,7 +78,9 @@ class Source:
         x, y = curve
         if not self.run.failed or steps >= self.run.total_steps:
             return curve
-        return np.append(x, x[-1] * self.run.total_steps / steps), np.append(y, y[-1])
+        # Along env steps it ends at the budget, also if it never came beyond its start.
+        end = self.run.total_steps if x[-1] == steps else x[-1] * self.run.total_steps / steps
+        return np.append(x, end), np.append(y, y[-1])
 
 
 # Each of these raises ``UserError`` with the reason where a run has no such curve.

@@ -58,6 +58,16 @@ def test_medians_and_quartiles_over_runs(tmp_path):
     assert "60.0 (50.0 to 70.0)" in lines and "3 seeds" in lines and "1 seed, 1 failed" in lines
 
 
+def test_a_run_that_failed_before_its_second_evaluation_counts_on(tmp_path):
+    """The first one is before training, at 0 env steps."""
+    runs = [write_run(tmp_path / "0", 0, wins=[0.1], failed=1)]
+    runs.append(write_run(tmp_path / "1", 1, wins=[0.2, 0.4, 0.6, 0.8]))
+    change_lines(runs[0] / "eval.jsonl", lambda lines: [lines[0].replace("1000000", "0")])
+    (panel,), told = results.collect(EXPERIMENTS["fig6"], runs)
+    (method,) = panel["methods"]
+    assert method["x"] == [1e6, 2e6, 3e6, 4e6] and method["runs"][0] == [0.1] * 4 and not told
+
+
 PARTICLES = "mpe/cooperative_navigation"
 
 
