@@ -28,6 +28,7 @@ from lica_jax.runs.look import unit_of
 from lica_jax.statistics import Estimate
 
 SHOWN = 8  # methods in a figure: more cannot be told apart
+THIN = 100  # points of a single seed's curve, thin among others: about as many as can be seen
 PAIRS = 5  # methods of which all pairs are drawn; of more, the best against each other one
 
 
@@ -120,10 +121,11 @@ def _draw_curves(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
     for line, style, seeds in lines:
         few = seeds < statistics.LEAST_RUNS
         for x, y in line.runs:
+            seen = slice(None) if few else outline(y)
             axes.plot(
-                x / unit, factor * y, color=style.colour, lw=1.2 if few else 0.6, ls="-",
-                alpha=0.9 if few else 0.4, marker=style.marker if few else "", ms=2.5,
-                rasterized=many,
+                x[seen] / unit, factor * y[seen], color=style.colour, lw=1.2 if few else 0.6,
+                ls="-", alpha=0.9 if few else 0.4, marker=style.marker if few else "", ms=2.5,
+                rasterized=few and many,
             )  # fmt: skip
         if not few:
             estimate = Estimate(*(factor * np.asarray(v) for v in line.estimate[:3]), seeds)
@@ -134,6 +136,17 @@ def _draw_curves(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
         axes.set_ylim(-3, 103)
     axes.set(xlabel=name, ylabel=metric_label(c))
     axes.set_xlim(left=0)
+
+
+def outline(y: np.ndarray) -> np.ndarray:
+    """The places of a curve that are drawn where it is thin: all of a few; of more, its ends and
+    the lowest and highest of every stretch, between which nothing could be told apart."""
+    places = np.arange(len(y))
+    if len(y) <= THIN:
+        return places
+    stretches = np.array_split(places, THIN // 2)
+    extremes = [part[[y[part].argmin(), y[part].argmax()]] for part in stretches]
+    return np.unique([0, *np.ravel(extremes), len(y) - 1])
 
 
 def _band(axes: Any, x: np.ndarray, estimate: Estimate, style: Style) -> None:
@@ -190,9 +203,18 @@ def _draw_profile(axes: Any, comparisons: Sequence[Comparison], styles: Styles) 
     limits = np.linspace(0, 1, 101)
     for label in _labels_in(comparisons, styles):
         estimate = statistics.performance_profile(compare.strata(comparisons, label), limits)
-        _band(axes, limits, estimate, styles[label])
+        seen = _corners(estimate)
+        bounds = (np.asarray(v)[seen] for v in estimate[:3])
+        _band(axes, limits[seen], Estimate(*bounds, estimate.runs), styles[label])
     axes.set(xlabel="normalised score", ylabel="share of runs above", ylim=(-0.03, 1.03))
     axes.set_xlim(0, 1)
+
+
+def _corners(estimate: Estimate) -> np.ndarray:
+    """The points between which lines and bands are not level: the others are no difference to what
+    is seen, and most of a page's size."""
+    level = (np.nan_to_num(np.diff(estimate[:3])) == 0).all(axis=0)
+    return ~(np.append(False, level) & np.append(level, False))
 
 
 def pairs_of(labels: Sequence[str]) -> list[tuple[str, str]]:

@@ -166,10 +166,15 @@ def _picture_sections(
 
 
 def _drawn(pictures: Sequence[Picture], room: int) -> dict[str, list[str]]:
-    """The panels that there is room for on a page, by their pictures' names: first those of what is
-    compared, then learning curves, which there are one of for every task."""
+    """The panels that there is room for on a page, by their pictures' names: first the scores of
+    all tasks, then every task's learning curves, then what is made of them."""
+
+    def rank(picture: Picture) -> int:
+        curves = picture.name.startswith("learning_curves")
+        return 0 if picture.name == "final_scores" else 1 if curves else 2
+
     out: dict[str, list[str]] = {}
-    for picture in sorted(pictures, key=lambda p: p.name.startswith("learning_curves")):
+    for picture in sorted(pictures, key=rank):
         svgs = picture.svgs() if room > 0 else []
         size = sum(map(len, svgs))
         if svgs and size <= room:

@@ -24,6 +24,7 @@ ALGORITHMS = {
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
     colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)
 }
+FONTS = "DejaVu Sans,Verdana,Arial,sans-serif"  # on a page: matplotlib's, or as wide a one
 PANEL = (4.7, 3.1)  # inches
 CHARACTERS, SMALL = 12, 17  # of a title and of a caption, per inch
 LETTER, HANDLE = 0.076, 0.6  # inches of the legend: a letter; a line with the space around it
@@ -175,9 +176,7 @@ class Picture:
             _canvas("svg")(figure).print_svg(data, metadata={"Date": None})
         text = data.getvalue()
         text = text[text.index("<svg") :]
-        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        # A hundredth of a point is enough; what stands between tags is for people.
-        text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
+        text = _lean(text)
         for plain, variable in _VARIABLES.items():
             text = text.replace(plain, variable)
         # Names must be unique on the page, and sizes are its own.
@@ -186,9 +185,21 @@ class Picture:
         return re.sub(
             r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
             rf'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1" role="img" '
-            rf'aria-label="{label}">',
+            rf'aria-label="{label}" font-family="{FONTS}">',
             text, count=1,
         )  # fmt: skip
+
+
+def _lean(text: str) -> str:
+    """An SVG without what is not seen: a page has room for more."""
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # A hundredth of a point is enough; what stands between tags is for people.
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\s+", " ", tag[0]), text)
+    text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r"font-family: [^;]*; ", "", text)  # the whole has one
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+    return re.sub(r' id="([^"]+)"', lambda name: name[0] if name[1] in used else "", text)
 
 
 def page_colours(dark: bool) -> str:

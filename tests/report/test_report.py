@@ -284,6 +284,41 @@ def test_a_task_where_nobody_shown_is_compared_has_no_efficiency(tmp_path):
     assert [panel.title for panel in areas.panels] == ["smax/3m"]
 
 
+def test_a_page_has_room_for_the_size_of_the_papers_figure_4(tmp_path):
+    """Six tasks, six methods, three seeds, forty evaluations of noisy curves: a page of three of
+    the tasks takes less than half."""
+    methods = ("lica", "lica_adv", "mappo", "qmix", "coma", "vdn")
+    for i, name in enumerate(("3m", "8m", "2s3z")):
+        for j, algorithm in enumerate(methods):
+            for seed in range(3):
+                write_run(
+                    tmp_path / f"{i}{j}{seed}", rise(0.9, 3e4, 0.1, 10 * i + 5 * j + seed),
+                    algorithm=algorithm, task=f"smax/{name}", seed=seed, interval=2500,
+                )  # fmt: skip
+    fragment = reporting.report(tmp_path)._repr_html_()
+    assert "This page is full" not in fragment and len(fragment) < html.MOST_BYTES / 2
+
+
+def test_a_thin_curve_of_many_evaluations_keeps_its_ends_and_extremes():
+    y = np.sin(np.arange(1000.0))
+    y[[321, 654]] = 5, -5
+    places = figures.outline(y)
+    assert {0, 321, 654, 999} <= set(places) and len(places) <= figures.THIN + 2
+    np.testing.assert_array_equal(figures.outline(y[:40]), np.arange(40))
+
+
+def test_a_profile_is_drawn_by_its_corners(folder):
+    """Between which it is level: it looks the same on the page, which has room for more."""
+    (profiles,) = (p for p in reporting.report(folder).pictures if p.name == "performance_profiles")
+    limits = np.linspace(0, 1, 101)
+    for axes in profiles.figure.axes:
+        for line in axes.lines:
+            x, y = line.get_data()
+            assert 2 <= len(x) < 40 and (x[0], x[-1]) == (0, 1)
+            whole = np.interp(limits, x, y)
+            assert set(np.round(whole, 9)) == set(np.round(y, 9))
+
+
 def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(html, "MOST_BYTES", 150_000)
     report = reporting.report(folder)
@@ -291,10 +326,15 @@ def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch, tmp_
     full = fragment.count("This page is full")
     assert 1 <= full < len(report.pictures) and len(fragment) < 400_000
     assert fragment.count("see .figures[&quot;") == fragment.count("This page is full")
-    # What is compared comes before one more task's curves.
-    assert "<svg" in fragment[fragment.index('id="final_scores"') :].split("</section>")[0]
     out = report.write(tmp_path / "out") and (tmp_path / "out/report.html").read_text()
     assert out.count("see figures/") == full
+
+
+def test_scores_and_curves_have_their_room_before_what_is_made_of_them(folder):
+    pictures = reporting.report(folder).pictures
+    first = [p for p in pictures if p.name.startswith(("final_scores", "learning_curves"))]
+    room = sum(len(svg) for picture in first for svg in picture.svgs())
+    assert set(html._drawn(pictures, room)) == {picture.name for picture in first}
 
 
 def test_every_task_has_its_best_in_the_figures(tmp_path):
