@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lica_jax.reporting.compare import METRICS, Comparison, Entry
-from lica_jax.reporting.picture import Style
+from lica_jax.reporting.picture import Style, verbatim
 from lica_jax.statistics import Estimate
 
 WRAPPED = 26  # letters of a row's name in a line
@@ -53,7 +53,8 @@ def dot(axes: Any, estimate: Estimate, y: float, style: Style, fill: str) -> Non
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
     """Rows from the top, by name."""
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, WRAPPED) for name in names])
+    shown = [verbatim(textwrap.fill(name, WRAPPED)) for name in names]
+    axes.set_yticks(range(len(names)), shown)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

@@ -63,6 +63,11 @@ def styles_of(algorithms: Mapping[str, str]) -> dict[str, Style]:
     return {label: Style.number(numbers[label]) for label in algorithms}
 
 
+def verbatim(name: str) -> str:
+    """A name to be drawn as it is: what stands between dollars would be set as a formula."""
+    return name.replace("$", r"\$")
+
+
 @dataclass(frozen=True)
 class Panel:
     """One plot: ``draw`` gets its axes; ``height`` in inches."""
@@ -127,8 +132,8 @@ class Picture:
             sheet = figure
             if told:
                 sheet, foot = figure.subfigures(2, 1, height_ratios=(height, note))
-                foot.text(0.01, 0.5, "\n".join(told), fontsize=7.5, color=FAINT, va="center")
-            sheet.suptitle(_wrapped(self.title, PANEL[0] * columns), fontsize=11)
+                foot.text(0.01, 0.5, verbatim("\n".join(told)), size=7.5, color=FAINT, va="center")
+            sheet.suptitle(verbatim(_wrapped(self.title, PANEL[0] * columns)), fontsize=11)
             axes = sheet.subplots(rows, columns, squeeze=False).flat
             for i, place in enumerate(axes):
                 if i < len(self.panels):
@@ -143,7 +148,7 @@ class Picture:
         from matplotlib.lines import Line2D
 
         handles = [
-            Line2D([], [], color=s.colour, ls=s.dashes, lw=2, label=name)
+            Line2D([], [], color=s.colour, ls=s.dashes, lw=2, label=verbatim(name))
             for name, s in zip(names, self.legend.values(), strict=True)
         ]
         # matplotlib fills columns first; a reader goes along rows.
@@ -250,5 +255,5 @@ def _margins(axes: Any, height: float) -> dict[str, float]:
 
 
 def _draw(panel: Panel, axes: Any) -> None:
-    axes.set_title(panel.title)
+    axes.set_title(verbatim(panel.title))
     panel.draw(axes)

@@ -319,6 +319,21 @@ def test_a_profile_is_drawn_by_its_corners(folder):
             assert set(np.round(whole, 9)) == set(np.round(y, 9))
 
 
+def test_names_with_dollars_are_drawn_as_they_are(tmp_path):
+    """They are no formulas, which these would not even be."""
+    for value in (r"$\alpha_{$", "$x^2$", "5$"):
+        for seed in range(3):
+            path = tmp_path / f"{value.strip('$')[-1]}{seed}"
+            write_run(path, rise(0.9, 1e4), seed=seed, task="smax/$m_$", algo={"agent": value})
+    reporting.report(tmp_path, tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    texts = re.findall(r"<text [^>]*>([^<]*)</text>", page)
+    assert {r"lica agent=$\alpha_{$", "lica agent=$x^2$", "lica agent=5$", "smax/$m_$"} <= set(
+        texts
+    )
+    assert not any(r"\$" in text for text in texts)
+
+
 def test_a_page_that_is_full_refers_to_the_files(made, folder, monkeypatch, tmp_path):
     monkeypatch.setattr(html, "MOST_BYTES", 150_000)
     report = reporting.report(folder)
