@@ -38,7 +38,7 @@ class Estimate:
     Attributes:
       fixed: however many runs there are.
       per_run: of each run that is trained side by side.
-      per_save: of each run where checkpoints are written, which is done from a copy.
+      per_save: of each run where checkpoints are written, which is done from copies.
     """
 
     fixed: dict[str, int] = field(default_factory=dict)
@@ -92,12 +92,10 @@ def estimate(
     }
     if jax.default_backend() != "cpu":
         return Estimate(per_run=per_run)
+    # What is encoded waits in memory until all of it is written, beside the copy that it is of.
     largest = max(map(_leaf_bytes, jax.tree.leaves(state)))
-    return Estimate(
-        fixed={_COMPILER: COMPILER},
-        per_run=per_run,
-        per_save={"the copy that a checkpoint is written from": tree_bytes(state) + largest},
-    )
+    save = {"the copies that a checkpoint is written from": 2 * tree_bytes(state) + largest}
+    return Estimate(fixed={_COMPILER: COMPILER}, per_run=per_run, per_save=save)
 
 
 def _replay_bytes(replay: Replay, buffer: Any, length: int) -> tuple[int, dict[str, int]]:
