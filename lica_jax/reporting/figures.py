@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import combinations
@@ -29,6 +31,7 @@ from lica_jax.statistics import Estimate
 
 SHOWN = 8  # methods in a figure: more cannot be told apart
 THIN = 100  # points of a single seed's curve, thin among others: about as many as can be seen
+LONGEST = 120  # bytes of a task in a file's name, which may have 255 with all that stands around
 PAIRS = 5  # methods of which all pairs are drawn; of more, the best against each other one
 
 
@@ -41,7 +44,8 @@ def draw_all(comparisons: Sequence[Comparison]) -> list[Picture]:
     # Of more tasks than methods are shown, some have none of them.
     seen = [g.task for g in greedy if any(drawn(g, styles))]
     tasks = [[c for c in comparisons if c.task == task] for task in seen]
-    pictures = [learning_curves(modes, styles) for modes in tasks]
+    names = stems(seen)
+    pictures = [learning_curves(modes, styles, names[modes[0].task]) for modes in tasks]
     if len(shown) == len(greedy) == 1:  # tables say the rest
         return pictures
     pictures.append(final_scores(tasks, styles))
@@ -68,20 +72,31 @@ def _legend(comparisons: Sequence[Comparison], styles: Styles) -> Styles:
     return {label: style for label, style in styles.items() if label in there}
 
 
-def stem(task: str) -> str:
-    """A task's name as part of a file's."""
-    return "".join(ch if ch.isalnum() or ch in "-_." else "-" for ch in task)
+def stems(tasks: Sequence[str]) -> dict[str, str]:
+    """Tasks' names as parts of files', no two alike: with a hash where they would be too long, or
+    as another's, also to file systems that take capitals for small letters."""
+    safe = {t: "".join(ch if ch.isalnum() or ch in "-_." else "-" for ch in t) for t in tasks}
+    often = Counter(name.casefold() for name in safe.values())
+
+    def own(task: str) -> str:
+        short = safe[task].encode()[:LONGEST].decode(errors="ignore")
+        if short == safe[task] and often[short.casefold()] == 1:
+            return short
+        return f"{short}-{hashlib.sha256(task.encode()).hexdigest()[:8]}"
+
+    return {task: own(task) for task in tasks}
 
 
 # --- learning curves -----------------------------------------------------------------------------
 
 
-def learning_curves(modes: Sequence[Comparison], styles: Styles) -> Picture:
-    """Scores of one task along env steps and seconds, greedy and sampled."""
+def learning_curves(modes: Sequence[Comparison], styles: Styles, name: str) -> Picture:
+    """Scores of one task, which files call ``name``, along env steps and seconds, greedy and
+    sampled."""
     panels = [
-        Panel(f"{c.mode}, by {name}", partial(_draw_curves, c=c, axis=axis, styles=styles))
+        Panel(f"{c.mode}, by {along}", partial(_draw_curves, c=c, axis=axis, styles=styles))
         for c in modes
-        for axis, name in (("steps", "env steps"), ("seconds", "wall-clock time"))
+        for axis, along in (("steps", "env steps"), ("seconds", "wall-clock time"))
     ]
     c = modes[0]
     points = max(len(e.steps.grid) for e in c.entries)
@@ -101,7 +116,7 @@ def learning_curves(modes: Sequence[Comparison], styles: Styles) -> Picture:
         )
     caption += "" if c.random is None else " Dotted: the uniformly random policy."
     return Picture(
-        f"learning_curves_{stem(c.task)}", f"{c.task}: learning curves", caption, panels,
+        f"learning_curves_{name}", f"{c.task}: learning curves", caption, panels,
         _legend(modes, styles),
     )  # fmt: skip
 

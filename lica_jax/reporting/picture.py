@@ -26,6 +26,7 @@ _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"} | {
 }
 FONTS = "DejaVu Sans,Verdana,Arial,sans-serif"  # on a page: matplotlib's, or as wide a one
 PANEL = (4.7, 3.1)  # inches
+EDGE = 0.62  # inches of it to the left of its plot
 CHARACTERS, SMALL = 12, 17  # of a title and of a caption, per inch
 LETTER, HANDLE = 0.076, 0.6  # inches of the legend: a letter; a line with the space around it
 
@@ -81,6 +82,13 @@ def _wrapped(title: str, inches: float) -> str:
     """The lines of a title, broken where they would be wider than the sheet."""
     most = int(inches * CHARACTERS)
     return "\n".join(textwrap.fill(line, most) for line in title.split("\n"))
+
+
+def _in_two_lines(title: str, inches: float) -> str:
+    """A title above a plot, without its middle where that would take much of the room."""
+    most = 2 * int(inches * CHARACTERS)
+    whole = len(title) <= most
+    return _wrapped(title if whole else f"{title[: most // 2]} … {title[-most // 3 :]}", inches)
 
 
 def _legend_of(labels: Sequence[str], inches: float) -> tuple[list[str], int]:
@@ -247,13 +255,14 @@ def _margins(axes: Any, height: float) -> dict[str, float]:
         default=0,
     )
     named = axes.yaxis.get_label().get_text() == ""
-    left = min(0.2 + 0.07 * longest, 0.5 * PANEL[0]) if named else 0.62
+    left = min(0.2 + 0.07 * longest, 0.5 * PANEL[0]) if named else EDGE
+    titles = 0.28 + 0.16 * axes.get_title(loc="left").count("\n")
     return {
         "left": left / PANEL[0], "right": 1 - 0.12 / PANEL[0], "bottom": 0.48 / height,
-        "top": 1 - 0.28 / height,
+        "top": 1 - titles / height,
     }  # fmt: skip
 
 
 def _draw(panel: Panel, axes: Any) -> None:
-    axes.set_title(verbatim(panel.title))
+    axes.set_title(verbatim(_in_two_lines(panel.title, PANEL[0] - EDGE)))
     panel.draw(axes)

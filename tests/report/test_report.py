@@ -319,6 +319,23 @@ def test_a_profile_is_drawn_by_its_corners(folder):
             assert set(np.round(whole, 9)) == set(np.round(y, 9))
 
 
+@pytest.mark.filterwarnings("error")
+def test_every_task_has_files_of_its_own(tmp_path):
+    """However alike or long their names are; those of others stay plain."""
+    long = "smax/3m:" + ",".join(f"option{i}=größe{i}" for i in range(30))
+    tasks = ("game/two:a=1", "game/two-a=1", "game/Two-a=1", long, f"{long},x=1", "smax/3m")
+    for i, task in enumerate(tasks):
+        write_run(tmp_path / f"{i}", rise(0.9, 1e4), task=task)
+    report = reporting.report(tmp_path, tmp_path / "out")
+    names = [p.name for p in report.pictures if p.name.startswith("learning_curves")]
+    assert len({name.casefold() for name in names}) == len(tasks) == len(names)
+    assert "learning_curves_smax-3m" in names and max(map(len, names)) < 160
+    assert all((tmp_path / f"out/figures/{name}.png").is_file() for name in names)
+    ids = re.findall(r'<section id="([^"]+)"', (tmp_path / "out/report.html").read_text())
+    assert len(ids) == len(set(ids)) and set(names) <= set(ids)
+    assert figures.stems([long]) == {long: names[3].removeprefix("learning_curves_")}
+
+
 def test_names_with_dollars_are_drawn_as_they_are(tmp_path):
     """They are no formulas, which these would not even be."""
     for value in (r"$\alpha_{$", "$x^2$", "5$"):
