@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lica_jax.files import make_folder, write_json
 
 MANIFEST = "report.json"
 KIND = "lica_jax report 1"
+SCRATCH = ".unfinished"  # a new report, until it is whole
 
 
 def check_out(out: Path, overwrite: bool) -> None:
@@ -40,28 +42,39 @@ def write(out: Path, files: dict[str, str | bytes | Any], about: dict[str, Any])
     """Writes files by their names in ``out``, text, bytes or JSON; files of an earlier report that
     are not among them are removed.
 
+    An earlier report stays whole until all files of the new one are on the disk.
+
     Args:
       out: as `check_out` left it.
       files: contents by name.
       about: what `MANIFEST` says beside their names.
     """
     make_folder(out, f"--out {out}")
-    before = _earlier(out) or []
-    # First, so that a report that was cut short may be replaced.
-    write_json(
-        out / MANIFEST, {"kind": KIND, "files": list(dict.fromkeys([*before, *files]))} | about
-    )
+    before, scratch = _earlier(out), out / SCRATCH
     try:
+        if before is None:  # first, so that a report that was cut short may be replaced
+            _write_manifest(out, [], about)
+        shutil.rmtree(scratch, ignore_errors=True)
         for name, content in files.items():
-            _write(out / name, content)
+            _write(scratch / name, content)
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+        _write_manifest(out, [*(before or []), *files], about)
+        for name in files:
+            (scratch / name).replace(out / name)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
-    for name in before:
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    for name in before or ():
         path = out / name
         if name not in files and path.resolve().is_relative_to(out.resolve()):
             path.unlink(missing_ok=True)
-    write_json(out / MANIFEST, {"kind": KIND, "files": list(files)} | about)
+    _write_manifest(out, list(files), about)
     return [out / name for name in files]
+
+
+def _write_manifest(out: Path, files: list[str], about: dict[str, Any]) -> None:
+    write_json(out / MANIFEST, {"kind": KIND, "files": list(dict.fromkeys(files))} | about)
 
 
 def _write(path: Path, content: str | bytes | Any) -> None:

@@ -14,7 +14,7 @@ import lica_jax
 from lica_jax import reporting
 from lica_jax.cli.main import main
 from lica_jax.errors import UserError
-from lica_jax.reporting import figures, html
+from lica_jax.reporting import figures, html, write
 from lica_jax.reporting.picture import Panel, Picture
 from lica_jax.reporting.table import Column, Table, seconds_text, steps_text
 from lica_jax.statistics import Estimate
@@ -393,6 +393,36 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         report.write(tmp_path / "out", overwrite=True)
     assert (tmp_path / "out/figures").read_text() == "mine"
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_earlier_report_stays_whole_where_a_new_one_fails(tmp_path, monkeypatch):
+    """A full disk in the middle of it; the next one that has room replaces it."""
+    out = tmp_path / "out"
+    reporting.report(write_run(tmp_path / "one", rise(0.5, 1e4)), out)
+    other = reporting.report(write_run(tmp_path / "two", rise(0.9, 1e4), algorithm="vdn"))
+    before, whole = contents(out), write._write
+
+    def full(path, content):
+        if path.name == "scores.csv":
+            raise OSError(28, "No space left on device")
+        whole(path, content)
+
+    monkeypatch.setattr(write, "_write", full)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        other.write(out, overwrite=True)
+    assert contents(out) == before
+    fresh = tmp_path / "fresh"
+    for _ in range(2):  # and one that failed in an empty folder may be tried again
+        with pytest.raises(UserError, match="No space left"):
+            other.write(fresh, overwrite=True)
+    monkeypatch.setattr(write, "_write", whole)
+    other.write(out, overwrite=True)
+    assert contents(out).keys() == before.keys() and "vdn" in (out / "report.html").read_text()
+    other.write(fresh, overwrite=True)
 
 
 def test_tables_escape_what_their_formats_would_read():
