@@ -272,8 +272,10 @@ def aggregate_curves(comparisons: Sequence[Comparison], styles: Styles) -> Pictu
         own = [c for c in comparisons if c.mode == mode]
         panels.append(Panel(mode, partial(_draw_aggregate, comparisons=own, styles=styles)))
     caption = (
-        f"Thick: {BAND}, of normalised scores pooled over {len(comparisons) // 2} tasks, along the "
-        "share of each task's compared env steps. The ranges are in the table of tasks."
+        "Interquartile mean of the normalised scores of all runs, pooled over "
+        f"{len(comparisons) // 2} tasks, with its 95 % stratified bootstrap interval (seeds drawn "
+        "within each task), along the share of each task's compared env steps. The ranges are in "
+        "the table of tasks."
     )
     legend = _legend(comparisons, styles)
     return Picture("all_tasks", "All tasks: sample-efficiency curves", caption, panels, legend)

@@ -108,6 +108,14 @@ def test_what_is_over_all_tasks(made):
     )
 
 
+def test_the_curves_over_all_tasks_say_what_their_band_is(folder):
+    """Of six runs, three on each task: not from the lowest to the highest."""
+    captions = {picture.name: picture.caption for picture in reporting.report(folder).pictures}
+    assert "lowest to the highest" in captions["learning_curves_smax-3m"]
+    pooled = captions["all_tasks"]
+    assert "all runs, pooled over 2 tasks" in pooled and "lowest" not in pooled
+
+
 def test_the_page_needs_nothing_from_elsewhere(page):
     assert len(page.encode()) < 3_000_000
     assert "<script" not in page and "@import" not in page
