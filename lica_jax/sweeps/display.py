@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lica_jax.files import put
@@ -92,7 +92,8 @@ def _best(
     values = {k: v for k, v in best["values"].items() if k != "task"}
     objective = best.get("figure", objective)  # summaries of earlier versions have none
     others = f" ({level} other{'s' * (level > 1)} as good)" if level > 0 else ""
-    text = f"best {values_text(values)}{others}: {objective} {score_text(best['mean'], objective)}"
+    named = values_text(values, settings)
+    text = f"best {named}{others}: {objective} {score_text(best['mean'], objective)}"
     if best.get("interval"):
         low, high = (score_text(x, objective) for x in best["interval"])
         return f"{text} (95 % {low} to {high}, {best['seeds']} seeds)"
@@ -124,7 +125,7 @@ def overrun_text(
         if row["env_steps"] > (1 + LARGE_OVERRUN) * budgets[row["setting"]]:
             found.setdefault(row["setting"], []).append(row["env_steps"])
     named = [
-        f"{values_text(settings[i]['values'])} "
+        f"{values_text(settings[i]['values'], settings)} "
         f"({_runs(own)}{max(own):,} of {budgets[i]:,} env steps)"
         for i, own in found.items()
     ]
@@ -142,11 +143,18 @@ def _runs(own: Sequence[Any]) -> str:
     return f"{len(own)} runs, up to " if len(own) > 1 else "1 run, "
 
 
-def values_text(values: Mapping[str, Any]) -> str:
-    """A setting by its swept values."""
-    return ", ".join(f"{k} {short(v)}" for k, v in values.items()) or "the one setting"
+def values_text(values: Mapping[str, Any], settings: Sequence[Mapping[str, Any]] = ()) -> str:
+    """A setting by its swept values, as they are told from those of all ``settings``."""
+    known = {k: [entry["values"].get(k) for entry in settings] for k in values}
+    return ", ".join(f"{k} {short(v, known[k])}" for k, v in values.items()) or "the one setting"
 
 
-def short(value: Any) -> str:
-    """A value to be read: a number that was drawn has sixteen digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def short(value: Any, others: Iterable[Any] = ()) -> str:
+    """A value to be read: a number that was drawn has sixteen digits, of which four are shown, or
+    as many as tell it from ``others``."""
+    if not isinstance(value, float):
+        return str(value)
+    others = [x for x in others if isinstance(x, float) and x != value]
+    texts = {n: f"{value:.{n}g}" for n in range(4, 18)}
+    told = (t for n, t in texts.items() if t not in {f"{x:.{n}g}" for x in others})
+    return next(told, str(value))

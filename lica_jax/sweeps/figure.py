@@ -111,7 +111,7 @@ def _field_panel(ax, rows, name, objective, factor, importance) -> None:
     if not numeric:
         ax.set_xticks(range(len(values)), [str(v) for v in values], rotation=20, ha="right")
     elif few and len(values) <= 8:
-        texts = [short(v) for v in values]
+        texts = [short(v, values) for v in values]
         crowded = sum(map(len, texts)) > WIDE // 2
         turned = {"rotation": 30, "ha": "right"} if crowded else {}
         ax.set_xticks(values, texts, **turned)
@@ -156,7 +156,10 @@ def _curves(ax, folder: Folder, settings, objective: str, factor: float, title: 
         steps = sorted(set.intersection(*map(set, curves)))
         x, y = np.mean([[curve[step] for step in steps] for curve in curves], axis=0).T
         values = ((k, v) for k, v in entry["values"].items() if k != "task")
-        name = ", ".join(f"{k.rpartition('.')[2]} {short(v)}" for k, v in values)
+        known = [e["values"] for e in done]
+        name = ", ".join(
+            f"{k.rpartition('.')[2]} {short(v, [o.get(k) for o in known])}" for k, v in values
+        )
         label = name or "all runs"
         look = {"color": style.colour, "ls": style.dashes}
         ax.plot(x / unit, factor * y, lw=2, label=label, **look)

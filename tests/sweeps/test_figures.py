@@ -52,6 +52,10 @@ def test_the_best_of_every_task(tmp_path):
     summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.0007447144904083078
     assert "easy: best hp.actor_lr 0.0007447: " in best_text(summary)
     summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.1
+    # As many digits as tell it from the other settings.
+    summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.10000001
+    assert "easy: best hp.actor_lr 0.10000001: " in best_text(summary)
+    summary["best_by_task"]["easy"]["values"]["hp.actor_lr"] = 0.1
     # What tasks differ in is no merit of the learning rate: one gains 0.4, the other loses 0.2.
     assert list(summary["importance"]) == ["hp.actor_lr"]
     assert summary["importance"]["hp.actor_lr"] == pytest.approx(0.1, abs=0.02)
