@@ -8,6 +8,7 @@ from typing import Any
 
 from lica_jax.cli.parsing import Parser, count
 from lica_jax.cli.progress import Counter
+from lica_jax.runs.names import MODES
 
 
 def evaluate(argv: list[str]) -> int:
@@ -65,7 +66,7 @@ def _in_words(result: dict[str, Any], folder: Path | None) -> str:
         f"per mode{per}, with 95 % intervals:",
     ]
     labels = [_label(fact) for fact in facts] if per else [""]
-    for mode in ("greedy", "sampled"):
+    for mode in MODES:
         rows = list(zip(labels, (one[mode] for one in policies), strict=True))
         if per and mode in result:
             rows.append(("mean", result[mode]))

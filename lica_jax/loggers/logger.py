@@ -13,7 +13,7 @@ from lica_jax.config import to_dict
 from lica_jax.errors import UserError, first_line, unknown
 from lica_jax.files import leaves, plain
 from lica_jax.runs.callbacks import Row, Started
-from lica_jax.runs.names import LOGS
+from lica_jax.runs.names import LOGS, MODES
 
 PROJECT = "lica_jax"  # what the runs of one user are together, where a tool asks for that
 # Of each logger, the package that it needs; its module here and its extra have its name.
@@ -134,7 +134,7 @@ class Logger:
 
 
 def _last(summary: Mapping[str, Any], which: str, i: int) -> list[tuple[str, float]]:
-    figures = {mode: summary[which][i][mode] for mode in ("greedy", "sampled")}
+    figures = {mode: summary[which][i][mode] for mode in MODES}
     named = ((f"{which}/{name.replace('.', '/')}", value) for name, value in leaves(figures))
     return [(name, float(value)) for name, value in named if _is_number(value)]
 

@@ -22,6 +22,7 @@ from lica_jax.reporting.axes import (
 from lica_jax.reporting.compare import SHARES, Comparison
 from lica_jax.reporting.picture import Panel, Picture
 from lica_jax.runs.look import unit_of
+from lica_jax.runs.names import MODES
 
 
 def final_scores(tasks: Sequence[Sequence[Comparison]], styles: Styles) -> Picture:
@@ -79,7 +80,7 @@ def _draw_dots(axes: Any, rows: dict[str, list[Any]], label: str, wins: bool) ->
 
 def thresholds(comparisons: Sequence[Comparison], styles: Styles) -> Iterator[Picture]:
     """When methods come to 50, 80 and 95 % of the range, by mode."""
-    for mode in ("greedy", "sampled"):
+    for mode in MODES:
         own = [c for c in comparisons if c.mode == mode]
         panels = [
             Panel(

@@ -27,6 +27,7 @@ from lica_jax.reporting.compare import Comparison, Line
 from lica_jax.reporting.dots import efficiency, final_scores, thresholds
 from lica_jax.reporting.picture import FAINT, Panel, Picture, Style, styles_of
 from lica_jax.runs.look import unit_of
+from lica_jax.runs.names import MODES
 from lica_jax.statistics import Estimate
 
 SHOWN = 8  # methods in a figure: more cannot be told apart
@@ -268,7 +269,7 @@ def _draw_improvement(axes: Any, comparisons: Sequence[Comparison], styles: Styl
 def aggregate_curves(comparisons: Sequence[Comparison], styles: Styles) -> Picture:
     """Learning curves over all tasks."""
     panels = []
-    for mode in ("greedy", "sampled"):
+    for mode in MODES:
         own = [c for c in comparisons if c.mode == mode]
         panels.append(Panel(mode, partial(_draw_aggregate, comparisons=own, styles=styles)))
     caption = (

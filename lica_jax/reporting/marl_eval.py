@@ -9,7 +9,8 @@ import numpy as np
 
 from lica_jax.reporting.compare import METRICS
 from lica_jax.reporting.groups import Group
-from lica_jax.reporting.reading import MODES, Run
+from lica_jax.reporting.reading import Run
+from lica_jax.runs.names import MODES
 
 
 def to_marl_eval(groups: Sequence[Group]) -> dict[str, Any]:

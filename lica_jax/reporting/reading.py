@@ -14,7 +14,6 @@ from lica_jax.files import leaves
 from lica_jax.runs import names
 from lica_jax.runs.rows import sound_rows
 
-MODES = {"greedy": "eval/", "sampled": "eval/sampled/"}  # and how rows call their figures
 FIGURES = ("win_rate", "return_mean", "episodes")
 # What may differ between two runs of the same settings: how long, and how often looked at.
 UNCOUNTED = ("algorithm", "task", "preset", "seeds", "total_steps", "log_interval", "plugins")
@@ -74,7 +73,7 @@ class Run:
 
     def has(self, metric: str) -> bool:
         """Whether any evaluation has the figure, in both modes."""
-        return all(np.isfinite(self.figures[mode][metric]).any() for mode in MODES)
+        return all(np.isfinite(self.figures[mode][metric]).any() for mode in names.MODES)
 
 
 def read_run_dir(run_dir: Path) -> tuple[list[Run], list[str]]:
@@ -137,7 +136,7 @@ def _rows(path: Path, ended: bool) -> tuple[list[dict[str, Any]], int]:
         and all(0 <= number(row.get(k)) < np.inf for k in ("env_steps", "seconds"))
         and all(
             np.isfinite(number(row.get(prefix + key)))
-            for prefix in MODES.values()
+            for prefix in names.MODES.values()
             for key in ("return_mean", "episodes")
         )
     ]
@@ -204,7 +203,7 @@ def _run(
 def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
     return {
         mode: {k: np.array([number(row.get(prefix + k)) for row in rows]) for k in FIGURES}
-        for mode, prefix in MODES.items()
+        for mode, prefix in names.MODES.items()
     }
 
 
@@ -224,9 +223,11 @@ def _at(result: dict[str, Any], name: str, place: int | None) -> Any:
 
 def _entry(result: dict[str, Any], name: str, place: int | None) -> dict[str, dict[str, float]]:
     figures = _at(result, name, place)
-    if not isinstance(figures, dict) or not all(isinstance(figures.get(m), dict) for m in MODES):
+    if not isinstance(figures, dict) or not all(
+        isinstance(figures.get(m), dict) for m in names.MODES
+    ):
         return {}
-    found = {mode: {k: number(figures[mode].get(k)) for k in FIGURES} for mode in MODES}
+    found = {mode: {k: number(figures[mode].get(k)) for k in FIGURES} for mode in names.MODES}
     sound = all(np.isfinite([f["return_mean"], f["episodes"]]).all() for f in found.values())
     return found if sound else {}
 

@@ -17,10 +17,11 @@ from lica_jax.reporting.figures import SHOWN, draw_all
 from lica_jax.reporting.groups import Group, make_groups, mixtures
 from lica_jax.reporting.marl_eval import to_marl_eval
 from lica_jax.reporting.picture import Picture
-from lica_jax.reporting.reading import MODES, Run
+from lica_jax.reporting.reading import Run
 from lica_jax.reporting.table import Table
 from lica_jax.reporting.tables import make_tables
 from lica_jax.reporting.write import check_out, write
+from lica_jax.runs.names import MODES
 from lica_jax.version import __version__
 
 Tell = Callable[[int, int], None]

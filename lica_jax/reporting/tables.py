@@ -13,7 +13,7 @@ from lica_jax import statistics
 from lica_jax.reporting import compare
 from lica_jax.reporting.compare import METRICS, SHARES, Comparison, Entry
 from lica_jax.reporting.groups import Group
-from lica_jax.reporting.reading import MODES, Run
+from lica_jax.reporting.reading import Run
 from lica_jax.reporting.table import (
     Column,
     Table,
@@ -22,6 +22,7 @@ from lica_jax.reporting.table import (
     seconds_text,
     steps_text,
 )
+from lica_jax.runs.names import MODES
 from lica_jax.statistics import Estimate
 
 SINCE = "set-up and compilation left out"

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lica_jax.runs.messages import named, percent
+from lica_jax.runs.names import MODES
 from lica_jax.runs.summary import best_run
 
 COLUMNS = {
     f"{which} {mode}": (key, mode)
     for which, key in (("last", "final"), ("best", "best"))
-    for mode in ("greedy", "sampled")
+    for mode in MODES
 }
 
 
@@ -31,7 +32,7 @@ def one_line(summary: dict[str, Any], run_dir: Path | None) -> str:
     else:
         best = summary["best"][best_run(summary)]
         kind = "win rate" if "win_rate" in best["greedy"] else "return"
-        figures = ", ".join(f"{mode} {_figure(best[mode])}" for mode in ("greedy", "sampled"))
+        figures = ", ".join(f"{mode} {_figure(best[mode])}" for mode in MODES)
         said.append(f"best policy's {kind}: {figures}")
         said += _failures(summary)
     if run_dir is not None:

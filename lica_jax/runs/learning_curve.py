@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from lica_jax.config import TrainConfig
 from lica_jax.runs.figure import OwnFigure
 from lica_jax.runs.look import COLOURS, FAINT, LOOK, unit_of
+from lica_jax.runs.names import MODES
 from lica_jax.statistics import LEAST_RUNS, interval, mean
 from lica_jax.types import TaskSpec
 
 Curve = dict[int, tuple[float, float]]  # env steps and value, by nominal env steps
-MODES = tuple(zip(("greedy", "sampled"), ("eval/", "eval/sampled/"), COLOURS, strict=False))
 
 
 def run_curve(
@@ -61,7 +61,7 @@ def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | Non
     factor = 100.0 if wins else 1.0
     unit, name = unit_of("steps", max((row["env_steps"] for row in rows), default=0))
     said = None
-    for mode, prefix, colour in MODES:
+    for (mode, prefix), colour in zip(MODES.items(), COLOURS, strict=False):
         if curves := _curves(rows, prefix + key, unit, factor):
             said = _draw(axes, curves, "run" in rows[0], mode, colour)
     if baseline is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from lica_jax.config import TrainConfig, load_config, reward_scale
 from lica_jax.errors import UserError
 from lica_jax.files import as_word
+from lica_jax.runs.names import MODES
 from lica_jax.runs.plan import Plan
 from lica_jax.runs.state import Counters
 from lica_jax.runs.summary import Summary
@@ -116,9 +117,8 @@ def figures(summaries: Sequence[Summary], spec: TaskSpec) -> str:
         values = [s[mode][key] for s in summaries if s[mode][key] is not None]
         return float(np.mean(values)) if values else float("nan")
 
-    modes = ("greedy", "sampled")
-    wins = [f"{m} win rate {percent(mean(m, 'win_rate'))}" for m in modes] if spec.has_win else []
-    return ", ".join(wins + [f"{m} return {mean(m, 'return_mean'):.3g}" for m in modes])
+    wins = [f"{m} win rate {percent(mean(m, 'win_rate'))}" for m in MODES] if spec.has_win else []
+    return ", ".join(wins + [f"{m} return {mean(m, 'return_mean'):.3g}" for m in MODES])
 
 
 def evaluated(env_steps: int, summaries: Sequence[Summary], spec: TaskSpec) -> str:

@@ -14,6 +14,7 @@ POLICY, POLICY_LAST = "policy.safetensors", "policy_last.safetensors"
 CRITIC, CURVE = "critic.safetensors", "learning_curve.png"
 CHECKPOINTS, REPLAYS, LOGS = "checkpoints", "replays", "logs"
 VERSIONS = "versions.json"
+MODES = {"greedy": "eval/", "sampled": "eval/sampled/"}  # and what rows call their figures
 SWEEP, PLAN = "sweep.yaml", "plan.json"  # of a sweep's directory, which holds those of its runs
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lica_jax.files import plain, write_whole
+from lica_jax.runs.names import MODES
 
 KEYS = ("update", "env_steps", "seed")  # what every row says, as an integer
 # Names that an algorithm's figures cannot have: those of rows' other entries, and of the columns
@@ -170,7 +171,7 @@ def eval_entries(task: Any) -> list[str]:
         info |= jax.eval_shape(task.reset, jax.random.key(0))[1].info
     names = dict.fromkeys(metric_name(key) for key in info)
     names |= dict.fromkeys(("return_mean", "return_std", "episode_length_mean", "episodes"))
-    return [f"eval/{mode}{name}" for mode in ("", "sampled/") for name in names]
+    return [f"{prefix}{name}" for prefix in MODES.values() for name in names]
 
 
 def eval_row(
@@ -181,8 +182,8 @@ def eval_row(
     Figures of a test double (not ``genuine``) say so, and have no names of other libraries.
     """
     greedy = summary["greedy"]
-    row = stamp | {f"eval/{k}": v for k, v in greedy.items()}
-    row |= {f"eval/sampled/{k}": v for k, v in summary["sampled"].items()}
+    figures = {f"{MODES[mode]}{k}": v for mode in MODES for k, v in summary[mode].items()}
+    row = stamp | figures
     if not genuine:
         return row | {"test_double": True}
     # The same figures under PyMARL's names.

@@ -22,8 +22,9 @@ from lica_jax.policy import Policy, chosen_policies
 from lica_jax.policy.critics import critic_file, save_critic
 from lica_jax.policy.writing import named_leaves, write_arrays
 from lica_jax.runs import directory
+from lica_jax.runs.names import MODES
 from lica_jax.runs.rows import read_rows
-from lica_jax.training.evaluation import MODES, Tell, silent
+from lica_jax.training.evaluation import Tell, silent
 from lica_jax.zoo.catalog import FORMAT, MOST_BYTES, POLICIES, Card, check_name, digest, find_card
 
 EPISODES, SEED = 512, 0  # of the figures on a card
@@ -201,7 +202,7 @@ def curve(run_dir: Path, seed: int) -> dict[str, list[float | None]]:
     won = any("eval/win_rate" in row for row in rows)
     name = "win_rate" if won else "return_mean"
     out: dict[str, list[float | None]] = {"env_steps": [row["env_steps"] for row in rows]}
-    for mode, prefix in zip(MODES, ("eval/", "eval/sampled/"), strict=True):
+    for mode, prefix in MODES.items():
         values = [row.get(prefix + name) for row in rows]
         out[f"{mode} {name}"] = [None if v is None else float(f"{v:.4g}") for v in values]
     return out

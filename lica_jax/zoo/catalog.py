@@ -13,6 +13,7 @@ from typing import Any
 
 from lica_jax.errors import UserError, unknown
 from lica_jax.files import read_json
+from lica_jax.runs.names import MODES
 
 PREFIX = "zoo:"
 FORMAT = "lica_jax zoo 1"
@@ -46,7 +47,7 @@ class Card:
     def line(self) -> str:
         """Its figures in a line."""
         figures = self.facts["evaluation"]
-        said = [f"{mode} {_figure(figures[mode])}" for mode in ("greedy", "sampled")]
+        said = [f"{mode} {_figure(figures[mode])}" for mode in MODES]
         return f"{'; '.join(said)}; {self.facts['env_steps']:,} env steps"
 
     @property
@@ -57,7 +58,7 @@ class Card:
         of = ", ".join(map(str, facts["seeds"]))
         packages = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
         rows = [
-            f"| {mode} | {_figure(played[mode])} | {_returns(played[mode])} |" for mode in _MODES
+            f"| {mode} | {_figure(played[mode])} | {_returns(played[mode])} |" for mode in MODES
         ]
         return "\n".join([
             f"# {self.name}", "",
@@ -70,9 +71,6 @@ class Card:
             f"Commit {facts['commit']}; {packages}. {facts['bytes']:,} bytes, {facts['stored']}.",
             *(f"* {note}" for note in facts["notes"]),
         ])  # fmt: skip
-
-
-_MODES = ("greedy", "sampled")
 
 
 def _figure(figures: dict[str, Any]) -> str:
