@@ -4,8 +4,8 @@
 # [![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_NAME/lica_jax/blob/main/notebooks/01_quick_start.ipynb)
 #
 # Train a team of three marines with LICA, look at its learning curve, evaluate it, play an episode
-# with it, and read the run back from its files. A laptop's CPU is enough: training takes about a
-# minute.
+# with it, and read the run back from its files. A laptop's CPU is enough: training takes a few
+# minutes.
 #
 # Nothing is overwritten: to run this notebook again from the start, delete `runs/first` first.
 
@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 from lica_jax import evaluate, load_policy, load_runs, make_task, train
 
 FAST = "LICA_JAX_FAST" in os.environ  # the tests run this notebook with small numbers
-STEPS, EPISODES = (6_000, 16) if FAST else (300_000, 512)
+STEPS, EPISODES = (6_000, 16) if FAST else (400_000, 512)
 SMALL = {"collect": {"envs": 8}, "log_interval": 1_000, "eval": {"final_episodes": 16}}
 
 # %% [markdown]
@@ -57,6 +57,7 @@ print(ts.avail.astype(int))
 result = train(
     "lica",
     "smax/3m",
+    preset="tuned",
     seeds=range(3),
     total_steps=STEPS,
     run_dir="runs/first",
@@ -66,8 +67,9 @@ result = train(
 
 # %% [markdown]
 # *Greedy* play takes every agent's most likely action, *sampled* play draws from the policies as
-# training does. They are different policies and are never averaged. LICA keeps its policies
-# stochastic on purpose (notebook 2), so that the sampled curve lies below.
+# training does. They are different policies and are never averaged: LICA keeps its policies
+# stochastic on purpose (notebook 2), and what they win on average is not what they win at their
+# most decided.
 #
 # `last` is the policy at the end, `best` the one with the best evaluation on the way; both were
 # played again on fresh episodes, so that `best` is no lucky draw.
@@ -146,8 +148,8 @@ training.groupby("step")["entropy"].mean().iloc[[0, -1]]
 # %% [markdown]
 # ## From the shell
 #
-# The same run, with the same files: `lica-jax train lica smax/3m --seeds 0:3 --total-steps 300000
-# --run-dir runs/first`. `lica-jax list` shows algorithms and tasks, `lica-jax train lica smax/3m
-# --help` every setting.
+# The same run, with the same files: `lica-jax train lica smax/3m --preset tuned --seeds 0:3
+# --total-steps 400000 --run-dir runs/first`. `lica-jax list` shows algorithms and tasks, `lica-jax
+# train lica smax/3m --help` every setting.
 #
 # Next: [what LICA does](02_lica_explained.ipynb), [sweeps](03_sweeps.ipynb).

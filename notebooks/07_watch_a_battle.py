@@ -31,13 +31,14 @@ SMALL = {"collect": {"envs": 8}, "log_interval": 1_000, "eval": {"final_episodes
 # %% [markdown]
 # ## A policy to watch
 #
-# Three marines, trained for a minute. A run keeps the critic of its last update beside its
+# Three marines, trained for a minute or two. A run keeps the critic of its last update beside its
 # policies; `which="last"` shows policy and critic of the same moment.
 
 # %%
 train(
     "lica",
     "smax/3m",
+    preset="tuned",
     total_steps=STEPS,
     run_dir="runs/watched",
     display="notebook",
