@@ -143,7 +143,7 @@ def sheet(name: str, asked: Sheet, known: dict[str, list[dict[str, Any]]]) -> Pi
     ]  # fmt: skip
     styles = styles_of({c.label: c.algorithm for c in asked.curves})
     modes = [compare(asked.task, groups, mode) for mode in ("greedy", "sampled")]
-    drawn = learning_curves(modes, styles)
+    drawn = learning_curves(modes, styles, name)
     panels = [p for p in drawn.panels if asked.timed or p.title.endswith("env steps")]
     return replace(drawn, name=name, panels=panels, legend=styles)
 
