@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,14 +19,15 @@ def task_problems(task: Task) -> list[str]:
     """What is wrong with the shapes and types of a task in JAX, one line each."""
     if not isinstance(task.spec, TaskSpec):
         return [f"spec must be a lica_jax.types.TaskSpec, got {type(task.spec).__name__}"]
-    limit = task.spec.episode_limit
-    if not isinstance(limit, int) or limit < 1:
-        return [f"spec.episode_limit must be an integer of at least 1, got {limit!r}"]
+    for name in ("n_agents", "n_actions", "episode_limit"):
+        size = getattr(task.spec, name)
+        if not isinstance(size, int | np.integer) or size < 1:
+            return [f"spec.{name} must be an integer of at least 1, got {size!r}"]
     if not isinstance(task.spec.name, str):
         return [f"spec.name must be a text, got {task.spec.name!r}"]
     key, spec, package = jax.random.key(0), task.spec, type(task).__module__.partition(".")[0]
     avail = jax.ShapeDtypeStruct((spec.n_agents, spec.n_actions), bool)
-    action = jax.eval_shape(lambda avail, key: random_actions(spec, avail, key), avail, key)
+    action = jax.eval_shape(partial(random_actions, spec), avail, key)
     try:
         begun = jax.eval_shape(task.reset, key)
     except Exception as error:

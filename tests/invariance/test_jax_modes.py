@@ -21,6 +21,7 @@ from lica_jax.envs import make_task
 from lica_jax.envs.checks import task_problems
 from lica_jax.errors import UserError
 from lica_jax.rendering.recording import film
+from lica_jax.runs.checks import check_played
 from lica_jax.testing import check_task
 from lica_jax.training.evaluation import make_evaluator
 from lica_jax.training.loop import batch_runs, make_run, stack_hparams
@@ -143,20 +144,29 @@ def test_a_sound_task_conforms_under_every_checker(task):
         check_task(task)
 
 
-class Single(ShapeTask):
-    """A task of somebody's that keeps its last actions as float32."""
+class Keeping(ShapeTask):
+    """A task of somebody's that keeps its last actions, in 32 bits."""
 
     def reset(self, key):
         ts = super().reset(key)[1]
-        return {"last": jnp.zeros(ts.avail.shape, jnp.float32)}, ts
+        floats, n = self.spec.continuous, self.spec.n_agents
+        last = jnp.zeros(ts.avail.shape, jnp.float32) if floats else jnp.zeros(n, jnp.int32)
+        return {"last": last}, ts
 
     def step(self, key, state, action):
         return {"last": action}, super().step(key, (), action)[1]
 
 
 def test_a_task_for_narrower_actions_is_told_of_in_64_bit_mode(x64):
-    (problem,) = task_problems(Single(make_task("probe/aim").spec))
+    (problem,) = task_problems(Keeping(make_task("probe/aim").spec))
     assert "state.last is float32[2, 1] after reset and float64[2, 1] after a step" in problem
+
+
+def test_indices_have_32_bits_in_64_bit_mode_too():
+    task = Keeping(make_task("probe/match").spec)
+    with strict(wide=True):
+        assert not task_problems(task)
+        check_played(task)
 
 
 def test_a_key_that_is_used_twice_would_be_found():

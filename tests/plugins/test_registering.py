@@ -389,9 +389,16 @@ def test_tasks_that_behave_badly():
     with pytest.raises(UserError, match="a task has spec, reset and step"):
         check_task(object())
     nothing = Told()
-    nothing.spec = dataclasses.replace(nothing.spec, episode_limit=None)
-    with pytest.raises(UserError, match=r"spec\.episode_limit must be an integer"):
-        check_task(nothing)
+    sound = nothing.spec
+    for name, size in (
+        ("episode_limit", None),
+        ("n_actions", 0),
+        ("n_actions", 2.5),
+        ("n_agents", "2"),
+    ):
+        nothing.spec = dataclasses.replace(sound, **{name: size})
+        with pytest.raises(UserError, match=rf"spec\.{name} must be an integer of at least 1, got"):
+            check_task(nothing)
 
 
 def test_a_family_whose_tasks_have_another_name(loaded):

@@ -14,6 +14,7 @@ from lica_jax.config import dump_settings, load_config, load_settings, merge, re
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.runs import directory
+from lica_jax.runs import summary as summaries
 from lica_jax.runs.plan import Run, make_plan
 from lica_jax.runs.rows import read_rows
 from lica_jax.runs.session import Session
@@ -122,6 +123,8 @@ def test_equal_runs_are_told_apart_by_their_numbers():
     plan = make_plan(config_of(), runs=[Run(0, numbers()), Run(0, numbers())])
     assert plan.labels == [{"run": 0, "seed": 0}, {"run": 1, "seed": 0}] and not plan.swept
     assert plan.names == ["run0", "run1"]
+    chosen = summaries._best(plan, [0.1, 0.2])
+    assert summaries.best_run(chosen | {"seeds": plan.seeds}) == 1
 
 
 def test_runs_that_make_no_sense(tmp_path, programs):
