@@ -177,6 +177,11 @@ SCRIPT = """
     import os, signal, sys, time
     import numpy as np
     from lica_jax.starcraft2.fleet.fleet import Fleet, GameSettings
+    def fork():
+        if child := os.fork():
+            print(child, flush=True)
+        else:
+            os.close(1), os.close(2), time.sleep(120), os._exit(0)
     games = Fleet("3m", 2, settings=GameSettings(sc2_path=sys.argv[1]))
     shown = games.start(np.ones(2, bool))
     print("ready", *(w.process.pid for w in games._workers), flush=True)
@@ -187,6 +192,8 @@ ENDS = {
     "terminated": "os.kill(os.getpid(), signal.SIGTERM)",
     "exits": "sys.exit(0)",
     "raises": "raise ValueError('a bug')",
+    # A forked child holds what it inherits open, longer than anybody waits.
+    "killed beside a child": "fork(); os.kill(os.getpid(), signal.SIGKILL)",
     "workers killed too": "[w.process.kill() for w in games._workers]; "
     "os.kill(os.getpid(), signal.SIGKILL)",
 }
@@ -199,9 +206,12 @@ def test_nothing_is_left_however_the_trainer_ends(sc2, private_temp, how):
         [sys.executable, "-c", script, str(sc2)], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.startswith("ready"), done.stderr
-    workers = [int(pid) for pid in done.stdout.split()[1:]]
+    lines = done.stdout.splitlines()
+    workers = [int(pid) for pid in lines[0].split()[1:]]
     assert wait_until(lambda: not living(sc2)), how
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers)), how
+    for child in lines[1:]:  # whose end the folder waits for
+        os.kill(int(child), signal.SIGKILL)
     assert wait_until(lambda: not list(private_temp.iterdir())), list(private_temp.iterdir())
 
 
@@ -217,9 +227,32 @@ def test_replays_are_stored(sc2, tmp_path):
     assert paths == [] and "file" in problem
     os.kill(games._workers[0].process.pid, signal.SIGKILL)
     paths, problem = games.save_replays(tmp_path / "more")
-    assert [Path(p).name for p in paths] == ["3m-1.SC2Replay"] and problem == "game worker 0 died"
+    assert [Path(p).name for p in paths] == ["3m-1.SC2Replay"]
+    assert problem.startswith("game worker 0 died (signal 9")
     paths, problem = games.save_replays(tmp_path / "again")
     assert len(paths) == 1 and problem == "1 game(s) not running"
+    games.close()
+
+
+def test_workers_that_are_killed_leave_nothing_and_are_told_of(sc2, private_temp):
+    games, rng = fleet(sc2), np.random.default_rng(0)
+    shown = games.start(ALL)
+    (root,) = private_temp.iterdir()
+    for _ in range(2):
+        games._workers[0].process.kill()
+        shown = games.step(choose(shown, rng), ALL)
+        assert games.reason == "game worker 0 died (signal 9, as when memory runs out)"
+        assert len(list(root.iterdir())) == 1
+        shown = games.start(shown.lost)
+    games.close()
+    with pytest.raises(RuntimeError, match="these games are closed"):
+        games.step(choose(shown, rng), ALL)
+
+
+def test_a_path_that_python_passes_over(sc2, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, Path.cwd()])
+    games = fleet(sc2, n=1)
+    assert not games.start(np.ones(1, bool)).lost.any()
     games.close()
 
 

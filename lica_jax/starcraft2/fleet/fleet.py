@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ from lica_jax.starcraft2.env import matches
 from lica_jax.starcraft2.errors import GameFailed
 from lica_jax.starcraft2.fleet import shared_memory
 from lica_jax.starcraft2.fleet.worker import FAILED, LOST, as_json
-from lica_jax.starcraft2.game.process import LaunchSettings
+from lica_jax.starcraft2.game.process import LaunchSettings, from_lasting_thread, how_it_ended
 from lica_jax.starcraft2.game.temp import temp_root
 
 # Games started at once: each takes a core and most of its memory while it loads.
@@ -41,8 +42,8 @@ MAX_DEATHS = 3
 # The child finds modules exactly where this process does: nothing of the working directory or of a
 # folder beside the package may come before the standard library.
 BECOME_WORKER = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from lica_jax.starcraft2.fleet.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[4]); "
+    "from lica_jax.starcraft2.fleet.worker import main; main(*map(int, sys.argv[1:4]))"
 )
 
 
@@ -68,6 +69,7 @@ class GameSettings:
 class _Worker(NamedTuple):
     process: subprocess.Popen
     connection: Connection
+    folder: Path  # of its games
 
 
 class Fleet:
@@ -101,6 +103,7 @@ class Fleet:
         self._workers: list[_Worker | None] = [None] * n
         self._born = [0] * n
         self._deaths = np.zeros(n, int)
+        self._ends: dict[int, str] = {}  # how a row's last worker ended
         self._running = np.zeros(n, bool)
         self._played = np.zeros(n, int)  # env steps of the running game
         folder = contextlib.ExitStack()
@@ -153,9 +156,7 @@ class Fleet:
         except GameFailed as error:
             problems = [str(error)]
         else:
-            problems = [
-                f"game worker {i} died" if a is None else _text(a) for i, a in answers.items()
-            ]
+            problems = [self._died(i) if a is None else _text(a) for i, a in answers.items()]
         written = [str(path) for path in paths.values() if path.is_file()]
         if len(written) == self.n:
             return written, ""
@@ -183,15 +184,22 @@ class Fleet:
         for i, answer in self._ask(dict.fromkeys(rows.tolist(), command), patience).items():
             if answer is None or answer.startswith(LOST):
                 lost[i] = True
-                self.reason = f"game worker {i} died" if answer is None else _text(answer)
+                self.reason = self._died(i) if answer is None else _text(answer)
         self._running[lost] = False
         return lost
+
+    def _died(self, i: int) -> str:
+        end = self._ends[i]
+        memory = ", as when memory runs out" if end == f"signal {signal.SIGKILL:d}" else ""
+        return f"game worker {i} died ({end}{memory})"
 
     # --- workers ---------------------------------------------------------------------------------
 
     def _ask(self, commands: dict[int, bytes], patience: float) -> dict[int, bytes | None]:
         """Sends each row its command and waits for the answers, at most ``patience`` seconds; None
         where the worker died."""
+        if not self._finalizer.alive:
+            raise RuntimeError("these games are closed")
         answers: dict[int, bytes | None] = {}
         open_rows: dict[Connection, int] = {}
         for i, command in commands.items():
@@ -201,11 +209,12 @@ class Fleet:
                 open_rows[worker.connection] = i
             except OSError:
                 answers[i] = None
-        deadline = time.monotonic() + patience
+        deadline, stuck = time.monotonic() + patience, {}
         while open_rows:
             ready = wait(list(open_rows), timeout=max(0.0, deadline - time.monotonic()))
             if not ready:  # stuck, although it has time-outs of its own
                 answers |= dict.fromkeys(open_rows.values())
+                stuck = dict.fromkeys(open_rows.values(), f"no answer within {patience:.0f} s")
                 break
             for connection in ready:
                 i = open_rows.pop(connection)
@@ -214,7 +223,7 @@ class Fleet:
                     self._deaths[i] = 0
                 except (EOFError, OSError):
                     answers[i] = None
-        self._bury([i for i, answer in answers.items() if answer is None])
+        self._bury([i for i, answer in answers.items() if answer is None], stuck)
         failed = [a for a in answers.values() if a and a.startswith(FAILED)]
         if failed:
             raise GameFailed(_text(failed[0]))
@@ -227,19 +236,24 @@ class Fleet:
         threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with theirs:
             fds = (shared_memory.inheritable(theirs.fileno()), self._fd)
-            arguments = [*map(str, fds), json.dumps(sys.path)]
+            # Python itself passes over what is no text in its path.
+            modules = json.dumps([place for place in sys.path if isinstance(place, str)])
+            command = [sys.executable, "-P", "-c", BECOME_WORKER, *map(str, fds)]
+            folder = self._root / f"{i}-{self._born[i]}"
             try:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", BECOME_WORKER, *arguments],
-                    pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True,
-                    env=os.environ | threads,
+                folder.mkdir()
+                process = from_lasting_thread(
+                    lambda: subprocess.Popen(
+                        [*command, str(os.getpid()), modules], pass_fds=fds,
+                        stdin=subprocess.DEVNULL, start_new_session=True, env=os.environ | threads,
+                    )
                 )  # fmt: skip
             except OSError as error:
                 ours.close()
                 raise GameFailed(f"no process can be started for a game: {error}") from None
             finally:
                 os.close(fds[0])
-        worker = _Worker(process, Connection(ours.detach()))
+        worker = _Worker(process, Connection(ours.detach()), folder)
         self._workers[i] = worker
         self._running[i] = False
         # A worker's second life plays other games than its first.
@@ -247,7 +261,7 @@ class Fleet:
         self._born[i] += 1
         config = {
             "row": i, "rows": self.n, "sizes": self._sizes, "map": self._map,
-            "temp": str(self._root), "growth": self._growth(),
+            "temp": str(folder), "growth": self._growth(),
             "seed": int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1,
             "sc2_path": self._settings.sc2_path, "version": self._settings.version,
             "pipeline": self._settings.pipeline,
@@ -262,8 +276,8 @@ class Fleet:
         most = matches.DEFAULTS.growth
         return most if free is None else max(1 << 28, min(most, int(0.5 * free / self.n)))
 
-    def _bury(self, rows: list[int]) -> None:
-        """Ends workers that are dead or stuck, and their games."""
+    def _bury(self, rows: list[int], stuck: dict[int, str]) -> None:
+        """Ends workers that are dead, or stuck in the way that is told, and their games."""
         gone = [(i, w) for i in rows if (w := self._workers[i]) is not None]
         for i in rows:
             self._workers[i] = None
@@ -271,12 +285,14 @@ class Fleet:
             self._deaths[i] += 1
         self._dead += len(rows)
         _kill(gone, self._rows["game_pid"], self._root, patience=2.0)
+        for i, worker in gone:
+            shutil.rmtree(worker.folder, ignore_errors=True)
+            self._ends[i] = stuck.get(i) or how_it_ended(worker.process)
         hopeless = [i for i in rows if self._deaths[i] >= MAX_DEATHS]
         if hopeless:
-            codes = {i: worker.process.returncode for i, worker in gone}
             raise GameFailed(
-                f"game worker {hopeless[0]} died {MAX_DEATHS} times in a row (exit code "
-                f"{codes.get(hopeless[0])}); what it wrote is above"
+                f"game worker {hopeless[0]} died {MAX_DEATHS} times in a row "
+                f"({self._ends[hopeless[0]]}); what it wrote is above"
             )
 
     def _start_patience(self) -> float:

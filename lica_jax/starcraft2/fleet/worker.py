@@ -3,12 +3,13 @@
 It inherits two descriptors, a connection and the shared memory. The first message is the
 configuration (JSON), then each message is a command and gets one answer: ``ok``, ``lost`` (the
 episode broke off, and why) or ``failed`` (no game can be started, and why). Observations travel
-through the shared memory. The process ends, with its game, at SIGTERM and when the connection
-closes. It never imports jax.
+through the shared memory. The process ends, with its game, at SIGTERM, when the connection closes,
+and when the trainer dies. It never imports jax.
 """
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -36,11 +37,12 @@ OK, LOST, FAILED = b"ok", b"lost", b"failed"
 Row = dict[str, np.ndarray]  # this game's part of the shared memory
 
 
-def main(connection_fd: int, memory_fd: int) -> None:
+def main(connection_fd: int, memory_fd: int, trainer: int) -> None:
     connection = Connection(connection_fd)
     config = json.loads(connection.recv_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
     signal.signal(signal.SIGTERM, _stop)
+    _end_with(trainer)
     threading.Thread(target=_stop_when_alone, args=(connection_fd,), daemon=True).start()
     rows = shared_memory.views(memory_fd, config["rows"], tuple(config["sizes"]))
     row = {name: array[config["row"], ...] for name, array in rows.items()}
@@ -60,6 +62,15 @@ def main(connection_fd: int, memory_fd: int) -> None:
 def _stop(*_) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clean-up short
     sys.exit(143)
+
+
+def _end_with(trainer: int) -> None:
+    """Asks for SIGTERM when the trainer dies: of that the connection tells nothing while a child
+    that the trainer forked holds its end open."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != trainer:  # it died before
+        _stop()
 
 
 def _stop_when_alone(connection_fd: int) -> None:

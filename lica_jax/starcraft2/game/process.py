@@ -176,7 +176,7 @@ def _start(cls, install: Install, root: Path, settings: LaunchSettings, extra_en
     if install.data_version:
         command += ["-dataVersion", install.data_version]
     try:
-        process = _from_lasting_thread(
+        process = from_lasting_thread(
             lambda: subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -201,7 +201,7 @@ def _launcher(pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "sc2-launcher")
 
 
-def _from_lasting_thread(function: Callable):
+def from_lasting_thread(function: Callable):
     """Runs ``function`` in a thread that lives as long as this process.
 
     The kernel counts the end of the *thread* that started a process as its parent's death.
@@ -226,7 +226,7 @@ def _connect(game: Game, deadline: float, settings: LaunchSettings, recorder) ->
         if left <= 0:
             raise GameTimeout(f"not ready after {settings.start_timeout:g} s")
         if not game.alive():
-            raise GameError(f"it ended at once ({_how_it_ended(game._process)})")
+            raise GameError(f"it ended at once ({how_it_ended(game._process)})")
         owner = port_owner(game.pid, game.port)
         if owner == "other":
             raise GameError(f"another process took port {game.port}")
@@ -267,14 +267,16 @@ def _running(process) -> bool:
         return False
 
 
-def _how_it_ended(process) -> str:
+def how_it_ended(process: subprocess.Popen) -> str:
+    """``signal 9`` or ``exit code 1``, without taking note of the end."""
     if hasattr(os, "waitid") and process.returncode is None:
         with contextlib.suppress(ChildProcessError):
             end = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if end is not None:
                 signalled = end.si_code != os.CLD_EXITED
                 return f"signal {end.si_status}" if signalled else f"exit code {end.si_status}"
-    return f"exit code {process.returncode}"
+    code = process.returncode
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
 def _wait(process, seconds: float) -> bool:
