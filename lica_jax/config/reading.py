@@ -11,10 +11,16 @@ from lica_jax.errors import UserError
 
 
 @functools.cache
-def _loader() -> type:
+def _loader(aliases: bool) -> type:
     """YAML's safe loader, for which ``1:8`` is a text (a range of seeds), not 68 in base 60, and
-    which refuses a key that stands twice: YAML's own takes the last one and says nothing."""
+    which refuses a key that stands twice: YAML's own takes the last one and says nothing. Without
+    ``aliases`` it refuses those, too, with which a short text stands for any number of values."""
     import yaml
+
+    def compose_node(self: Any, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise UserError("has an alias, which only a file may have")
+        return yaml.SafeLoader.compose_node(self, parent, index)
 
     def compose(self: Any, anchor: str | None) -> Any:
         node = yaml.SafeLoader.compose_mapping_node(self, anchor)
@@ -26,6 +32,8 @@ def _loader() -> type:
     for first in "-+0123456789":
         rules[first] = [("tag:yaml.org,2002:str", base_60), *rules[first]]
     changes = {"yaml_implicit_resolvers": rules, "compose_mapping_node": compose}
+    if not aliases:
+        changes["compose_node"] = compose_node
     return type("Loader", (yaml.SafeLoader,), changes)
 
 
@@ -39,16 +47,17 @@ def _check_keys(mapping: Any) -> None:
         lines[name] = line
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, aliases: bool = True) -> Any:
     """The value that a YAML text stands for, of a file or of a flag.
 
     Raises:
-      UserError: it is no YAML, or says a key twice; of the text it says "is" or "says".
+      UserError: it is no YAML, says a key twice, or has aliases where it may not; of the text it
+        says "is", "says" or "has".
     """
     import yaml
 
     try:
-        return yaml.load(text, _loader())
+        return yaml.load(text, _loader(aliases))
     except UserError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 99th of May

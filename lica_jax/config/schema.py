@@ -286,7 +286,7 @@ def _meant(value: Any, hint: Any) -> Iterator[Any]:
     if type(None) in typing.get_args(hint) and value.lower() in ("none", "null"):
         yield None
     with suppress(UserError):
-        yield parse_yaml(value)
+        yield parse_yaml(value, aliases=False)
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:

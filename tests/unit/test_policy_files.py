@@ -1,7 +1,11 @@
 """Policy files from anybody: a sound policy or one message, whatever is in them."""
 
+import dataclasses
 import json
 import struct
+import subprocess
+import sys
+import time
 import tracemalloc
 
 import jax
@@ -16,6 +20,7 @@ from lica_jax.config.schema import merge
 from lica_jax.policy import reading, save_policy
 from tests.unit.test_policy_export import CHOICE, untrained
 
+STATEFUL = dataclasses.replace(CHOICE, state_size=7)
 FUZZ = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -67,13 +72,60 @@ def test_the_file_itself_is_sound(whole, tmp_path):
 
 
 def test_settings_that_are_unknown_are_told_together(whole, tmp_path):
-    table, tensors = parts(whole)
-    facts = json.loads(table["__metadata__"]["lica_jax"])
-    facts["config"] |= {"foo": 1, "bar": 2}
-    table["__metadata__"]["lica_jax"] = json.dumps(facts)
-    assert not loads(tmp_path / "p", joined(table, tensors))
+    more = {"foo": 1, "bar": 2}
+    content = with_facts(whole, lambda facts: facts["config"].update(more))
+    assert not loads(tmp_path / "p", content)
     with pytest.raises(UserError, match=r"invalid configuration:\n  - .*foo'.*\n  - .*bar'"):
         load_policy(tmp_path / "p")
+
+
+def with_facts(whole, change) -> bytes:
+    """The file with other facts in its header."""
+    table, tensors = parts(whole)
+    facts = json.loads(table["__metadata__"]["lica_jax"])
+    change(facts)
+    table["__metadata__"]["lica_jax"] = json.dumps(facts)
+    return joined(table, tensors)
+
+
+def test_a_short_text_stands_for_no_more_than_it_says(whole, tmp_path):
+    """YAML's aliases, in a text where a number belongs: nine lists of nine, nine times over."""
+    lists = ["&l0 [1,1,1,1,1,1,1,1,1]"]
+    lists += [f"&l{i} [{','.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12)]
+    bomb = f"[{','.join(lists)}]"
+    content = with_facts(whole, lambda facts: facts["hp"].update(gamma=bomb))
+    start = time.monotonic()
+    assert not loads(tmp_path / "p", content)
+    assert time.monotonic() - start < 5
+    with pytest.raises(UserError, match="gamma"):
+        load_policy(tmp_path / "p")
+
+
+@pytest.mark.parametrize("name", ["qtran", "qtran_alt"])
+def test_sizes_of_a_header_cost_nothing(name, tmp_path):
+    """Networks of 2**30 units: compared with what is in the file, not made."""
+    policy = untrained(name, STATEFUL)
+    config = merge(algorithm_module(name).Config(), policy.about["config"])
+    path = tmp_path / "p"
+    save_policy(
+        path, policy.params, algorithm=name, config=config, hp=policy.hp, spec=STATEFUL, seed=0,
+        env_steps=7, score=0.5,
+    )  # fmt: skip
+    path.write_bytes(
+        with_facts(path.read_bytes(), lambda facts: facts["config"].update(hidden=2**30))
+    )
+    code = (
+        "import resource, sys; from lica_jax import load_policy, UserError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: load_policy(sys.argv[1])\n"
+        "except UserError as error: print('do not fit its own' in str(error))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    said, more = done.stdout.split()
+    assert said == "True" and int(more) < 500_000  # KiB
 
 
 @FUZZ

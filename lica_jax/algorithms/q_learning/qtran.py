@@ -8,7 +8,6 @@ and nowhere below it, up to V(s).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -91,8 +90,11 @@ def networks(config: SharedConfig, spec: TaskSpec, joint, objective) -> Networks
     agent = make_actor(spec, config)
     size = joint_state_size(agent, spec, config)
     n = spec.n_agents
-    zeros = jnp.zeros(size), jnp.zeros((n, config.hidden)), jnp.zeros((n, spec.n_actions))
-    init = partial(joint.init, **dict(zip(("state", "features", "action"), zeros, strict=True)))
+
+    def init(key):
+        zeros = jnp.zeros(size), jnp.zeros((n, config.hidden)), jnp.zeros((n, spec.n_actions))
+        return joint.init(key, **dict(zip(("state", "features", "action"), zeros, strict=True)))
+
     return Networks(agent, joint, objective, init, config, spec, size)
 
 
