@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 DRAWS = 1000
 TINY = 1e-12
+ROUNDING = 1e-5  # of float32 sums and products, relative, a hundredfold
 
 
 class Figure(NamedTuple):
@@ -33,12 +34,13 @@ def effects(
     worth: Float[np.ndarray, "S A"], policy: Float[np.ndarray, "S A"],
     avail: Bool[np.ndarray, "S A"],
 ) -> Float[np.ndarray, "S A"]:  # fmt: skip
-    """``worth(a) - sum_b pi(b) worth(b)``; NaN where not available."""
-    policy = np.where(avail, policy, 0)
+    """``worth(a) - sum_b pi(b) worth(b)``; NaN where not available, 0 where worths of single
+    precision do not tell it from 0."""
+    policy, worth = (np.where(avail, x, 0).astype(float) for x in (policy, worth))
     policy = policy / np.maximum(policy.sum(-1, keepdims=True), TINY)
-    worth = np.where(avail, worth, 0)
     centred = worth - (policy * worth).sum(-1, keepdims=True)
-    return np.where(avail, centred, np.nan)
+    told = np.abs(centred) > ROUNDING * np.abs(worth).max(-1, keepdims=True)
+    return np.where(avail, np.where(told, centred, 0), np.nan)
 
 
 def correlation(
@@ -93,8 +95,9 @@ def _bootstrapped(of, sums: Float[np.ndarray, "K C"], count: int, seed: int) -> 
     weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), DRAWS)
     drawn = of(sums @ weights.T)
     drawn = drawn[np.isfinite(drawn)]
-    error = float(np.std(drawn, ddof=1)) if drawn.size > 1 else np.nan
-    return Figure(float(of(sums.sum(axis=1))), error, count)
+    value = float(of(sums.sum(axis=1)))
+    told = np.isfinite(value) and drawn.size > 1
+    return Figure(value, float(np.std(drawn, ddof=1)) if told else np.nan, count)
 
 
 def mean(x: Float[np.ndarray, " S"]) -> Figure:

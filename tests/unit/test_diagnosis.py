@@ -30,6 +30,27 @@ def test_effects_by_hand():
     np.testing.assert_allclose(agreement.effects(worth, policy, avail), [[-1.5, 0.5, np.nan]])
 
 
+def test_rounding_is_no_effect():
+    """Worths that are alike to single precision, as constant returns and critics have them."""
+    rng = np.random.default_rng(0)
+    policy, avail = rng.dirichlet(np.ones(4), 300).astype(np.float32), np.ones((300, 4), bool)
+
+    def rounded(size):
+        noise = rng.integers(-1, 2, (300, 4)) * np.spacing(np.float32(size))
+        return np.float32(size) + noise.astype(np.float32)
+
+    truth, critic = (agreement.effects(rounded(x), policy, avail) for x in (0.9, 3.0))
+    assert not truth.any() and not critic.any()
+    cluster = np.repeat(np.arange(300), 4)
+    got = agreement.correlation(critic.ravel(), truth.ravel(), cluster)
+    assert np.isnan(got.value) and np.isnan(got.error)
+    assert np.isnan(agreement.cosines(critic, truth)).all()
+    # What is small but there counts.
+    worth = 1 + 1e-3 * rng.normal(size=(300, 4)).astype(np.float32)
+    told = agreement.effects(worth, policy, avail).ravel()
+    assert agreement.correlation(told, told, cluster).value == pytest.approx(1)
+
+
 def test_correlations_are_numpys_and_know_how_sure_they_are():
     rng = np.random.default_rng(0)
     x, cluster = rng.normal(size=400) + 1e3, np.arange(400) // 2
