@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop at the next safe point."""
+"""Ctrl-C, SIGTERM and a terminal that is closed as a wish to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ class StopRequest:
     number: int | None = None
 
 
+def stopping_signals() -> list[int]:
+    """SIGINT, SIGTERM and SIGHUP, but for those that this process was told to ignore (nohup)."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last one
+    there = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [n for n in there if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+
+
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turns the first SIGINT or SIGTERM into a request; a second one acts as it always does.
+    """Turns the first of `stopping_signals` into a request; a second one acts as it always does.
 
     Outside the main thread (where Python delivers no signals) the request is never made.
     """
@@ -24,8 +31,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {n: signal.getsignal(n) for n in numbers}
+    previous = {n: signal.getsignal(n) for n in stopping_signals()}
 
     def restore():
         for n, handler in previous.items():
@@ -35,7 +41,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
         request.number = number
         restore()
 
-    for n in numbers:
+    for n in previous:
         signal.signal(n, ask)
     try:
         yield request

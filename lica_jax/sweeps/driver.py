@@ -18,7 +18,7 @@ from lica_jax.runs import directory
 from lica_jax.runs.checks import check_played
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.notebook import in_notebook
-from lica_jax.runs.signals import StopRequest
+from lica_jax.runs.signals import StopRequest, stopping_signals
 from lica_jax.sweeps.display import best_text, duration, overrun_text
 from lica_jax.sweeps.folder import FIGURE, STUDY, Wave
 from lica_jax.sweeps.groups import describe_plan
@@ -44,7 +44,7 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[StopRequest]:
-    """SIGTERM and Ctrl-C outside of training, where sessions take them, raise `Interrupted`.
+    """`stopping_signals` outside of training, where sessions take them, raise `Interrupted`.
 
     They are written down as well: what is raised inside of a callback of the garbage collector is
     printed and lost, so whoever begins something long looks there first.
@@ -58,10 +58,7 @@ def interrupted_by_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    taken = [
-        n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN
-    ]
-    before = {n: signal.signal(n, stop) for n in taken}
+    before = {n: signal.signal(n, stop) for n in stopping_signals()}
     try:
         yield request
     finally:
