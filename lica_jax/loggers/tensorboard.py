@@ -6,6 +6,8 @@ from typing import Any
 
 from lica_jax.loggers.logger import Run
 
+AT_ONCE = 50  # values, of some 80 bytes each, before the files' buffers of 8 KiB are full
+
 
 class TensorBoard:
     """A folder of event files; one that is there already hides what is going to be written again,
@@ -22,8 +24,12 @@ class TensorBoard:
             self._writer.add_text("settings", text, 0)
 
     def write(self, values: dict[str, float], step: int) -> None:
-        for name, value in values.items():
+        # A thread writes, and one that a full disk has ended takes nothing from its queue any more,
+        # which would block for ever: what waits there stays below what the thread writes at once.
+        for i, (name, value) in enumerate(values.items(), start=1):
             self._writer.add_scalar(name, value, step)
+            if i % AT_ONCE == 0:
+                self._writer.flush()
         self._writer.flush()
 
     def close(self) -> None:

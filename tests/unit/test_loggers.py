@@ -219,6 +219,31 @@ def test_a_tool_that_fails_is_given_up_and_the_run_goes_on(tmp_path, monkeypatch
     assert line.startswith("  --log tensorboard has failed and is left out from here on: OSError")
 
 
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from lica_jax.loggers.logger import Run
+from lica_jax.loggers.tensorboard import TensorBoard
+writer = TensorBoard(Run("seed0", "mine", Path(sys.argv[1]), {}))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+try:
+    for step in range(100):
+        writer.write({f"metric_{i}": float(i) for i in range(300)}, step)
+except OSError:
+    print("told", flush=True)
+"""
+
+
+def test_a_full_disk_holds_up_no_run(tmp_path):
+    """However many numbers a row has: the thread that writes ends, and who waits for it with it."""
+    pytest.importorskip("tensorboardX")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "told\n", done.stderr
+
+
 def test_what_is_missing_is_said_before_anything_is_done(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(LOGGERS, "wandb", "no_such_package")
     words = ["train", "lica", "probe/match", "--run-dir", str(tmp_path / "r"), "--log"]
