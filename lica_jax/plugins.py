@@ -37,6 +37,11 @@ def load_plugins(names: Iterable[str]) -> None:
             raise UserError(f"{name} is no plugin: it belongs to this library")
         try:
             _import_from_here(name)
+        except SystemExit as error:
+            raise UserError(
+                f"plugin {name!r} ends the program when it is imported: what it does as a script "
+                'belongs under if __name__ == "__main__"'
+            ) from error
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             raise UserError(

@@ -147,7 +147,8 @@ def _uniform_problems(name: str, config: TrainConfig) -> list[str]:
     """Zero parameters, and every epsilon at 1: what the random policy of a report is."""
     task = make_task("game/nonmonotonic")
     algo = make_algorithm(name, task.spec, config.algo)
-    params = random_params(algo.policy(jax.eval_shape(algo.init, jax.random.key(0))))
+    policy = jax.eval_shape(lambda key: algo.policy(algo.init(key)), jax.random.key(0))
+    params = random_params(policy)
     _, ts = jax.vmap(task.reset)(jax.random.split(jax.random.key(1), DRAWS))
     act = partial(
         algo.act, hp=random_hparams(algo.hparams), progress=Progress.finished(),

@@ -232,6 +232,9 @@ BAD_PLUGINS = {
     "no module's name": (None, "my-package", "a plugin is the name of a module"),
     "our own": (None, "lica_jax.api", "belongs to this library"),
     "an error": ("1 / 0", "bad_module", "cannot be imported: ZeroDivisionError: division by zero"),
+    "a script": (
+        "import sys; sys.exit()", "bad_module", "ends the program when it is imported",
+    ),
     "a name of ours": (
         "from lica_jax import register_algorithm\nregister_algorithm('lica', 'bad_module')",
         "bad_module", "an algorithm named 'lica' is registered already",
@@ -660,6 +663,8 @@ def broken(what):
                 return carry, action + first, extras
 
             return algo._replace(act=act)
+        if what == "computes its policy":
+            return algo._replace(policy=lambda x: jax.tree.map(lambda y: y * 1.0, algo.policy(x)))
         if what == "has no parameters":
             params = algo.policy(algo.init(jax.random.key(0)))
             return algo._replace(
@@ -693,3 +698,8 @@ def broken(what):
 def test_algorithms_that_behave_badly(what, words, loaded):
     with pytest.raises(UserError, match=words):
         check_algorithm(copy_of_my_pg(make=broken(what)), trained=False)
+
+
+def test_a_policy_may_be_computed(loaded):
+    """An average of weights, say."""
+    check_algorithm(copy_of_my_pg(make=broken("computes its policy")), trained=False)
