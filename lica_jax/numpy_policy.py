@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FORMAT = "lica_jax numpy policy 1"
+FACTS = {
+    "task", "n_agents", "n_actions", "obs_size", "continuous", "last_action", "layers", "choice",
+}  # fmt: skip
 
 
 class Carry(NamedTuple):
@@ -44,7 +47,12 @@ def load(path) -> NumpyPolicy:
         raise ValueError(f"{path} is damaged or no exported policy ({error})") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError(f"{path} is not a policy of the format {FORMAT!r}")
-    return NumpyPolicy(about, arrays)
+    if missing := sorted(FACTS - about.keys()):
+        raise ValueError(f"{path} is damaged: its header lacks {', '.join(missing)}")
+    try:
+        return NumpyPolicy(about, arrays)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
 
 
 class NumpyPolicy:

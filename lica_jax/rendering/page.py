@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import asdict
 from html import escape
 from importlib.resources import files
@@ -34,13 +35,13 @@ def page(recording: Recording) -> tuple[str, int]:
     for stride in (s for s in range(1, ticks + 1) if ticks % s == 0):
         packer = Packer()
         episodes = [pack_episode(packer, e, stride, continuous) for e in recording.episodes]
-        head = json.dumps(plain(facts(recording) | {"episodes": episodes}), ensure_ascii=False)
-        content = (
-            template.replace("__TITLE__", escape(title(recording)))
+        head = json.dumps(plain(facts(recording) | {"episodes": episodes}))
+        content = filled(template, {
+            "__TITLE__": escape(title(recording)).encode("ascii", "xmlcharrefreplace").decode(),
             # "</script>" in a name would end the element that it stands in.
-            .replace("__FACTS__", head.replace("<", "\\u003c"))
-            .replace("__BLOCK__", base64.b64encode(packer.block()).decode())
-        )
+            "__FACTS__": head.replace("<", "\\u003c"),
+            "__BLOCK__": base64.b64encode(packer.block()).decode(),
+        })  # fmt: skip
         if len(content.encode()) <= MOST_BYTES:
             return content, stride
     steps = sum(len(episode.reward) for episode in recording.episodes)
@@ -48,6 +49,11 @@ def page(recording: Recording) -> tuple[str, int]:
         f"a page of {steps} steps would be larger than {MOST_BYTES // 10**6} MB"
         + ("; take fewer episodes" if len(recording.episodes) > 1 else "")
     )
+
+
+def filled(template: str, parts: dict[str, str]) -> str:
+    """The template with its places filled, all at once: a name may look like another place."""
+    return re.sub("|".join(parts), lambda found: parts[found[0]], template)
 
 
 def title(recording: Recording) -> str:

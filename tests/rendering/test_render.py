@@ -216,6 +216,12 @@ def test_the_same_episodes_are_the_same_file(run):
     assert frame.tag == "iframe" and frame.get("srcdoc").split() == one.html.split()
 
 
+def test_names_that_look_like_places_of_the_template():
+    parts = {"__TITLE__": "a __BLOCK__", "__FACTS__": "__TITLE__", "__BLOCK__": "x"}
+    template = "<title>__TITLE__</title>__FACTS__, __BLOCK__"
+    assert pages.filled(template, parts) == "<title>a __BLOCK__</title>__TITLE__, x"
+
+
 def test_fewer_moments_where_all_would_be_too_many(battle, monkeypatch):
     monkeypatch.setattr(pages, "MOST_BYTES", len(battle.html.encode()) - 1)
     content, stride = pages.page(battle.recording)

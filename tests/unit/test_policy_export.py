@@ -156,7 +156,18 @@ def test_a_row_without_actions_and_wrong_input(tmp_path):
         masking.act(np.zeros((3, masking.about["obs_size"])))
     (tmp_path / "other.npz").write_bytes(b"no archive")
     np.savez(tmp_path / "arrays.npz", x=np.ones(3))
-    for name, words in (("other.npz", "damaged"), ("arrays.npz", "not a policy of the format")):
+    with np.load(tmp_path / "p.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    header = json.loads(str(arrays.pop("header")))
+    for name, facts in (
+        ("bare", {"format": header["format"]}), ("kind", header | {"choice": {"kind": "loudest"}}),
+    ):  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", header=json.dumps(facts), **arrays)
+    for name, words in (
+        ("other.npz", "damaged"), ("arrays.npz", "not a policy of the format"),
+        ("bare.npz", "damaged: its header lacks choice, continuous,"),
+        ("kind.npz", "damaged .KeyError: 'loudest'"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             numpy_policy.load(tmp_path / name)
 
