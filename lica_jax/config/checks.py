@@ -17,6 +17,15 @@ from lica_jax.types import MANY, Number, TaskSpec, numbers
 
 def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     """Fills in what the task decides, then checks everything; raises one ``UserError``."""
+    config = filled_in(config, spec)
+    found = problems(config, spec)
+    if found:
+        raise invalid(found)
+    return config
+
+
+def filled_in(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
+    """A configuration with what the task decides."""
     hp, timeout = config.hp, config.timeout_is_terminal
     if getattr(hp, "reward_scale", 0) is None:
         hp = dataclasses.replace(hp, reward_scale=spec.reward_scale)
@@ -26,11 +35,7 @@ def resolve(config: TrainConfig, spec: TaskSpec) -> TrainConfig:
     foreign = [find_algorithm(config.algorithm).plugin, task_plugin(config.task)]
     plugins = dict.fromkeys([*config.plugins, *filter(None, foreign)])
     known = [p for p in plugins if not any(p != q and q.startswith(p + ".") for q in plugins)]
-    config = dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout, plugins=tuple(known))
-    found = problems(config, spec)
-    if found:
-        raise invalid(found)
-    return config
+    return dataclasses.replace(config, hp=hp, timeout_is_terminal=timeout, plugins=tuple(known))
 
 
 def with_ends(hp: Any) -> Any:

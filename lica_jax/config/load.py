@@ -9,11 +9,13 @@ from typing import Any
 
 from lica_jax.algorithms import algorithm_module
 from lica_jax.algorithms.registry import check_known_algorithm
+from lica_jax.config.checks import filled_in
 from lica_jax.config.presets import Preset, load_preset
 from lica_jax.config.reading import read_yaml
-from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce, merge, to_dict
+from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce, merge, settings, to_dict
 from lica_jax.errors import UserError
 from lica_jax.plugins import load_plugins
+from lica_jax.types import TaskSpec
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -59,6 +61,13 @@ def plugins_in(values: Mapping[str, Any]) -> list[str]:
 def _defaults(algorithm: str, task: str, preset: str) -> TrainConfig:
     module = algorithm_module(algorithm)
     return TrainConfig(algorithm, task, module.Config(), module.HParams(), preset=preset)
+
+
+def beside_preset(config: TrainConfig, spec: TaskSpec) -> list[str]:
+    """The names of what a resolved configuration says otherwise than its preset does today."""
+    usual = filled_in(load_config(config.algorithm, config.task, preset=config.preset), spec)
+    values = {s.name: s.value for s in settings(usual)}
+    return [s.name for s in settings(config) if s.value != values[s.name]]
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     kept: dict[Any, Run] = {}
     left = []
     for run in sorted(runs, key=lambda run: (run.status != FINISHED, -run.steps[-1])):
-        key = (run.algorithm, run.task, run.preset, run.seed, run.test_double)
+        precision = run.origin.get("precision", "float32")  # not said in earlier versions
+        key = (run.algorithm, run.task, run.preset, run.seed, run.test_double, precision)
         key = (*key, *sorted((name, exact(value)) for name, value in run.settings.items()))
         if key in kept:
             other = " made with other versions" if _differ(run.origin, kept[key].origin) else ""

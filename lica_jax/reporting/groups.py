@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
     differ: dict[Any, dict[str, None]] = {}
     for (_, *kind), same in alike.items():
         differ.setdefault(tuple(kind), {}).update(dict.fromkeys(changed_settings(same)))
+    for kind, named in _beside_presets(alike).items():
+        differ[kind].update(dict.fromkeys(named))
     texts = {name: _texts(runs, name) for named in differ.values() for name in named}
     for (task, algorithm, preset, double), same in alike.items():
         for run in same:
@@ -57,6 +59,25 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
             found.setdefault(key, []).append(run)
     names = labels({method for _, method in found})
     return [Group(method, names[method], task, tuple(g)) for (task, method), g in found.items()]
+
+
+def _beside_presets(alike: Mapping[Any, list[Run]]) -> dict[Any, list[str]]:
+    """Of an algorithm with several presets: the settings in which runs are not as their preset
+    says, unless all of its runs on the task have them alike. A preset's name alone would claim
+    otherwise."""
+    by_algorithm: dict[Any, list[Run]] = {}
+    presets: dict[str, set[str]] = {}
+    for (task, algorithm, preset, _), runs in alike.items():
+        by_algorithm.setdefault((task, algorithm), []).extend(runs)
+        presets.setdefault(algorithm, set()).add(preset)
+    differ = {key: changed_settings(runs) for key, runs in by_algorithm.items()}
+    found: dict[Any, list[str]] = {}
+    for (task, algorithm, *rest), runs in alike.items():
+        if len(presets[algorithm]) > 1:
+            set_by_hand = {name for run in runs for name in run.beside}
+            named = [name for name in differ[task, algorithm] if name in set_by_hand]
+            found.setdefault((algorithm, *rest), []).extend(named)
+    return found
 
 
 def changed_settings(runs: Iterable[Run]) -> list[str]:
@@ -121,10 +142,28 @@ def mixtures(groups: Sequence[Group]) -> list[str]:
     presets = {g.method.preset: None for g in groups}
     if len(presets) > 1:
         told.append(f"Presets differ: {', '.join(presets)}. They are told apart by their names.")
+    told += _set_by_hand(groups)
     doubles = [g.label for g in groups if g.method.test_double]
     if doubles:
         told.append(f"Not the real game but a test double: {listed(list(dict.fromkeys(doubles)))}.")
     return told + _together(groups) + _set_up(groups)
+
+
+def _set_by_hand(groups: Sequence[Group]) -> list[str]:
+    """What all runs of a method have otherwise than its preset, where its name does not say it."""
+    owners: dict[str, dict[str, None]] = {}
+    for group in groups:
+        said = {name for name, _ in group.method.changed}
+        for name in group.runs[0].beside:
+            if name not in said and all(name in run.beside for run in group.runs):
+                text = f"{name}={_text(group.runs[0].settings[name], 6)}"
+                owners.setdefault(text, {})[group.label] = None
+    together: dict[str, list[str]] = {}  # settings that the same methods have
+    for text, who in owners.items():
+        whose = "all" if len(who) == len({g.label for g in groups}) else listed(list(who))
+        together.setdefault(whose, []).append(text)
+    parts = [f"{', '.join(texts)} ({whose})" for whose, texts in together.items()]
+    return [f"Not as the presets say: {'; '.join(parts)}."] if parts else []
 
 
 def differences(groups: Sequence[Group]) -> list[str]:

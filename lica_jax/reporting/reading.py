@@ -41,6 +41,8 @@ class Run:
       setup: seconds until the first evaluation, before training, was there: set-up and compilation,
         which depend on what a process had compiled before; None where no row tells.
       resumed: it was started more than once, and its seconds hold the later starts' set-up.
+      beside: names of settings that were not as the preset said; runs of versions that did not keep
+        them have none.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Run:
     origin: dict[str, str] = field(default_factory=dict)
     setup: float | None = None
     resumed: bool = False
+    beside: tuple[str, ...] = ()
 
     def curve(self, mode: str, metric: str, axis: str) -> tuple[np.ndarray, np.ndarray]:
         """A figure along ``axis`` ("steps" or "seconds"), without evaluations that lack it."""
@@ -197,7 +200,12 @@ def _run(
         test_double=bool(row.get("test_double")),
         origin=_made_with(versions, result) | _scale(settings, result),
         setup=setup, resumed=bool(versions.get("resumed")),
+        beside=tuple(name for name in _names(versions.get("beside_preset")) if name in settings),
     )  # fmt: skip
+
+
+def _names(value: Any) -> list[str]:
+    return [x for x in value if isinstance(x, str)] if isinstance(value, list) else []
 
 
 def _figures(rows: list[dict[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
@@ -257,6 +265,7 @@ def _made_with(versions: dict[str, Any], result: dict[str, Any]) -> dict[str, st
         "lica_jax": packages.get("lica_jax"),
         "commit": versions.get("commit"),
         "jax": packages.get("jax"),
+        "precision": versions.get("precision"),
         "machine": _joined(versions.get("cpu"), versions.get("cpu_count"), devices),
         "task source": result.get("task_source"),
     }

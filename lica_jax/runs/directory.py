@@ -14,6 +14,7 @@ from typing import IO, Any, Literal
 
 from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.config.checks import with_ends
+from lica_jax.config.load import beside_preset
 from lica_jax.envs import same_task
 from lica_jax.envs.names import is_import_path
 from lica_jax.errors import UserError
@@ -279,9 +280,8 @@ def _check_object(run_dir: Path, task: str, spec: TaskSpec) -> None:
 
 
 def describe(
-    run_dir: Path, config: TrainConfig, runs: list[dict[str, Any]] | None = None,
-    spec: TaskSpec | None = None,
-) -> None:  # fmt: skip
+    run_dir: Path, config: TrainConfig, spec: TaskSpec, runs: list[dict[str, Any]] | None = None
+) -> None:
     """Writes ``config.json``, ``command.txt`` (one line a start), ``versions.json``, with ``spec``
     where the task is an object, and where runs differ in more than their seed ``runs.json``."""
     if runs is not None:
@@ -293,5 +293,5 @@ def describe(
         begun = dict(json.loads(path.read_bytes()))
         write_json(path, begun | {"resumed": [*begun.get("resumed", []), versions()]})
     except (OSError, ValueError, TypeError, RecursionError):  # new, or damaged: nothing to keep
-        own = spec is not None and is_import_path(config.task)
-        write_json(path, versions() | ({"task_spec": dataclasses.asdict(spec)} if own else {}))
+        own = {"task_spec": dataclasses.asdict(spec)} if is_import_path(config.task) else {}
+        write_json(path, versions() | {"beside_preset": beside_preset(config, spec)} | own)

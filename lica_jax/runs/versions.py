@@ -34,6 +34,7 @@ def versions() -> dict[str, object]:
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
         "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
+        "precision": "float64" if jax.config.jax_enable_x64 else "float32",
     }
 
 

@@ -100,5 +100,5 @@ def gather(sources: Sequence[tuple[Plan, Sequence[int]]], target: Plan) -> None:
     saver.close()
     for name, kept in rows.items():
         write_rows(scratch / name, sorted(kept, key=lambda row: row["update"]))
-    directory.describe(scratch, target.config, stored_runs(target))
+    directory.describe(scratch, target.config, target.task.spec, stored_runs(target))
     scratch.rename(folder)

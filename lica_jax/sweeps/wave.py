@@ -156,7 +156,7 @@ def _export_run(
     }
     if session.done_before >= plan.config.total_steps:  # the budget was made smaller than that
         summary["ended_where_it_was"] = True
-    directory.describe(path, config)
+    directory.describe(path, config, session.spec)
     # Every command of the sweep: this process may be a worker, or the one that resumed it.
     shutil.copyfile(path.parent / directory.COMMANDS, path / directory.COMMANDS)
     for name, own_rows in rows.items():

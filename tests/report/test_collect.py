@@ -324,6 +324,51 @@ def test_mixtures_are_told(tmp_path):
     assert "Presets differ: fast, paper" in told and "test double: iql" in told
 
 
+def made_with(path, **facts):
+    """Writes what a run was made with into its folder."""
+    made = json.loads((path / "versions.json").read_text())
+    (path / "versions.json").write_text(json.dumps(made | facts))
+
+
+def test_a_presets_name_claims_nothing_that_was_set_otherwise(tmp_path):
+    """What all runs have alike is told beside the figures; what only some of them have otherwise
+    than their preset is in their names."""
+    for name, preset, lam, lr, seed in (
+        ("a", "fast", 0.8, 1e-3, 0), ("b", "fast+lambda_0.6", 0.3, 1e-3, 0),
+        ("c", "fast+lambda_0.6", 0.6, 1e-3, 0), ("d", "fast+xi_0.06", 0.8, 0.1, 1),
+    ):  # fmt: skip
+        path = tmp_path / name
+        hp = {"td_lambda": lam, "lr": lr, "entropy_coef": 0.06 if name == "d" else 0.1}
+        write_run(path, flat(0.5), preset=preset, seed=seed, hp=hp, algo={"hidden": 8})
+        own = {"b": ["hp.td_lambda"], "d": ["hp.lr"]}.get(name, [])
+        made_with(path, beside_preset=["algo.hidden", *own, "total_steps", "gone", 7])
+    runs, _ = collect([tmp_path])
+    assert labels(runs) == [
+        "lica (fast)", "lica (fast+lambda_0.6) td_lambda=0.3",
+        "lica (fast+lambda_0.6) td_lambda=0.6", "lica (fast+xi_0.06) lr=0.1",
+    ]  # fmt: skip
+    told = mixtures(make_groups(runs))
+    assert told[-1] == "Not as the presets say: algo.hidden=8 (all)."
+    # Of one preset, what differs is in the names anyway, and what does not is told.
+    runs, _ = collect([tmp_path / "a", tmp_path / "d"])
+    (line,) = mixtures(make_groups(runs[:1]))
+    assert labels(runs[:1]) == ["lica"] and line == "Not as the presets say: algo.hidden=8 (all)."
+    write_run(tmp_path / "vdn", flat(0.5), algorithm="vdn")
+    (line,) = mixtures(make_groups(collect([tmp_path / "a", tmp_path / "vdn"])[0]))
+    assert line == "Not as the presets say: algo.hidden=8 (lica)."
+
+
+def test_double_precision_is_another_run(tmp_path):
+    for name, precision in (("a", "float32"), ("b", "float64"), ("old", None)):
+        write_run(tmp_path / name, flat(0.5))
+        made_with(tmp_path / name, **({"precision": precision} if precision else {}))
+    runs, told = collect([tmp_path])
+    assert [run.path.name for run in runs] == ["a", "b"] and "old seed 0 (as" in told[0]
+    assert mixtures(make_groups(runs)) == [
+        "Mixed on smax/3m: precision is float32 (lica); float64 (lica)."
+    ]
+
+
 # --- comparing -----------------------------------------------------------------------------------
 
 
