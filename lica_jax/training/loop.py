@@ -224,8 +224,11 @@ def spread(tree: PyTree, mesh: Mesh | None, axis: int) -> PyTree:
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
 
 
-def over_runs(one: Callable[..., PyTree], n_runs: int, devices: int = 1) -> Callable[..., PyTree]:
-    """``one`` of a single run as a function of arrays with a leading axis of runs.
+def over_runs(
+    one: Callable[..., PyTree], n_runs: int, devices: int = 1, in_turn: bool = False
+) -> Callable[..., PyTree]:
+    """``one`` of a single run as a function of arrays with a leading axis of runs: side by side, or
+    ``in_turn``.
 
     A run that is alone on its device skips the vmap: the arrays keep the axis, the program does not
     pay for it. Devices have programs of their own that do not talk to each other: loops over
@@ -235,7 +238,11 @@ def over_runs(one: Callable[..., PyTree], n_runs: int, devices: int = 1) -> Call
     def alone(*args):
         return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], args)))
 
-    several = alone if n_runs == devices else jax.vmap(one)
+    def one_by_one(*args):
+        return jax.lax.map(lambda each: one(*each), args)
+
+    several = one_by_one if in_turn else jax.vmap(one)
+    several = alone if n_runs == devices else several
     if devices == 1:
         return several
     spec = PartitionSpec(RUNS)
@@ -252,10 +259,13 @@ if jax.__version_info__ < (0, 11):  # later ones do not know it
 
 def batch_runs(init, chunk, n_runs: int, devices: int = 1):
     """Jitted ``(init, chunk)`` over a leading axis of runs; ``chunk`` donates its state."""
-    options = _QUICKLY if jax.default_backend() == "cpu" else None
+    on_cpu = jax.default_backend() == "cpu"
+    options = _QUICKLY if on_cpu else None
 
     def init_all(keys):
-        return over_runs(init, n_runs, devices)(keys)
+        # In turn: jaxlib's QR decompositions of several matrices each (orthogonal initialisers, as
+        # in flax's GRUCell) wait for each other for ever where there are few cores.
+        return over_runs(init, n_runs, devices, in_turn=on_cpu)(keys)
 
     def chunk_all(states, hps, iterations):
         return over_runs(partial(chunk, iterations=iterations), n_runs, devices)(states, hps)

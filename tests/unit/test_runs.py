@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from lica_jax.runs import summary as summaries
 from lica_jax.runs.plan import Run, make_plan
 from lica_jax.runs.rows import read_rows
 from lica_jax.runs.session import Session
+from lica_jax.training.loop import batch_runs
 from tests.conftest import TINY, new_session
 
 TASK = "probe/match"
@@ -40,6 +42,30 @@ def swept():
     """Four runs: two settings, two seeds."""
     settings = numbers(entropy_coef=0.02), numbers(entropy_coef=0.3, gamma=0.5)
     return [Run(seed, hp) for hp in settings for seed in (0, 5)]
+
+
+def test_qr_decompositions_are_of_one_run_at_a_time():
+    """On a CPU several at once wait for each other for ever (jaxlib 0.10); flax's GRUCell and the
+    usual initialisers of PPO have them."""
+
+    def init(key):
+        return jax.nn.initializers.orthogonal()(key, (8, 8))
+
+    start, _ = batch_runs(init, None, n_runs=3)
+    keys = jax.vmap(jax.random.key)(jnp.arange(3))
+    found = [eqn for eqn in equations(jax.make_jaxpr(start)(keys)) if str(eqn.primitive) == "qr"]
+    assert [eqn.outvars[0].aval.shape for eqn in found] == [(8, 8)]
+    alone = jnp.stack([init(key) for key in keys])
+    np.testing.assert_allclose(start(keys), alone, atol=1e-6)
+
+
+def equations(jaxpr):
+    """All of a program, those inside of loops and calls included."""
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield eqn
+        for value in eqn.params.values():
+            if hasattr(value, "eqns") or hasattr(value, "jaxpr"):
+                yield from equations(value)
 
 
 @pytest.fixture(scope="module")
