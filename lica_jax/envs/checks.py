@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from lica_jax.core.masking import mask_logits
+from lica_jax.envs.frames import Frame, Scene
 from lica_jax.errors import failure
 from lica_jax.types import Task, TaskSpec, TimeStep
 
@@ -48,6 +49,35 @@ def task_problems(task: Task) -> list[str]:
     infos = [getattr(x, "info", None) for x in (start, ts)]
     if all(isinstance(info, dict) for info in infos) and set(infos[0]) != set(infos[1]):
         out.append(f"info has the keys {sorted(start.info)} at reset and {sorted(ts.info)} later")
+    return out
+
+
+def frame_problems(task: Task) -> list[str]:
+    """What is wrong with how a task is drawn, one line each; () of one that is not drawn."""
+    parts = [hasattr(task, name) for name in ("scene", "frames")]
+    if not all(parts):
+        return ["scene and frames belong together: one is missing"] if any(parts) else []
+    scene, key, package = task.scene, jax.random.key(0), type(task).__module__.partition(".")[0]
+    if not isinstance(scene, Scene):
+        return [f"scene must be a lica_jax.envs.frames.Scene, got {type(scene).__name__}"]
+    avail = jax.ShapeDtypeStruct((task.spec.n_agents, task.spec.n_actions), bool)
+    action = jax.eval_shape(partial(random_actions, task.spec), avail, key)
+    try:
+        shown = jax.eval_shape(task.frames, key, jax.eval_shape(task.reset, key)[0], action)
+    except Exception as error:
+        return [failure("frames(key, state, action)", error, package)]
+    if not isinstance(shown, Frame):
+        got = type(shown).__name__
+        return [f"frames must return a lica_jax.envs.frames.Frame alone, got {got}"]
+    things, moments = len(scene.team), np.shape(shown.alive)[:1]
+    out = [] if len(scene.agent) == things else ["scene.team and scene.agent differ in length"]
+    for name, value in vars(shown).items():
+        wanted = (*moments, things, *((2,) if name == "position" else ()))
+        if np.shape(value) != wanted or not moments or not moments[0]:
+            out.append(
+                f"frames: {name} must be [K, {things}{', 2' if name == 'position' else ''}], K "
+                f"moments of the {things} things of scene.team, got {list(np.shape(value))}"
+            )
     return out
 
 

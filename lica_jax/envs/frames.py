@@ -1,8 +1,8 @@
 """What a renderer needs of an episode: arrays, whatever the task.
 
 A task that can be looked at has ``scene``, the facts that never change, and
-``frames(key, state, action)``: the same step as ``task.step`` makes, seen as one or more moments
-with a leading axis K. Frames stack like any other arrays, under `jit`, `vmap` and `scan`.
+``frames(key, state, action) -> Frame``: the same step as ``task.step`` makes, seen as one or more
+moments with a leading axis K. Frames stack like any other arrays, under `jit`, `vmap` and `scan`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lica_jax.engines.games import is_host_task
+from lica_jax.envs.checks import frame_problems
 from lica_jax.errors import UserError
 from lica_jax.files import as_path, make_folder, write_whole
 from lica_jax.policy import Policy, chosen_policies
@@ -141,6 +142,8 @@ def check_visible(task: Any) -> None:
             f"{name} has nothing to look at; tasks of smax/, mpe/ and game/ do, and your own with "
             "`scene` and `frames` (lica_jax.envs.frames)"
         )
+    if wrong := frame_problems(task):
+        raise UserError(f"{name} cannot be drawn: {'; '.join(wrong)}")
 
 
 def check_outputs(*paths: str | Path | None) -> None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lica_jax.envs.checks import random_actions, task_problems
+from lica_jax.envs.checks import frame_problems, random_actions, task_problems
 from lica_jax.envs.names import is_import_path, plain_name
 from lica_jax.envs.registry import is_task, make_task
 from lica_jax.errors import UserError
@@ -40,6 +40,7 @@ def check_task(task: Task | str, seed: int = 0) -> None:
     if hasattr(task, "open"):
         raise UserError(f"{task.spec.name} is played outside JAX: train it on a few episodes")
     found = task_problems(task)
+    found = found or frame_problems(task)
     if not found:
         key = partial(jax.random.key, seed)
         run = play_out(task)

@@ -29,7 +29,7 @@ def test_the_pages_commands(package):
     """All of them, with smaller budgets."""
     blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     words = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
-    assert len(words) == 6
+    assert len(words) == 7
     for line in words:
         if line[0] == "train" and "--help" not in line:
             line += ["--total-steps", "6000", *SMALL[2:]] if "--resume" in line else SMALL
@@ -42,6 +42,7 @@ def test_the_pages_commands(package):
             text = " ".join(out.split())
             assert "--hp.lr FLOAT step size. At least 0. [0.005]" in text
             assert "[100000, fast/my_pg.yaml]" in text
+    assert "<canvas" in (package / "switches.html").read_text()
     rows = [json.loads(s) for s in (package / "runs/a/eval.jsonl").read_text().splitlines()]
     assert {row["seed"] for row in rows} == {0, 1, 2}
     assert all(row["eval/distance_mean"] >= 0 for row in rows)

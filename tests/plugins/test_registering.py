@@ -29,7 +29,9 @@ from lica_jax import (
 from lica_jax.algorithms import algorithm_module, algorithm_names, make_algorithm
 from lica_jax.cli.main import main
 from lica_jax.config import resolve
+from lica_jax.envs.frames import Scene, disks
 from lica_jax.envs.probe import Probe
+from lica_jax.rendering.replay import check_visible
 from lica_jax.runs.checks import trace_algorithm
 from lica_jax.runs.rows import name_problems
 from lica_jax.sweeps.driver import Driver
@@ -354,6 +356,38 @@ def test_tasks_whose_shapes_do_not_fit(tmp_path, programs):
             for word in words:
                 assert re.search(word, str(error.value)), word
     assert not programs and not (tmp_path / "run").exists()
+
+
+def test_pictures_that_are_none():
+    """In words, whoever asks; the rest of the task is sound."""
+    scene = Scene((0, 0, 1, 1), ("thing",), team=(0, 0), agent=(0, 1))
+
+    def drawn(frames, scene=scene):
+        task = Told()
+        task.frames = frames
+        if scene is not None:
+            task.scene = scene
+        return task
+
+    place, size, kind = jnp.zeros((2, 2)), jnp.ones(2), jnp.zeros(2, int)
+    sound = drawn(lambda key, state, action: disks(place, size, kind))
+    check_task(sound)
+    check_visible(sound)
+    for task, words in (
+        (drawn(lambda key, state, action: (state, None)), "frames.Frame alone, got tuple"),
+        (drawn(lambda key, state, action: state.missing), r"frames\(.*\) fails: AttributeError"),
+        (drawn(lambda key, state, action: disks(place[:1], size[:1], kind[:1])),
+         r"position must be \[K, 2, 2\], K moments of the 2 things of scene.team, got \[1, 1, 2\]"),
+        (drawn(lambda key, state, action: jax.tree.map(lambda x: x[0], disks(place, size, kind))),
+         r"frames: alive must be \[K, 2\]"),
+        (drawn(sound.frames, scene={}), "a lica_jax.envs.frames.Scene, got dict"),
+        (drawn(sound.frames, scene=None), "scene and frames belong together"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            check_task(task)
+        if hasattr(task, "scene"):
+            with pytest.raises(UserError, match="cannot be drawn: .*" + words):
+                check_visible(task)
 
 
 def test_tasks_that_behave_badly():
