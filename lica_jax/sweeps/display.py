@@ -107,6 +107,7 @@ def _score(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         entry.get("finished"),
         entry.get("failed"),
         entry.get("mean"),
+        entry.get("return_mean"),
     )
 
 

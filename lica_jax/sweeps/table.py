@@ -112,6 +112,9 @@ def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str)
         mean = statistics.interval([np.array(scores)], statistics.mean)
         entry |= {"mean": float(mean.value), "iqm": float(statistics.iqm(np.array(scores)))}
         entry["figure"] = _figure(rows, objective)
+        returns = [row.get(entry["figure"].replace("win_rate", "return_mean")) for row in rows]
+        known = [x for x in returns if x is not None]
+        entry["return_mean"] = float(np.mean(known)) if known else None
         entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
     return entry
 
@@ -161,11 +164,17 @@ def _done(settings: Sequence[Row]) -> list[Row]:
 
 
 def best_setting(settings: Sequence[Row]) -> Row | None:
-    """The setting with the highest mean among those trained to the end; with failed runs behind
-    those without."""
-    return max(
-        _done(settings), key=lambda e: (-e["failed"], e["mean"], -e["setting"]), default=None
-    )
+    """The setting with the highest mean among those trained to the end, of equal ones that with the
+    highest return, which tells those apart that win nothing yet; with failed runs behind those
+    without."""
+
+    def rank(entry: Row) -> tuple[float, ...]:
+        back = entry["return_mean"]
+        return (
+            -entry["failed"], entry["mean"], -math.inf if back is None else back, -entry["setting"],
+        )  # fmt: skip
+
+    return max(_done(settings), key=rank, default=None)
 
 
 def explained(tasks: Sequence[Sequence[Row]]) -> dict[str, float]:

@@ -31,6 +31,22 @@ def entries(scores):
     return out
 
 
+def test_of_equal_settings_the_higher_return_is_the_best():
+    """As where nothing is won yet. They are not as good as each other, either."""
+    rows = [[0.082, 0.054], [0.183, 0.119], [0.183, 0.119], None]
+    settings = []
+    for number, returns in enumerate(rows):
+        runs = [
+            {"run": i, "status": "finished", "final/win_rate": 0.0}
+            | ({} if returns is None else {"final/return_mean": returns[i]})
+            for i in range(2)
+        ]
+        settings.append(setting_entry(number, {"hp.lr": number}, runs, "eval/win_rate"))
+    summary = summarise(Progress(), settings, ["lbf"] * 4, "eval/win_rate")
+    assert summary["best"]["setting"] == 1 and summary["best"]["return_mean"] == 0.151
+    assert best_text(summary).startswith("best hp.lr 1 (1 other as good): final/win_rate 0.0 %")
+
+
 SCORES = {
     ("easy", 0.1): [0.9, 1.0, 0.8], ("hard", 0.1): [0.1, 0.1, 0.2],
     ("easy", 0.2): [0.5, 0.5, 0.5], ("hard", 0.2): [0.3, 0.3, 0.4],
