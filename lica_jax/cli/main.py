@@ -12,7 +12,14 @@ import sys
 from collections.abc import Callable
 
 from lica_jax.cli.parsing import check_words, dispatch
-from lica_jax.cli.process import drop_output, explained, find_device, import_jax, quiet_libraries
+from lica_jax.cli.process import (
+    drop_output,
+    explained,
+    find_device,
+    import_jax,
+    printable_output,
+    quiet_libraries,
+)
 from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import put
 
@@ -49,6 +56,7 @@ def run_command(command: Callable[[list[str]], int], argv: list[str]) -> int:
     """A command's exit code; what it raises that is no fault of the code becomes one message."""
     try:
         quiet_libraries()
+        printable_output()
         code = command(argv)
         _flush()
         return code

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from lica_jax.errors import UserError, did_you_mean, unknown
-from lica_jax.files import as_path
+from lica_jax.files import as_path, put
 
 NARROWEST = 40  # columns
 
@@ -83,6 +85,8 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def parse_known_args(self, args=None, namespace=None):
+        for flag in self._twice(args or []):
+            put(f"{flag} is given twice: the last one counts", sys.stderr)
         found, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             values = getattr(found, action.dest, None)
@@ -90,6 +94,18 @@ class Parser(argparse.ArgumentParser):
                 if isinstance(value, Path):
                     as_path(value, (action.option_strings or [action.dest])[-1])
         return found, rest
+
+    def _twice(self, words: list[str]) -> list[str]:
+        """Flags whose earlier values are lost."""
+        single = {
+            flag: action.dest
+            for action in self._actions
+            if action.nargs != 0 and not isinstance(action, argparse._AppendAction)
+            for flag in action.option_strings
+        }
+        given = [flag for word in words if (flag := word.partition("=")[0]) in single]
+        counts = Counter(single[flag] for flag in given)
+        return [flag for flag in dict.fromkeys(given) if counts[single[flag]] > 1]
 
     def error(self, message):
         flag = re.search(r"unrecognized arguments: (\S+)", message)

@@ -12,6 +12,13 @@ from lica_jax.errors import BudgetOverrun, UserError, first_line, is_out_of_memo
 from lica_jax.machine import LEAST_ADDRESSES, address_space, gib
 
 
+def printable_output() -> None:
+    """Lets a terminal or a file of another encoding show a mark for what it does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # somebody's own, or closed
+            stream.reconfigure(errors="replace")
+
+
 def import_jax() -> None:
     """Imports JAX, which reads its settings from the environment then.
 

@@ -138,18 +138,28 @@ def random_policy(figures: dict[str, Any], spec: TaskSpec) -> str:
 
 def final(
     plan: Plan, spec: TaskSpec, env_steps: int, last: Sequence[Summary], best: Sequence[Summary],
-    random: dict[str, Any],
+    random: dict[str, Any], best_steps: Sequence[int],
 ) -> str:  # fmt: skip
-    """The last lines of a run that has come to its end."""
+    """The last lines of a run that has come to its end; ``best_steps``: when each run's best policy
+    was that."""
     n = last[0]["greedy"]["episodes"]
     what = "runs" if plan.numbered else "seeds"
     several = f", mean of {len(plan.runs)} {what}" if len(plan.runs) > 1 else ""
     return (
         f"after {env_steps:,} env steps ({n} episodes per mode{several}):\n"
         f"  last policy:   {figures(last, spec)}\n"
-        f"  best policy:   {figures(best, spec)}\n"
+        f"  best policy:   {figures(best, spec)}{_untrained(best_steps, what)}\n"
         f"  random policy: {random_figures(random, spec)}"
     )
+
+
+def _untrained(best_steps: Sequence[int], what: str) -> str:
+    """Where no evaluation was better than the one before training."""
+    n = sum(steps == 0 for steps in best_steps)
+    if not n:
+        return ""
+    where = f" of {n} of {len(best_steps)} {what}" if len(best_steps) > 1 else ""
+    return f" (the untrained one{where}: no later evaluation was better)"
 
 
 def failed(plan: Plan, counters: Counters, i: int) -> str:

@@ -76,7 +76,7 @@ class Session:
             restored = self._restored()
             # Nothing is written before this: what cannot start leaves its directory usable.
             if plan.run_dir is not None:
-                directory.describe(plan.run_dir, plan.config, stored_runs(plan), plan.task.spec)
+                directory.describe(plan.run_dir, plan.config, plan.task.spec, stored_runs(plan))
                 if plan.config.eval.save_replay:
                     replays = plan.run_dir / directory.REPLAYS
                     make_folder(replays, str(replays))
@@ -307,7 +307,8 @@ class Session:
             best = self.evaluate(self.best.params, episodes, FINAL_BEST)
             self.summary |= final_figures(plan, spec, self.best, last, best)
             self.display.close()
-            text = messages.final(plan, spec, self.counters.slowest, last, best, random)
+            chosen = self.best.env_steps.tolist()
+            text = messages.final(plan, spec, self.counters.slowest, last, best, random, chosen)
             over = messages.overrun(plan, self.counters, self.done_before)
             early = stopped and messages.stopped_by(stopped, plan)
             self.display.say("\n  ".join(filter(None, (text, over, early))))

@@ -55,6 +55,36 @@ def test_training_tells_what_happens(tmp_path, capfd):
     assert str(tmp_path / "r") in out.out
 
 
+def test_what_a_run_was_made_with(tmp_path, run):
+    """What was set beside the preset, but for what the task decides, and the precision."""
+    made = json.loads((run / "versions.json").read_text())
+    config = json.loads((run / "config.json").read_text())
+    assert made["precision"] == "float32" and "collect.envs" in made["beside_preset"]
+    assert config["hp"]["reward_scale"] == 1.0
+    assert not {"hp.reward_scale", "hp.gamma", "algo.actor"} & set(made["beside_preset"])
+
+
+def test_a_flag_that_is_given_twice_is_told(capfd):
+    words = ["--seeds", "4", "--total-steps", "1000", "--seeds", "0", "7", "--run-dir", "x"]
+    assert main(["train", "lica", "probe/match", *words, "--run-dir", "y", "--dump-config"]) == 0
+    told = capfd.readouterr().err
+    assert told.count("--seeds is given twice: the last one counts") == 1
+    assert told.count("--run-dir is given twice") == 1 and told.count("twice") == 2
+
+
+def test_output_of_another_encoding():
+    """A mark for what it does not have, instead of an error behind all work."""
+    code = (
+        "import lica_jax.cli.main as m; "
+        "print(m.run_command(lambda words: print('entropy of \u03c0') or 0, []))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )  # fmt: skip
+    assert done.stdout.split() == [b"entropy", b"of", b"?", b"0"]
+
+
 def test_eval_prints_both_modes(run, capsys):
     assert main(["eval", str(run), "--episodes", "20", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -65,6 +65,13 @@ def test_correlations_are_numpys_and_know_how_sure_they_are():
     assert np.isnan(agreement.correlation(x, y, np.zeros(400, int)).value)
 
 
+def test_what_has_no_value_has_no_error():
+    """Nor where single draws of the bootstrap would have one: of ten things one differs, hardly."""
+    x = np.where(np.arange(10) == 3, 3e-4, 0.0)
+    got = agreement.correlation(x, x, np.arange(10))
+    assert np.isnan(got.value) and np.isnan(got.error) and got.count == 10
+
+
 def test_explained_variance_by_hand():
     """Returns 0, 2, 4, 6 (variance 5), errors of variance 1; an offset does not count."""
     result, cluster = np.array([0.0, 2, 4, 6]), np.arange(4)
