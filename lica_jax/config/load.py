@@ -105,9 +105,12 @@ def load_settings(
     plugins = [*plugins_in(values), *plugins_in(overrides)]
     own = {k: v for k, v in values.items() if k not in ("algorithm", "task", "preset", "plugins")}
     preset = values.get("preset", DEFAULT_PRESET) if preset is None else preset
-    config, found = load_with_sources(
-        values["algorithm"], values["task"], preset, {**own, "plugins": plugins}
-    )
+    try:
+        config, found = load_with_sources(
+            values["algorithm"], values["task"], preset, {**own, "plugins": plugins}
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     found.update(own, Path(path).name)
     return merge(config, {**overrides, "plugins": plugins}), found
 

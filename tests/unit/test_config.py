@@ -13,6 +13,7 @@ from lica_jax.config import (
     from_dict,
     iterations_per_chunk,
     load_config,
+    load_settings,
     merge,
     preset_names,
     presets_dir,
@@ -374,3 +375,13 @@ def test_names_of_other_libraries():
     assert set(ELSEWHERE) <= told | {"env_args"} and ours <= known
     for name in told - set(ELSEWHERE):
         assert any(k.rpartition(".")[2] == name for k in known)
+
+
+def test_what_is_wrong_in_a_file_names_it(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("algorithm: lica\ntask: smax/3m\nhp: {gamma: true}\n")
+    with pytest.raises(UserError, match=r"a\.yaml: hp\.gamma: .* valid number"):
+        load_settings(path)
+    path.write_text("algorithm: lica\ntask: smax/3m\n")
+    with pytest.raises(UserError, match=r"^hp\.gamma: "):  # not the file's fault
+        load_settings(path, overrides={"hp": {"gamma": True}})
