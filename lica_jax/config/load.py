@@ -15,7 +15,7 @@ from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce, merge, settings, to_dict
 from lica_jax.errors import UserError
 from lica_jax.plugins import load_plugins
-from lica_jax.types import TaskSpec
+from lica_jax.types import TaskSpec, numbers
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -64,10 +64,23 @@ def _defaults(algorithm: str, task: str, preset: str) -> TrainConfig:
 
 
 def beside_preset(config: TrainConfig, spec: TaskSpec) -> list[str]:
-    """The names of what a resolved configuration says otherwise than its preset does today."""
-    usual = filled_in(load_config(config.algorithm, config.task, preset=config.preset), spec)
+    """The names of what a resolved configuration says otherwise than its preset does today; none
+    where there is no such preset any more."""
+    try:
+        usual = load_config(config.algorithm, config.task, preset=config.preset)
+    except UserError:
+        return []
+    usual = filled_in(usual, spec)
     values = {s.name: s.value for s in settings(usual)}
-    return [s.name for s in settings(config) if s.value != values[s.name]]
+    hp = config.hp
+    followers = {  # ends of schedules that are none
+        f"hp.{name}"
+        for name, facts in numbers(hp).items()
+        if facts.start and not getattr(hp, facts.steps)
+        and getattr(hp, name) == getattr(hp, facts.start)
+    }  # fmt: skip
+    changed = [s.name for s in settings(config) if s.value != values[s.name]]
+    return [name for name in changed if name not in followers]
 
 
 def read_settings(path: Path) -> dict[str, Any]:

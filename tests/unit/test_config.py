@@ -20,6 +20,7 @@ from lica_jax.config import (
     resolve,
     to_dict,
 )
+from lica_jax.config.load import beside_preset
 from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import settings
 from lica_jax.envs import make_task, task_names
@@ -385,3 +386,17 @@ def test_what_is_wrong_in_a_file_names_it(tmp_path):
     path.write_text("algorithm: lica\ntask: smax/3m\n")
     with pytest.raises(UserError, match=r"^hp\.gamma: "):  # not the file's fault
         load_settings(path, overrides={"hp": {"gamma": True}})
+
+
+def test_what_is_set_beside_a_preset():
+    """But not what the task decides, nor an end that follows its start."""
+    spec = make_task("smax/3m").spec
+    usual = resolve(load_config("lica", "smax/3m"), spec)
+    assert usual.hp.reward_scale == 10 and beside_preset(usual, spec) == []
+    changed = {"hp": {"entropy_coef": 0.2, "reward_scale": 1}, "collect": {"envs": 8}, "seeds": [1]}
+    found = beside_preset(resolve(load_config("lica", "smax/3m", **changed), spec), spec)
+    assert set(found) == {"hp.entropy_coef", "hp.reward_scale", "collect.envs", "seeds"}
+    more = changed | {"hp": {"entropy_coef": 0.2, "entropy_final": 0.1, "entropy_steps": 1e5}}
+    found = beside_preset(resolve(load_config("lica", "smax/3m", **more), spec), spec)
+    assert {"hp.entropy_coef", "hp.entropy_final", "hp.entropy_steps"} < set(found)
+    assert beside_preset(dataclasses.replace(usual, preset="gone"), spec) == []
