@@ -86,9 +86,7 @@ def train(
       UserError: bad input. Nothing was compiled or overwritten.
       TrainingFailed: the loss of every seed became non-finite.
       Exception: raised by a callback; a checkpoint was written first.
-
-    Warns:
-      BudgetOverrun: the run went far beyond its budget, for which the message has a remedy.
+      BudgetOverrun: a warning; the run went far beyond its budget, and here is a remedy.
     """
     check_style(display)
     if on_signal not in ("raise", "return"):
