@@ -69,9 +69,9 @@ def train(
         ``algorithm`` and ``task`` may be left out.
       display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
         live learning curve, which is also what "auto" shows in Jupyter.
-      on_signal: what follows Ctrl-C or SIGTERM once the checkpoint and the files are written.
-        "raise": ``KeyboardInterrupt``, or for SIGTERM ``SystemExit`` with code 143, so that a loop
-        over ``train`` ends too. "return": the result, whose ``interrupted`` is the signal.
+      on_signal: what follows Ctrl-C, SIGTERM or SIGHUP once the checkpoint and files are written.
+        "raise": ``KeyboardInterrupt``, or of the others ``SystemExit`` (code 143, 129), so that a
+        loop over ``train`` ends too. "return": the result, whose ``interrupted`` is the signal.
       callbacks: objects with ``on_metrics``, ``on_evaluation``, ... (`lica_jax.runs.callbacks`).
       stop_at: ends the run once all seeds reach this in one evaluation: ``"eval/win_rate=0.95"``.
       log: tools that also get the rows: "tensorboard", "wandb", "trackio", "mlflow", or several.
@@ -86,7 +86,6 @@ def train(
       UserError: bad input. Nothing was compiled or overwritten.
       TrainingFailed: the loss of every seed became non-finite.
       Exception: raised by a callback; a checkpoint was written first.
-      BudgetOverrun: a warning; the run went far beyond its budget, and here is a remedy.
     """
     check_style(display)
     if on_signal not in ("raise", "return"):

@@ -62,7 +62,8 @@ def failure(what: str, error: BaseException, package: str = "") -> str:
 
 class BudgetOverrun(UserWarning):
     """A run exceeded its budget considerably, because one compiled call takes more env steps than
-    were left of it."""
+    were left of it. Told when everything is written; where warnings are errors, nothing is
+    returned."""
 
 
 def unknown(
