@@ -15,6 +15,7 @@ from lica_jax.cli.main import main
 from lica_jax.cli.settings import flagged, parse_settings
 from lica_jax.cli.train import resumed_config
 from lica_jax.config import load_config, merge, to_dict
+from lica_jax.runs import messages
 
 FAST = [
     "--total-steps=1e3", "--collect.envs", "4", "--collect.length", "4", "--log-interval", "64",
@@ -53,6 +54,12 @@ def test_training_tells_what_happens(tmp_path, capfd):
     ):
         assert words in out.err
     assert str(tmp_path / "r") in out.out
+
+
+def test_an_untrained_best_policy_is_told():
+    assert messages._untrained([7], "seeds") == messages._untrained([7, 9], "seeds") == ""
+    assert messages._untrained([0], "seeds").startswith(" (the untrained one: no later evaluation")
+    assert " of 2 of 3 runs" in messages._untrained([0, 5, 0], "runs")
 
 
 def test_what_a_run_was_made_with(tmp_path, run):

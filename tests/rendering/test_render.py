@@ -222,6 +222,12 @@ def test_names_that_look_like_places_of_the_template():
     assert pages.filled(template, parts) == "<title>a __BLOCK__</title>__TITLE__, x"
 
 
+def test_a_name_that_no_encoding_has(battle, monkeypatch):
+    monkeypatch.setattr(pages, "title", lambda recording: "\ud800 & <b>")
+    content, _ = pages.page(battle.recording)
+    assert b"<title>&#55296; &amp; &lt;b&gt;</title>" in content.encode()
+
+
 def test_fewer_moments_where_all_would_be_too_many(battle, monkeypatch):
     monkeypatch.setattr(pages, "MOST_BYTES", len(battle.html.encode()) - 1)
     content, stride = pages.page(battle.recording)
