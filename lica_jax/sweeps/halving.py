@@ -23,6 +23,13 @@ from lica_jax.runs.state import Counters, HostState
 
 HALVED = "stopped by halving"  # the status of a run whose setting was left behind
 Score = tuple[float, ...]  # what settings are compared by, and then by what where it ties
+
+
+def return_name(objective: str) -> str:
+    """The return beside an objective, which tells apart those that win nothing yet."""
+    return objective.replace("win_rate", "return_mean")
+
+
 RUNGS = 2  # settings are left behind this often, at most: at 1/eta^2 and 1/eta of the budget
 
 

@@ -18,7 +18,7 @@ from lica_jax.files import read_json, write_whole
 from lica_jax.runs import directory
 from lica_jax.runs.rows import read_rows
 from lica_jax.sweeps.folder import Folder, Member, Progress
-from lica_jax.sweeps.halving import HALVED
+from lica_jax.sweeps.halving import HALVED, return_name
 
 MODES = {"greedy": "", "sampled": "sampled/"}
 GOING_ON = "going on"  # a run that came to its end with a smaller budget
@@ -112,8 +112,9 @@ def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str)
         mean = statistics.interval([np.array(scores)], statistics.mean)
         entry |= {"mean": float(mean.value), "iqm": float(statistics.iqm(np.array(scores)))}
         entry["figure"] = _figure(rows, objective)
-        returns = [row.get(entry["figure"].replace("win_rate", "return_mean")) for row in rows]
-        known = [x for x in returns if x is not None]
+        name = return_name(entry["figure"])
+        sound = [row for row in rows if objective_of(row, objective) is not None]
+        known = [row[name] for row in sound if row.get(name) is not None]
         entry["return_mean"] = float(np.mean(known)) if known else None
         entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
     return entry

@@ -30,7 +30,7 @@ from lica_jax.runs.session import Session
 from lica_jax.runs.summary import of_run
 from lica_jax.sweeps.display import WaveDisplay
 from lica_jax.sweeps.folder import DONE, Wave
-from lica_jax.sweeps.halving import Score
+from lica_jax.sweeps.halving import Score, return_name
 from lica_jax.sweeps.settings import Setting
 from lica_jax.sweeps.work import Work
 
@@ -183,7 +183,7 @@ def mark_done(session: Session, objective: str) -> None:
     """Says in a wave's folder that it has come to the end of its rung, and how good its runs were
     at their last evaluation: the objective, and the return, which tells those apart that win
     nothing yet. None for those that failed."""
-    names = (objective, objective.replace("win_rate", "return_mean"))
+    names = (objective, return_name(objective))
     scores: list[Score | None] = []
     for i, rows in enumerate(rows_by_run(session.logs.evals.rows, session.plan.labels)):
         known = rows and session.counters.alive[i] and objective in rows[-1]

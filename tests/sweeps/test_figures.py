@@ -41,6 +41,8 @@ def test_of_equal_settings_the_higher_return_is_the_best():
             | ({} if returns is None else {"final/return_mean": returns[i]})
             for i in range(2)
         ]
+        # A run that failed has no part in either figure.
+        runs.append({"run": 2, "status": "failed at update 3", "final/return_mean": 0.9})
         settings.append(setting_entry(number, {"hp.lr": number}, runs, "eval/win_rate"))
     summary = summarise(Progress(), settings, ["lbf"] * 4, "eval/win_rate")
     assert summary["best"]["setting"] == 1 and summary["best"]["return_mean"] == 0.151
