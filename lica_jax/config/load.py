@@ -123,6 +123,8 @@ def load_settings(
             values["algorithm"], values["task"], preset, {**own, "plugins": plugins}
         )
     except UserError as error:
+        if preset != values.get("preset", DEFAULT_PRESET):  # not the file's: it may be at fault
+            raise
         raise UserError(f"{path}: {error}") from error
     found.update(own, Path(path).name)
     return merge(config, {**overrides, "plugins": plugins}), found

@@ -386,6 +386,8 @@ def test_what_is_wrong_in_a_file_names_it(tmp_path):
     path.write_text("algorithm: lica\ntask: smax/3m\n")
     with pytest.raises(UserError, match=r"^hp\.gamma: "):  # not the file's fault
         load_settings(path, overrides={"hp": {"gamma": True}})
+    with pytest.raises(UserError, match=r"^unknown preset 'nope'"):
+        load_settings(path, preset="nope")
 
 
 def test_what_is_set_beside_a_preset():
