@@ -53,7 +53,7 @@ def task_problems(task: Task) -> list[str]:
 
 
 def frame_problems(task: Task) -> list[str]:
-    """What is wrong with how a task is drawn, one line each; () of one that is not drawn."""
+    """What is wrong with how a task is drawn, one line each; none where it is not drawn at all."""
     parts = [hasattr(task, name) for name in ("scene", "frames")]
     if not all(parts):
         return ["scene and frames belong together: one is missing"] if any(parts) else []

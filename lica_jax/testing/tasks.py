@@ -39,8 +39,7 @@ def check_task(task: Task | str, seed: int = 0) -> None:
         raise UserError(f"a task has spec, reset and step; {task!r} does not")
     if hasattr(task, "open"):
         raise UserError(f"{task.spec.name} is played outside JAX: train it on a few episodes")
-    found = task_problems(task)
-    found = found or frame_problems(task)
+    found = task_problems(task) or frame_problems(task)
     if not found:
         key = partial(jax.random.key, seed)
         run = play_out(task)

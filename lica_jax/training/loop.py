@@ -241,8 +241,8 @@ def over_runs(
     def one_by_one(*args):
         return jax.lax.map(lambda each: one(*each), args)
 
-    several = one_by_one if in_turn else jax.vmap(one)
-    several = alone if n_runs == devices else several
+    together = one_by_one if in_turn else jax.vmap(one)
+    several = alone if n_runs == devices else together
     if devices == 1:
         return several
     spec = PartitionSpec(RUNS)
