@@ -77,9 +77,10 @@ def unknown(
     return UserError(f"unknown {kind} {name!r}; {hint}" + (f" ({more})" if more else ""))
 
 
-# What settings of PyMARL, EPyMARL and the official LICA, and of JaxMARL (in capitals), are called
-# here, where that differs; the README has the same tables.
+# What settings of PyMARL, EPyMARL, the official LICA, JaxMARL, Mava and BenchMARL are called here,
+# where that differs, in small letters; docs/coming_from.md has the same tables.
 ELSEWHERE = {
+    # PyMARL, EPyMARL, the official LICA
     "t_max": ("total_steps",), "batch_size_run": ("collect.envs",),
     "test_interval": ("eval.interval",), "test_nepisode": ("eval.episodes",),
     "save_model_interval": ("checkpoint.every_seconds",), "lr": ("hp.actor_lr", "hp.lr"),
@@ -94,17 +95,39 @@ ELSEWHERE = {
     "eps_clip": ("hp.clip",), "standardise_returns": ("algo.value_norm",),
     "q_nstep": ("hp.td_lambda", "hp.gae_lambda"), "map_name": ("task",), "key": ("task",),
     "env_args": ("task",),
-    "NUM_ENVS": ("collect.envs",), "NUM_STEPS": ("collect.length",),
-    "TOTAL_TIMESTEPS": ("total_steps",), "LR": ("hp.actor_lr", "hp.lr"),
-    "ANNEAL_LR": ("hp.lr_end",), "UPDATE_EPOCHS": ("algo.epochs",), "NUM_EPOCHS": ("algo.epochs",),
-    "NUM_MINIBATCHES": ("algo.minibatches",), "CLIP_EPS": ("hp.clip",),
-    "ENT_COEF": ("hp.entropy_coef",), "GAE_LAMBDA": ("hp.gae_lambda",), "GAMMA": ("hp.gamma",),
-    "LAMBDA": ("hp.td_lambda",), "MAX_GRAD_NORM": ("hp.grad_norm_clip",),
-    "FC_DIM_SIZE": ("algo.hidden",), "GRU_HIDDEN_DIM": ("algo.hidden",),
-    "HIDDEN_SIZE": ("algo.hidden",), "EPS_START": ("hp.epsilon_start",),
-    "EPS_FINISH": ("hp.epsilon_finish",), "EPS_DECAY": ("hp.epsilon_steps",),
-    "TEST_INTERVAL": ("eval.interval",), "NUM_SEEDS": ("seeds",), "SEED": ("seeds",),
-    "MAP_NAME": ("task",), "ENV_NAME": ("task",),
+    # JaxMARL
+    "num_envs": ("collect.envs",), "num_steps": ("collect.length",),
+    "total_timesteps": ("total_steps",), "anneal_lr": ("hp.lr_end",),
+    "update_epochs": ("algo.epochs",), "num_epochs": ("algo.epochs",),
+    "num_minibatches": ("algo.minibatches",), "clip_eps": ("hp.clip",),
+    "ent_coef": ("hp.entropy_coef",), "lambda": ("hp.td_lambda",),
+    "max_grad_norm": ("hp.grad_norm_clip",), "fc_dim_size": ("algo.hidden",),
+    "gru_hidden_dim": ("algo.hidden",), "hidden_size": ("algo.hidden",),
+    "eps_start": ("hp.epsilon_start",), "eps_finish": ("hp.epsilon_finish",),
+    "eps_decay": ("hp.epsilon_steps",), "num_seeds": ("seeds",), "seed": ("seeds",),
+    "env_name": ("task",),
+    # Mava
+    "rollout_length": ("collect.length",), "update_batch_size": ("collect.envs", "seeds"),
+    "num_evaluation": ("eval.interval",), "num_eval_episodes": ("eval.episodes",),
+    "num_absolute_metric_eval_episodes": ("eval.final_episodes",), "ppo_epochs": ("algo.epochs",),
+    "decay_learning_rates": ("hp.lr_end",), "add_agent_id": ("algo.agent_id",), "q_lr": ("hp.lr",),
+    "eps_min": ("hp.epsilon_finish",), "sample_batch_size": ("algo.replay_batch",),
+    "qmix_embed_dim": ("algo.mixing_embed",), "update_period": ("hp.target_interval",),
+    # BenchMARL
+    "max_n_frames": ("total_steps",), "on_policy_n_envs_per_worker": ("collect.envs",),
+    "off_policy_n_envs_per_worker": ("collect.envs",),
+    "on_policy_collected_frames_per_batch": ("collect.envs", "collect.length"),
+    "on_policy_n_minibatch_iters": ("algo.epochs",),
+    "on_policy_minibatch_size": ("algo.minibatches",), "clip_grad_val": ("hp.grad_norm_clip",),
+    "share_policy_params": ("algo.share_params",),
+    "hard_target_update_frequency": ("hp.target_interval",),
+    "exploration_eps_init": ("hp.epsilon_start",), "exploration_eps_end": ("hp.epsilon_finish",),
+    "exploration_anneal_frames": ("hp.epsilon_steps",),
+    "off_policy_memory_size": ("algo.replay_capacity",),
+    "off_policy_train_batch_size": ("algo.replay_batch",),
+    "evaluation_interval": ("eval.interval",), "evaluation_episodes": ("eval.episodes",),
+    "checkpoint_interval": ("checkpoint.every_seconds",), "lmbda": ("hp.gae_lambda",),
+    "clip_epsilon": ("hp.clip",),
 }  # fmt: skip
 
 
@@ -118,7 +141,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     whole = name.removeprefix("--").replace("-", "_")
     last = _last(whole)
     same = [k for k, word in spelled.items() if _plain(word) == _plain(last)]
-    ours = [k for k, word in spelled.items() if word in ELSEWHERE.get(last, ())]
+    ours = [k for k, word in spelled.items() if word in ELSEWHERE.get(last.casefold(), ())]
     # Too short to be near what they are a part of.
     parts = [k for k, word in spelled.items() if last in _last(word).split("_") and len(last) < 4]
     found = same or ours or parts or _near(whole, spelled)

@@ -62,3 +62,13 @@ def test_statistics_of_the_report_page_come_out_as_said():
     assert len(told) == 3
     for call, said in told:
         assert repr(eval(call, names)) == said
+
+
+def test_the_loop_of_the_migration_page_plays():
+    (code,) = blocks("coming_from.md")
+    names: dict = {}
+    exec(code, names)
+    reward, over, won = (names[name] for name in ("reward", "over", "won"))
+    assert reward.shape == over.shape == won.shape == (100, 512) and bool(over.any(0).all())
+    assert not over[1:][over[:-1]].any()  # the step behind an end is the reset, and never an end
+    assert not reward[1:][over[:-1]].any() and 0 <= names["win_rate"] < 0.1

@@ -365,17 +365,26 @@ def test_a_task_without_its_family_or_in_other_letters(name):
 
 
 def test_names_of_other_libraries():
-    """They are those of the README's tables, and ours exist."""
-    readme = (presets_dir().parent / "README.md").read_text()
-    rows = re.findall(r"(?m)^  \| (`.*`) \| .* \|$", readme)
-    told = {name for row in rows for name in re.findall(r"`(?:env_args\.)?(\w+)", row)}
+    """They are those of the page's tables, and ours exist; each is answered with ours."""
+    page = (presets_dir().parent / "docs" / "coming_from.md").read_text()
+    rows = re.findall(r"(?m)^\| (`.*`) \| (.*) \|$", page)
+    told = {
+        name.casefold(): ours
+        for row, ours in rows
+        if "--" in ours or "the task" in ours
+        for name in re.findall(r"`(?:\w+\.)?(\w+)", row)
+    }
     ours = {n for row in ELSEWHERE.values() for n in row}
     known = {
         s.name for a in ("lica", "mappo", "qmix") for s in settings(load_config(a, "probe/match"))
     }
-    assert set(ELSEWHERE) <= told | {"env_args"} and ours <= known
-    for name in told - set(ELSEWHERE):
-        assert any(k.rpartition(".")[2] == name for k in known)
+    assert set(ELSEWHERE) <= set(told) | {"env_args"} and ours <= known
+    for name in set(told) - set(ELSEWHERE):
+        assert any(k.rpartition(".")[2] == name for k in known), name
+    for name, answers in ELSEWHERE.items():
+        for answer in {flag_of(a) for a in answers if a != "task"} if name in told else ():
+            assert answer in told[name], (name, answer)
+    assert did_you_mean("--NUM_ENVS", ["--collect.envs"]) == "did you mean --collect.envs?"
 
 
 def test_what_is_wrong_in_a_file_names_it(tmp_path):
