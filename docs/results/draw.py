@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lica_jax import statistics
+from lica_jax.reporting.axes import dot, name_rows
 from lica_jax.reporting.compare import compare
 from lica_jax.reporting.figures import learning_curves
 from lica_jax.reporting.groups import Group, Method
 from lica_jax.reporting.picture import Panel, Picture, Style, styles_of
 from lica_jax.reporting.reading import Run
-from lica_jax.runs.look import unit_of
+from lica_jax.runs.look import FAINT, GRID, unit_of
 
 HERE = Path(__file__).resolve().parent
 IMAGES = HERE.parent / "images"
@@ -98,6 +100,31 @@ MAPS = {
     "3s5z_vs_3s6z": {LICA: "lica_3s5z6z", ADV: "adv_3s5z6z"},
 }  # fmt: skip
 
+# The latest runs of every method on every map, with its best preset: README's table.
+WINNERS = {
+    "2s3z": {"lica": ["n_2s3z"], "lica_adv": ["advt_2s3z"], "mappo": ["mappo_2s3z"],
+             "qmix": ["q_2s3z"]},
+    "3m": {"lica": ["g_3m", "g_3m_b"], "lica_adv": ["z_3m"], "mappo": ["m_3m"],
+           "qmix": ["qn_3m", "qs_3m_4"]},
+    "8m": {"lica": ["k_8m", "a_8mb"], "lica_adv": ["advt_8m"], "mappo": ["w_8m"],
+           "qmix": ["q_8m"]},
+    "3s5z": {"lica": ["a_3s5z", "a_3s5zb"], "lica_adv": ["advt_3s5z"],
+             "mappo": ["mappo_mlp_3s5z"], "qmix": ["q_3s5z"]},
+    "1c3s5z": {"lica": ["a_1c3", "a_1c3b"], "lica_adv": ["advt_1c3s5z"], "mappo": ["p_1c"],
+               "qmix": ["q_1c"]},
+    "MMM2": {"lica": ["g_mmm2", "a_mmm2", "a_mmm2b"], "lica_adv": ["advt_MMM2"],
+             "mappo": ["mappo4_MMM2"], "qmix": ["q_mmm2"]},
+    "6h_vs_8z": {"lica": ["g_6h", "a_6hb"], "lica_adv": ["advt_6h", "d_6h"], "mappo": ["w_6h"],
+                 "qmix": ["q_6h"]},
+    "2c_vs_64zg": {"lica": ["a_2c25", "a_2cb"], "lica_adv": ["adv_2c64"], "mappo": ["m_2c"], "qmix": ["q_2c"]},
+    "5m_vs_6m": {"lica": ["kl_5m", "kl3_5m", "a_5mb"],
+                 "lica_adv": ["lica_adv_5m_vs_6m_doubly_robust"], "mappo": ["mappo_5m_vs_6m"]},
+    "3s5z_vs_3s6z": {"lica": ["a_36"], "lica_adv": ["adv_3s5z6z"], "mappo": ["m_36"]},
+}  # fmt: skip
+METHODS = {"lica": "LICA", "lica_adv": "LICA-ADV", "mappo": "MAPPO", "qmix": "QMIX"}
+# Of sweeps over settings, those of the preset.
+THESE = {"kl_5m": {"hp.kl_coef": 0.05}, "mappo_5m_vs_6m": {"hp.clip": 0.2, "hp.entropy_coef": 0.01}}
+
 
 def recorded() -> dict[str, list[dict[str, Any]]]:
     """The runs of every sweep."""
@@ -168,6 +195,50 @@ def maps(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
     return Picture(name, "LICA on seven maps: mean, lowest and highest seed", "", panels, styles, 3)
 
 
+def winners(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
+    """The last policies of every method on every map, greedy and sampled."""
+    algorithms = {label: algorithm for algorithm, label in METHODS.items()}
+    styles = styles_of(algorithms)
+
+    def draw(axes: Any, mode: int) -> None:
+        for i, methods in enumerate(WINNERS.values()):
+            for algorithm, sweeps in methods.items():
+                style = styles[METHODS[algorithm]]
+                y = i + 0.18 * (list(METHODS).index(algorithm) - 1.5)
+                values = 100 * np.array(finals(sweeps, known))[:, mode]
+                axes.plot(
+                    values, np.full(len(values), y), ls="", marker="|", ms=4, color=style.colour,
+                    alpha=0.6,
+                )  # fmt: skip
+                dot(axes, statistics.interval([values]), y, style, style.colour)
+        for i in range(1, len(WINNERS)):
+            axes.axhline(i - 0.5, color=GRID, lw=0.8)
+        name_rows(axes, list(WINNERS))
+        axes.axvline(90, color=FAINT, lw=0.8, ls=":")
+        axes.set(xlabel="win rate (%)", xlim=(-3, 103))
+
+    panels = [
+        Panel(f"{title} play", partial(draw, mode=i), 0.7 + 0.44 * len(WINNERS))
+        for i, title in enumerate(("greedy", "sampled"))
+    ]
+    caption = (
+        "Last policies, 512 episodes per seed and mode. Large: interquartile mean over seeds with "
+        "its 95 % bootstrap interval (of three seeds: from the lowest to the highest); small: each "
+        "seed. The line is at nine battles of ten. Budgets differ: they are in the table."
+    )
+    return Picture(name, "Who wins on SMAX", caption, panels, styles)
+
+
+def finals(sweeps: Sequence[str], known: dict[str, list[dict[str, Any]]]) -> list[list[float]]:
+    """Greedy and sampled win rates of the last policies of some sweeps' runs."""
+    return [
+        run["final"]
+        for name in sweeps
+        for run in known[name]
+        if all(run[key] == value for key, value in THESE.get(name, {}).items())
+    ]
+
+
 def _band(axes: Any, runs: list[dict[str, Any]], column: int, style: Style) -> None:
     length = min(len(run["evaluations"]) for run in runs)
     evaluations = np.array([run["evaluations"][:length] for run in runs], float)
@@ -177,12 +248,14 @@ def _band(axes: Any, runs: list[dict[str, Any]], column: int, style: Style) -> N
 
 
 def main() -> None:
-    names = [*SHEETS, "learning_lica_maps"]
+    others = {"learning_lica_maps": maps, "who_wins": winners}
+    names = [*SHEETS, *others]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *names], metavar="NAME", default=[])
     known = recorded()
     for name in parser.parse_args().names or names:
-        picture = sheet(name, SHEETS[name], known) if name in SHEETS else maps(name, known)
+        asked = SHEETS.get(name)
+        picture = sheet(name, asked, known) if asked else others[name](name, known)
         picture.figure.set(dpi=DPI)
         (IMAGES / f"{name}.png").write_bytes(picture.file("png"))
         print(IMAGES.name + f"/{name}.png")

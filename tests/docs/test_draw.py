@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -41,3 +42,19 @@ def test_curves_are_what_was_recorded(draw):
     )
     with pytest.raises(SystemExit):
         draw["runs_of"](asked.curves[1]._replace(where={"hp.kl_coef": 7}), known)
+
+
+def test_the_first_table_says_what_was_recorded(draw):
+    """README's scores are means of the runs that its figure shows, with their number."""
+    known, readme = draw["recorded"](), (DOCS.parent / "README.md").read_text()
+    assert (DOCS / "images/who_wins.png").is_file()
+    assert len(draw["winners"]("who_wins", known).panels) == 2
+    for task, methods in draw["WINNERS"].items():
+        (row,) = re.findall(rf"^\| {task} \|(.*)\|$", readme, re.MULTILINE)
+        cells = dict(zip(draw["METHODS"], row.split(" | "), strict=True))
+        for algorithm, sweeps in methods.items():
+            runs = np.array(draw["finals"](sweeps, known))
+            assert runs.shape[1] == 2 and len(runs) >= 3
+            scores = " / ".join(f"{mean:.3f}".removeprefix("0") for mean in runs.mean(0))
+            assert scores in cells[algorithm], (task, algorithm, scores)
+            assert f", {len(runs)}" in cells[algorithm].partition(scores)[2], (task, algorithm)
