@@ -90,7 +90,7 @@ def _written(text: str, stream: TextIO | None) -> bool:
 
 
 def as_path(value: Any, name: str) -> Path:
-    """A path that can be written down, from a text or a ``Path``.
+    """A path that can be written down, from a text or a ``Path``; ``~`` is the home folder.
 
     Raises:
       UserError: it is something else, empty, too long, or no text (JSON, logs and commands that
@@ -98,7 +98,7 @@ def as_path(value: Any, name: str) -> Path:
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise UserError(f"{name} must be a path, got {value!r}")
-    text = os.fspath(value)
+    text = os.path.expanduser(os.fspath(value))  # in Python no shell has done it
     if not text.strip() or not text.isprintable():  # undecodable bytes are not printable
         raise UserError(f"{name} must be a path of printable characters, got {text!r}")
     try:

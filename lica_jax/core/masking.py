@@ -38,6 +38,7 @@ def mask_logits(
     logits: Float[Array, "... A"], avail: Bool[Array, "... A"]
 ) -> Float[Array, "... A"]:
     """Logits with unavailable actions at ``MASKED_LOGIT``."""
+    logits = jnp.asarray(logits)  # numpy's are of a type that JAX may not have
     return jnp.where(avail, logits, jnp.asarray(MASKED_LOGIT, logits.dtype))
 
 

@@ -79,7 +79,8 @@ def make_programs(
         return bound_act(algo, params, hp, progress, explore, carry, ts, now)
 
     return Programs(
-        algo, shapes, collect, start, init=jax.jit(jax.vmap(start)),
+        algo, shapes, collect, start,
+        init=jax.jit(lambda keys: jax.lax.map(start, keys)),  # in turn: see `batch_runs`
         learn=jax.jit(learn_at, donate_argnums=0),  # in place: a replay is not copied for a batch
         policy=jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner)),
         act=jax.jit(act), split=jax.jit(lambda key: jax.random.split(key, 3)),

@@ -47,14 +47,23 @@ class Replay:
         Raises:
           UserError: a file exists already or cannot be written; none was written then.
         """
+        out = as_path(out, "out")
+        if out.suffix.lower() in (".gif", ".json"):
+            kind = out.suffix.lower()[1:]
+            raise UserError(
+                f"{out} would be a page: name one ending in .html, and {kind}={str(out)!r}"
+            )
         check_outputs(out, gif, json)
-        contents: list[tuple[Path, bytes]] = [(Path(out), self.html.encode())]
+        contents: list[tuple[Path, bytes]] = [(out, self.html.encode())]
         if gif is not None:
-            contents.append((Path(gif), self.gif()))
+            contents.append((as_path(gif, "gif"), self.gif()))
         if json is not None:
-            contents.append((Path(json), self.json().encode()))
+            contents.append((as_path(json, "json"), self.json().encode()))
         for path, content in contents:
-            write_whole(path, content)
+            try:
+                write_whole(path, content)
+            except OSError as error:
+                raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
     def gif(self) -> bytes:
         """The picture alone as an animated GIF."""
@@ -70,7 +79,8 @@ class Replay:
     def __repr__(self) -> str:
         played = self.recording.episodes
         steps = sum(len(episode.reward) for episode in played)
-        return f"<Replay of {len(played)} episodes, {steps} steps, {len(self.html):,} bytes>"
+        episodes = "1 episode" if len(played) == 1 else f"{len(played)} episodes"
+        return f"<Replay of {episodes}, {steps} steps, {len(self.html):,} bytes>"
 
     def _repr_html_(self) -> str:
         return (

@@ -80,7 +80,7 @@ class Result:
         """
         seeds = self.config.seeds
         if seed is not None and seed not in seeds:
-            raise UserError(f"this run has no seed {seed}; it has {list(seeds)}")
+            raise UserError(f"this run has no seed {seed!r}; it has {list(seeds)}")
         if which not in ("best", "last"):
             raise UserError(f"which must be best or last, got {which!r}")
         every = self.params if which == "best" else self.last_params

@@ -116,7 +116,7 @@ def setting_entry(number: int, values: Row, rows: Sequence[Row], objective: str)
         sound = [row for row in rows if objective_of(row, objective) is not None]
         known = [row[name] for row in sound if row.get(name) is not None]
         entry["return_mean"] = float(np.mean(known)) if known else None
-        entry["interval"] = None if math.isnan(mean.low) else [mean.low, mean.high]
+        entry["interval"] = None if math.isnan(mean.low) else [float(mean.low), float(mean.high)]
     return entry
 
 

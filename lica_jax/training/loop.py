@@ -138,7 +138,10 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
         keys = jax.random.split(key, algo.replay.updates)
         learner, metrics = jax.lax.scan(step, state.learner, keys)
         metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
-        return learner, buffer, replays.is_ready(drawn_from, algo.replay), metrics
+        ready = replays.is_ready(drawn_from, algo.replay)
+        if algo.replay.beside:
+            ready &= jnp.any(seen.valid)  # as above: the policies learn from the fresh batch
+        return learner, buffer, ready, metrics
 
     def learn(state: RunState, trajectory: Trajectory, episodes: EpisodeStats, key, hp):
         scale = getattr(hp, "reward_scale", None)

@@ -228,6 +228,16 @@ def test_a_name_that_no_encoding_has(battle, monkeypatch):
     assert b"<title>&#55296; &amp; &lt;b&gt;</title>" in content.encode()
 
 
+def test_a_page_is_no_picture(battle, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"b\.gif would be a page: .*gif="):
+        battle.save(tmp_path / "b.gif")
+    with pytest.raises(UserError, match="must be a path"):
+        battle.save(None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    battle.save("~/b.html")
+    assert (tmp_path / "b.html").is_file()
+
+
 def test_fewer_moments_where_all_would_be_too_many(battle, monkeypatch):
     monkeypatch.setattr(pages, "MOST_BYTES", len(battle.html.encode()) - 1)
     content, stride = pages.page(battle.recording)

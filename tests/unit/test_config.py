@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lica_jax.algorithms.lica import lica
+from lica_jax.algorithms.lica_adv import lica_adv
 from lica_jax.cli.settings import flag_of
 from lica_jax.config import (
     from_dict,
@@ -362,6 +363,20 @@ def test_the_nearest_settings(name, found, flags):
 @pytest.mark.parametrize("name", ["3m", "SMAX/3m", "smax/3M"])
 def test_a_task_without_its_family_or_in_other_letters(name):
     assert did_you_mean(name, ["smax/4m_vs_3m", "smax/3m", "smax/8m"]) == "did you mean smax/3m?"
+
+
+@pytest.mark.parametrize("algorithm", ["coma", "qmix"])
+def test_an_epsilon_of_nothing_would_divide_by_it(algorithm):
+    spec = make_task("smax/3m").spec
+    for bad in ({"rms_eps": 0}, {"rms_decay": 1}):
+        with pytest.raises(UserError, match=rf"hp\.{next(iter(bad))}"):
+            resolve(load_config(algorithm, spec.name, hp=bad), spec)
+
+
+def test_estimates_again_before_the_only_epoch_are_none():
+    again = {"epochs": 1, "refresh": True}
+    assert any("algo.refresh" in names for names in lica_adv.Config(**again).idle().values())
+    assert "algo.refresh" not in str(lica_adv.Config(epochs=2, refresh=True).idle())
 
 
 def test_names_of_other_libraries():

@@ -18,6 +18,13 @@ from lica_jax.core.optim import ADAM, adam_step, clip_by_global_norm, periodic_c
 LOG2, LOG3 = np.log(2.0), np.log(3.0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_of_numpy_are_taken_without_a_word():
+    logits, avail = np.zeros((2, 3)), np.array([[True, True, False]] * 2)
+    np.testing.assert_allclose(masked_softmax(logits, avail), [[0.5, 0.5, 0.0]] * 2)
+    np.testing.assert_allclose(categorical_entropy(logits, avail), np.log(2), rtol=1e-6)
+
+
 def test_masked_mean_weighs_selected_entries_only():
     x = jnp.array([[1.0, 2.0], [jnp.nan, 4.0]])
     assert masked_mean(x, jnp.array([[1, 1], [0, 1]])) == pytest.approx(7 / 3)

@@ -226,6 +226,26 @@ def test_a_run_whose_critic_remembers():
     assert int(four.learner.critic_steps) == 2 * 3 and int(four.failed_at) == -1
 
 
+def test_policies_rest_where_the_fresh_batch_is_resets_alone():
+    """Games of one step, one step at a time: every second batch has no transition."""
+    spec, collect = make_task("game/climbing").spec, {"mode": "steps", "envs": ENVS, "length": 1}
+    algo = {"replay_for": "critic", "replay_capacity": 2 * ENVS, "replay_batch": ENVS}
+    config = resolve(load_config("lica", spec.name, collect=collect, algo=algo), spec)
+    algorithm = make_algorithm("lica", spec, config.algo)
+    init, chunk = make_run(
+        algorithm, make_task(spec.name), config.collect, config.timeout_is_terminal
+    )
+    step, moved = jax.jit(chunk, static_argnums=2), {True: [], False: []}
+    state = init(KEY)
+    for _ in range(8):
+        after, _ = step(state, config.hp, 1)
+        pairs = zip(*(jax.tree.leaves(s.learner.actor) for s in (state, after)), strict=True)
+        played = bool(after.env_steps > state.env_steps)
+        moved[played].append(any(bool(jnp.any(a != b)) for a, b in pairs))
+        state = after
+    assert moved[True][-1] and len(moved[False]) == 4 and not any(moved[False])
+
+
 def test_what_stands_beside_a_fresh_batch_was_there_before_it():
     """An update that only looks: the fresh rewards first, then all that were played before."""
     task, collect = make_task("probe/two_step"), Collect("steps", ENVS, 4)

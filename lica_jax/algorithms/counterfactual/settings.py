@@ -69,8 +69,8 @@ class HParams(StepSizes):
     epsilon_start: float = number(0.5, 0, 1, epsilon=True)
     epsilon_finish: float = number(0.01, 0, 1, epsilon=True)
     epsilon_steps: float = number(100_000.0, low=0)
-    rms_decay: float = number(0.99, 0, 1)
-    rms_eps: float = number(1e-5, low=0)
+    rms_decay: float = number(0.99, 0, 0.999999)
+    rms_eps: float = number(1e-5, low=1e-12)
     reward_scale: float | None = number(None, low=1e-12)
 
     @property

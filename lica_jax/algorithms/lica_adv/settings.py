@@ -62,7 +62,8 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
             names += ["algo.mixing_epochs", "hp.mixing_lr", "hp.mixing_lambda"]
         if self.advantage != "doubly_robust":
             names += ["hp.effect_weight", "hp.effect_final", "hp.effect_steps"]
-        return super().idle() | {f'algo.advantage "{self.advantage}"': tuple(names)}
+        idle = super().idle() | {f'algo.advantage "{self.advantage}"': tuple(names)}
+        return idle | ({"algo.epochs 1": ("algo.refresh",)} if self.epochs == 1 else {})
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         """What is wrong with these values, alone and together; one line each."""

@@ -79,6 +79,6 @@ class HParams(StepSizes):
     epsilon_start: float = number(1.0, 0, 1, epsilon=True)
     epsilon_finish: float = number(0.05, 0, 1, epsilon=True)
     epsilon_steps: float = number(50_000.0, low=0)
-    rms_decay: float = number(0.99, 0, 1)
-    rms_eps: float = number(1e-5, low=0)
+    rms_decay: float = number(0.99, 0, 0.999999)
+    rms_eps: float = number(1e-5, low=1e-12)
     reward_scale: float | None = number(None, low=1e-12)
