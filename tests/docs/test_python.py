@@ -72,3 +72,12 @@ def test_the_loop_of_the_migration_page_plays():
     assert reward.shape == over.shape == won.shape == (100, 512) and bool(over.any(0).all())
     assert not over[1:][over[:-1]].any()  # the step behind an end is the reset, and never an end
     assert not reward[1:][over[:-1]].any() and 0 <= names["win_rate"] < 0.1
+
+
+def test_the_scan_of_the_policies_page_wins():
+    """About as often as the policy's record says, .84 by sampling."""
+    (code,) = [block for block in blocks("policies.md") if "def wins" in block]
+    names: dict = {}
+    exec(code, names)
+    assert names["wins"](names["jax"].random.key(1)).shape == (512,)
+    assert 0.7 < float(names["win_rate"]) < 0.95
