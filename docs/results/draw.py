@@ -65,7 +65,7 @@ SHEETS = {
         Curve("MAPPO (fast), 4 epochs", "mappo", ["mappo4_MMM2"]),
     ], timed=True),
     "lica_5m_vs_6m": Sheet("smax/5m_vs_6m", [
-        Curve("LICA, kl_coef 0.05", "lica", ["kl_5m", "kl3_5m"], {"hp.kl_coef": 0.05}),
+        Curve("LICA, kl_coef 0.05", "lica", ["kl_5m", "kl3_5m", "a_5mb"], {"hp.kl_coef": 0.05}),
         Curve("LICA, kl_coef 0.5", "lica", ["kl_5m"], {"hp.kl_coef": 0.5}),
     ]),
     "learning_2s3z": Sheet("smax/2s3z", [

@@ -89,10 +89,12 @@ class Parser(argparse.ArgumentParser):
             put(f"{flag} is given twice: the last one counts", sys.stderr)
         found, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
-            values = getattr(found, action.dest, None)
-            for value in values if isinstance(values, list) else [values]:
-                if isinstance(value, Path):
-                    as_path(value, (action.option_strings or [action.dest])[-1])
+            name = (action.option_strings or [action.dest])[-1]
+            match getattr(found, action.dest, None):
+                case Path() as path:
+                    setattr(found, action.dest, as_path(path, name))
+                case [Path(), *_] as paths:
+                    setattr(found, action.dest, [as_path(path, name) for path in paths])
         return found, rest
 
     def _twice(self, words: list[str]) -> list[str]:

@@ -67,6 +67,9 @@ def make_programs(
     start, _ = make_run(algo, shapes, collect, timeout_is_terminal)
     learn = make_learn(algo, spec, timeout_is_terminal)
 
+    def init(keys):
+        return jax.lax.map(start, keys)  # in turn: see `loop.batch_runs`
+
     def learn_at(states, r, trajectory, stats, key, update_key, hp):
         state, metrics = learn(
             _run_of(states, r).replace(key=key), trajectory, stats, update_key, hp
@@ -79,8 +82,7 @@ def make_programs(
         return bound_act(algo, params, hp, progress, explore, carry, ts, now)
 
     return Programs(
-        algo, shapes, collect, start,
-        init=jax.jit(lambda keys: jax.lax.map(start, keys)),  # in turn: see `batch_runs`
+        algo, shapes, collect, start, init=jax.jit(init),
         learn=jax.jit(learn_at, donate_argnums=0),  # in place: a replay is not copied for a batch
         policy=jax.jit(lambda states, r: algo.policy(_run_of(states, r).learner)),
         act=jax.jit(act), split=jax.jit(lambda key: jax.random.split(key, 3)),

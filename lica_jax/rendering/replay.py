@@ -47,19 +47,13 @@ class Replay:
         Raises:
           UserError: a file exists already or cannot be written; none was written then.
         """
-        out = as_path(out, "out")
-        if out.suffix.lower() in (".gif", ".json"):
-            kind = out.suffix.lower()[1:]
-            raise UserError(
-                f"{out} would be a page: name one ending in .html, and {kind}={str(out)!r}"
-            )
-        check_outputs(out, gif, json)
-        contents: list[tuple[Path, bytes]] = [(out, self.html.encode())]
+        paths = check_outputs(out, gif, json)
+        contents = [self.html.encode()]
         if gif is not None:
-            contents.append((as_path(gif, "gif"), self.gif()))
+            contents.append(self.gif())
         if json is not None:
-            contents.append((as_path(json, "json"), self.json().encode()))
-        for path, content in contents:
+            contents.append(self.json().encode())
+        for path, content in zip(paths, contents, strict=True):
             try:
                 write_whole(path, content)
             except OSError as error:
@@ -156,9 +150,21 @@ def check_visible(task: Any) -> None:
         raise UserError(f"{name} cannot be drawn: {'; '.join(wrong)}")
 
 
-def check_outputs(*paths: str | Path | None) -> None:
-    """Raises ``UserError`` where a file is there already, or cannot be written."""
-    given = [as_path(path, "a file to write") for path in paths if path is not None]
+def check_outputs(
+    out: str | Path, gif: str | Path | None = None, json: str | Path | None = None
+) -> list[Path]:
+    """The files to write: the page, and the picture and the numbers where they are asked for.
+
+    Raises:
+      UserError: one is there already, cannot be written, or the page has another file's ending.
+    """
+    given = [as_path(out, "out")]
+    given += [as_path(p, name) for name, p in (("gif", gif), ("json", json)) if p is not None]
+    if given[0].suffix.lower() in (".gif", ".json"):
+        raise UserError(
+            f"{given[0]} would be a page: choose a name ending in .html, and name other files as "
+            "gif and json (--gif, --json)"
+        )
     for path in given:
         if path.exists():
             raise UserError(f"{path} is there already: choose another name")
@@ -166,6 +172,7 @@ def check_outputs(*paths: str | Path | None) -> None:
             raise UserError(f"two files would be written to {path}")
     for path in given:
         make_folder(path.parent, str(path))
+    return given
 
 
 def _one(policy: Policy | str | Path, which: str | None) -> Policy:

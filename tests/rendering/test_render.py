@@ -229,7 +229,7 @@ def test_a_name_that_no_encoding_has(battle, monkeypatch):
 
 
 def test_a_page_is_no_picture(battle, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"b\.gif would be a page: .*gif="):
+    with pytest.raises(UserError, match=r"b\.gif would be a page: .*gif"):
         battle.save(tmp_path / "b.gif")
     with pytest.raises(UserError, match="must be a path"):
         battle.save(None)
@@ -416,6 +416,13 @@ def test_the_command(run, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_the_command_knows_the_home_folder(run, tmp_path, monkeypatch, capsys):
+    """Not every shell does, in the middle of a word."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["render", str(run), "--out=~/a.html", "--episodes", "1"]) == 0
+    assert (tmp_path / "a.html").is_file() and f"wrote {tmp_path}" in capsys.readouterr().out
+
+
 def test_a_critic_of_another_seed(run, tmp_path):
     """Also beside a policy that does not say which its seed was."""
     shutil.copy(run / "critic.safetensors", tmp_path)
@@ -454,6 +461,7 @@ def damage(folder, name):
         (None, ["--seed", "-1"], "seed must be an integer"),
         (None, ["--which", "all-seeds"], "which must be best or last"),
         (None, ["--sample"], "--sampled"),
+        (None, ["--out", "{}/b.gif"], "b.gif would be a page"),
         ("policy.safetensors", [], "policy.safetensors cannot be loaded"),
         ("critic.safetensors", [], "critic.safetensors cannot be loaded"),
     ],
@@ -464,7 +472,9 @@ def test_bad_input(run, tmp_path, capsys, change, argv, message):
     if change:
         damage(tmp_path, change)
     before = sorted(tmp_path.iterdir())
-    assert main(["render", str(tmp_path), "--out", str(tmp_path / "x.html"), *argv]) == 2
+    argv = [word.format(tmp_path) for word in argv]
+    out = [] if "--out" in argv else ["--out", str(tmp_path / "x.html")]
+    assert main(["render", str(tmp_path), *out, *argv]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert any(part in error for part in message.split("|")), error

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from lica_jax import UserError, evaluate, load_policy, train
+from lica_jax.algorithms import make_algorithm
 from lica_jax.cli.evaluate import _in_words
 from lica_jax.config import dump_settings, load_config, load_settings, merge, resolve
+from lica_jax.engines.lockstep import make_programs
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.runs import directory
@@ -52,9 +54,14 @@ def test_qr_decompositions_are_of_one_run_at_a_time():
         return jax.nn.initializers.orthogonal()(key, (8, 8))
 
     start, _ = batch_runs(init, None, n_runs=3)
+    spec = make_task("game/climbing").spec
+    algorithm = make_algorithm("lica", spec)._replace(init=init)
+    games = make_programs(algorithm, spec, 2, timeout_is_terminal=True).init
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
-    found = [eqn for eqn in equations(jax.make_jaxpr(start)(keys)) if str(eqn.primitive) == "qr"]
-    assert [eqn.outvars[0].aval.shape for eqn in found] == [(8, 8)]
+    for program in (start, games):
+        found = equations(jax.make_jaxpr(program)(keys))
+        sizes = [eqn.outvars[0].aval.shape for eqn in found if str(eqn.primitive) == "qr"]
+        assert sizes == [(8, 8)]
     alone = jnp.stack([init(key) for key in keys])
     np.testing.assert_allclose(start(keys), alone, atol=1e-6)
 
