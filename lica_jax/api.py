@@ -28,6 +28,7 @@ from lica_jax.config import (
 from lica_jax.config.load import plugins_in
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
+from lica_jax.envs.names import is_import_path
 from lica_jax.envs.registry import is_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError, first_line
 from lica_jax.files import as_path, read_json
@@ -107,7 +108,7 @@ def train(
         raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
     if over := messages.overrun(session.plan, session.counters, session.done_before):
         warnings.warn(over, BudgetOverrun, stacklevel=2)
-    return session.result
+    return replace(session.result, task=own)
 
 
 def _check_start(watchers: Sequence[Any], plan: Plan) -> None:
@@ -179,7 +180,8 @@ def _stored_config(
     config = directory.read_config(run_dir)
     if named:
         directory.check_names(run_dir, algorithm, task)
-        config = replace(config, task=task)  # its time-outs may have changed
+        if not is_import_path(task) or "#" in task:
+            config = replace(config, task=task)  # its time-outs may have changed
     return merge(config, _with_seeds(overrides))
 
 
@@ -279,7 +281,7 @@ def evaluate(
         if not isinstance(value, int | np.integer) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
     if isinstance(policy, Result):
-        policies = policy.policies(which)
+        policies, task = policy.policies(which), policy.task if task is None else task
     else:
         policies = alike(policy if isinstance(policy, Policy) else as_path(policy, "policy"), which)
     target = fitting_task(policies[0], task)

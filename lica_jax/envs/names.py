@@ -1,7 +1,8 @@
 """The grammar of task names, and what a family of tasks offers. Imports no environment.
 
 ``family/name``, then the options that are not the default: ``smax/2s3z:backend=jaxmarl``. A task
-that is an object of somebody's own goes by its import path: ``my_package.tasks:Switches``.
+that is an object of somebody's own goes by its import path, ``my_package.tasks:Switches``, and by
+letters that say what it was made of: ``my_package.tasks:Switches#0f3a5c7e``.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ def plain_name(name: str) -> str:
     return name.partition(":")[0]
 
 
+def without_letters(name: str) -> str:
+    """A task's name without what it was made of."""
+    return name.partition("#")[0] if is_import_path(name) else name
+
+
 def name_with(name: str, known: Mapping[str, Choice], options: Mapping[str, str]) -> str:
     """A task's name with those of its options that are not the default, in the family's order."""
     changed = {k: options[k] for k, v in known.items() if options.get(k, v[0]) != v[0]}
@@ -108,9 +114,12 @@ def checked_options(
     return out
 
 
-_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_IMPORT_PATH = re.compile(
+    r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(#[0-9a-f]{8})?"
+)
 
 
 def is_import_path(name: str) -> bool:
-    """Whether a task's name is where an object is found: ``module:Name``."""
+    """Whether a task's name is where an object is found: ``module:Name``, or what `task_reference`
+    gives."""
     return _IMPORT_PATH.fullmatch(name) is not None

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from lica_jax.envs.made import digest
 from lica_jax.envs.names import (
     Choice,
     Family,
@@ -19,6 +20,7 @@ from lica_jax.envs.names import (
     is_import_path,
     parsed_options,
     plain_name,
+    without_letters,
 )
 from lica_jax.errors import UserError, unknown
 from lica_jax.plugins import TASKS, entry_points, how_to_load, load_entry_point, note_package
@@ -188,7 +190,7 @@ def same_task(a: str, b: str) -> bool:
         return plain_name(name), {k: v for k, v in parsed_options(name).items() if k not in ignored}
 
     if is_import_path(a) or is_import_path(b):
-        return a == b
+        return without_letters(a) == without_letters(b)
     return a == b or played(a) == played(b)
 
 
@@ -206,20 +208,32 @@ def _makes_tasks(kind: type) -> bool:
 
 def task_reference(task: Any) -> str:
     """The name under which a run stores a task that is only an object: its registered name where
-    that makes the same task, else the import path of the object, or of its class."""
+    that makes the same task, else the import path of the object, or of its class, with letters that
+    say what it was made of."""
     name, kind = task.spec.name, type(task)
     family = family_of(plain_name(name)) if "/" in name else None
     if family is not None and family.knows(plain_name(name).partition("/")[2]):
         made = make_task(name)
-        if type(made) is kind and made.spec == task.spec:
+        if made is task or (type(made) is kind and digest(made) == digest(task)):
             return name
-    for key, value in vars(sys.modules[kind.__module__]).items():
-        if value is task:
-            return f"{kind.__module__}:{key}"
-    return f"{kind.__module__}:{kind.__qualname__.replace('<locals>', 'locals')}"
+    names = vars(sys.modules[kind.__module__]).items()
+    held = next((key for key, value in names if value is task), None)
+    found = held or kind.__qualname__.replace("<locals>", "locals")
+    return f"{kind.__module__}:{found}#{digest(task)}"
 
 
-def _imported_task(path: str) -> Task:
+def _imported_task(name: str) -> Task:
+    path, _, letters = name.partition("#")
+    found = _at_import_path(path)
+    if letters and digest(found) != letters:
+        raise UserError(
+            f"{path} leads to another task than the one meant by {name}, which was made with other "
+            "arguments or by older code: give the task itself, in Python with task=..."
+        )
+    return found
+
+
+def _at_import_path(path: str) -> Task:
     module, _, name = path.partition(":")
     if module not in sys.modules:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from jaxtyping import PyTree
 from lica_jax.errors import TrainingFailed, UserError, first_line
 
 FORMAT = "lica_jax checkpoint 2"
+# Orbax numbers the saves of a process in one row, and loses its way where runs in several threads
+# save at once: whoever is about to use it waits until what another has begun is written.
+_TURN = threading.RLock()
+_begun: list[Checkpointer] = []  # whose save may still be going on, at most one
 
 
 class Checkpointer:
@@ -33,20 +38,24 @@ class Checkpointer:
 
         self._ocp = ocp
         self._damaged: list[int] = []  # newer than the one that was restored
+        self._failed: Exception | None = None  # what became of a save while another run waited
         self._directory = directory.resolve()
         best = policies.BestN(
             n=1, get_metric_fn=lambda m: m["score"], keep_checkpoints_without_metrics=False
         )
-        self._manager = ocp.CheckpointManager(
-            self._directory,
-            item_names=("arrays", "host"),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-                enable_async_checkpointing=True,
-                create=jax.process_count() == 1,
-                **self._alone(),
-            ),
-        )
+        with self._turn():
+            self._manager = ocp.CheckpointManager(
+                self._directory,
+                item_names=("arrays", "host"),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policies.AnyPreservationPolicy(
+                        [policies.LatestN(keep), best]
+                    ),
+                    enable_async_checkpointing=True,
+                    create=jax.process_count() == 1,
+                    **self._alone(),
+                ),
+            )
 
     def _alone(self) -> dict[str, Any]:
         """Options where there are several processes: a run is one's own, whoever else there is."""
@@ -74,6 +83,7 @@ class Checkpointer:
             for bad in self._damaged:
                 self._manager.delete(bad)
             self._damaged = []
+            _begun[:] = [self]
             self._manager.save(
                 step,
                 args=self._ocp.args.Composite(
@@ -87,11 +97,29 @@ class Checkpointer:
     def _writing(self) -> Iterator[None]:
         """Whatever keeps a checkpoint from being written, in one line."""
         try:
-            yield
+            with self._turn():
+                if self._failed is not None:
+                    raise self._failed
+                yield
         except Exception as error:
             raise TrainingFailed(
                 f"no checkpoint can be written to {self._directory}: {first_line(error)[:200]}"
             ) from error
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """While no other run in this process uses orbax."""
+        with _TURN:
+            if _begun and _begun[0] is not self:
+                _begun.pop()._finish()
+            yield
+
+    def _finish(self) -> None:
+        """Waits for what is being written; a failure is told when this run asks for it."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._failed = error
 
     def restore(self, like: PyTree) -> tuple[PyTree, dict[str, Any], str]:
         """The newest sound checkpoint as ``(arrays, host, what was wrong with newer ones)``;
@@ -167,9 +195,9 @@ class Checkpointer:
     def _read(self, where: Path, step: int, **item: Any) -> Any:
         """One part of a checkpoint; raises `Damaged`."""
         try:
-            return self._manager.restore(step, args=self._ocp.args.Composite(**item))[
-                next(iter(item))
-            ]
+            with self._turn():
+                found = self._manager.restore(step, args=self._ocp.args.Composite(**item))
+            return found[next(iter(item))]
         except Exception as error:
             raise Damaged(damaged(where, error)) from None
 
@@ -181,6 +209,7 @@ class Checkpointer:
     def close(self) -> None:
         with self._writing():
             self._manager.close()
+            _begun[:] = [other for other in _begun if other is not self]
 
 
 class Damaged(UserError):

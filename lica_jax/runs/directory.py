@@ -16,7 +16,7 @@ from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.config.checks import with_ends
 from lica_jax.config.load import beside_preset
 from lica_jax.envs import same_task
-from lica_jax.envs.names import is_import_path
+from lica_jax.envs.names import is_import_path, without_letters
 from lica_jax.errors import UserError
 from lica_jax.files import as_path, make_folder, plain, read_json, write_json
 from lica_jax.runs.names import (
@@ -225,8 +225,8 @@ def check_same(
     ``runs`` is what `read_runs` gave before.
     """
     _check_kinds(run_dir)
-    _check_object(run_dir, config.task, spec)
     before = read_config(run_dir)
+    _check_object(run_dir, before.task, config.task, spec)
     # A schedule that an earlier version did not have ends where it starts.
     before = dataclasses.replace(before, hp=with_ends(before.hp))
     old, new = to_dict(before), to_dict(config)
@@ -266,16 +266,22 @@ def note_command(folder: Path) -> None:
         file.write(shlex.join([program, *sys.argv[1:]]) + "\n")
 
 
-def _check_object(run_dir: Path, task: str, spec: TaskSpec) -> None:
-    """Refuses a task that has the import path of the run's and other arguments."""
+def _check_object(run_dir: Path, before: str, task: str, spec: TaskSpec) -> None:
+    """Refuses a task that has the import path of the run's and was made of something else. (Runs of
+    older versions know of its making no more than the spec.)"""
     path = run_dir / VERSIONS
     known = read_json(path) if is_import_path(task) and path.is_file() else None
     stored = known.get("task_spec") if isinstance(known, dict) else None
     names = {f.name for f in dataclasses.fields(TaskSpec)}
+    other = ""
     if isinstance(stored, dict) and stored.keys() == names and TaskSpec(**stored) != spec:
+        other = spec.unlike(TaskSpec(**stored))
+    elif "#" in before and "#" in task and before != task:
+        other = "its attributes have other values"
+    if other:
         raise UserError(
-            f"{run_dir} holds a run of another {task} ({spec.unlike(TaskSpec(**stored))}): give "
-            "the task itself, as it was made then"
+            f"{run_dir} holds a run of another {without_letters(task)} ({other}): give the task "
+            "itself, as it was made then"
         )
 
 

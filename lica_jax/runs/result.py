@@ -36,6 +36,7 @@ class Result:
         directory does not hold them.
       facts: of the "best" and the "last" policies, a dictionary per seed: ``env_steps``, and of the
         best ``score``.
+      task: the task itself, where `train` was given an object; `evaluate` plays it.
     """
 
     config: TrainConfig
@@ -49,6 +50,7 @@ class Result:
     critics: dict[str, Critic] = field(default_factory=dict)
     last_params: PyTree = None
     facts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    task: Any = None
 
     @property
     def stopped(self) -> str:

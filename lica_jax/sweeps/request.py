@@ -153,25 +153,14 @@ def _names(kind: str, value: Any) -> tuple[str, ...]:
 def _task_name(task: Any) -> str:
     """What a task that is given as an object is found again by: every run makes its own."""
     name = task_reference(task)
-    found = make_task(name)
-    if found is not task and not (type(found) is type(task) and _made_alike(found, task)):
-        raise UserError(
-            f"a sweep finds the task {task.spec.name} again as {name}, which is another task than "
-            "the one given (made with other arguments): keep it in a variable of its module, or "
-            "register it (lica_jax.register_family)"
-        )
-    return name
-
-
-def _made_alike(a: Any, b: Any) -> bool:
-    """Whether two objects of a class hold the same: specs alone do not say what is paid."""
-    x, y = getattr(a, "__dict__", None), getattr(b, "__dict__", None)
-    if x is None or y is None or x.keys() != y.keys():
-        return False
     try:
-        return all(x[k] is y[k] or bool(np.all(x[k] == y[k])) for k in x)
-    except Exception:  # what cannot be compared is not known to be the same
-        return False
+        make_task(name)
+    except UserError as error:
+        raise UserError(
+            f"a sweep cannot find the task {task.spec.name} again: keep it in a variable of its "
+            f"module, or register it (lica_jax.register_family); {error}"
+        ) from None
+    return name
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_a_new_figure_is_one_line(tmp_path, capfd):
     check_task(TOLD)
     algo = {"hidden": 8, "mixing_embed": 8, "hypernet_hidden": 8}
     result = train("lica", TOLD, run_dir=tmp_path / "r", display="plain", algo=algo, **SMALL)
-    assert result.config.task == "tests.plugins.test_registering:TOLD"
+    assert re.fullmatch(r"tests.plugins.test_registering:TOLD#[0-9a-f]{8}", result.config.task)
     for row in result.metrics:
         assert row["train/agreed_mean"] == pytest.approx(2 * row["train/return_mean"])
     for row in result.evaluations:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from lica_jax import evaluate, load_policy, train
 from lica_jax.cli.evaluate import _in_words
 from lica_jax.config import load_config
-from lica_jax.errors import UserError
+from lica_jax.errors import TrainingFailed, UserError
 from lica_jax.files import plain
 from lica_jax.runs import directory
 from lica_jax.runs.checkpoint import Checkpointer, keys_to_data
@@ -57,6 +58,32 @@ def test_a_checkpoint_that_a_gpu_wrote(tmp_path):
     loader.close()
     assert problem == ""
     jax.tree.map(np.testing.assert_array_equal, keys_to_data(arrays), keys_to_data(tree()))
+
+
+def test_runs_in_several_threads_save_in_turn(tmp_path):
+    """Orbax numbers the saves of a process in one row. What fails is told to the run it was of."""
+
+    def full():
+        raise OSError("a full disk")
+
+    bad = Checkpointer(tmp_path / "bad")
+    bad.save(1, tree(), {}, score=None)
+    bad.wait()
+    bad._manager.wait_until_finished = full
+
+    def saves(path):
+        saver = Checkpointer(path)
+        for step in range(1, 9):
+            saver.save(step, tree(), {"step": step}, score=None)
+        saver.wait()
+        found = saver.restore(jax.eval_shape(tree))[1]
+        saver.close()
+        return found["step"]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(saves, (tmp_path / str(i) for i in range(4)))) == [8] * 4
+    with pytest.raises(TrainingFailed, match=r"written to \S*bad: a full disk"):
+        bad.save(2, tree(), {}, score=None)
 
 
 def test_the_latest_and_the_best_are_kept(tmp_path):

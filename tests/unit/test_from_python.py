@@ -50,14 +50,42 @@ def run_dir(tmp_path_factory):
     return path
 
 
+def rich():
+    """Of the same spec as `Own()`, and paid more."""
+    task = Own()
+    task._reward = lambda *_: 7.0
+    return task
+
+
 def test_an_object_made_with_other_arguments_is_another_task(tmp_path):
+    """Whether its spec says so or not."""
+    for name, own, other, told in (
+        ("a", Own(6), Own(8), r"\(episode_limit 8, not 6\)"),
+        ("b", rich(), Own(), r"\(its attributes have other values\)"),
+    ):
+        result, path = train("ippo", own, run_dir=tmp_path / name, **SMALL), tmp_path / name
+        with pytest.raises(UserError, match=r":Own leads to another task than the one meant by"):
+            evaluate(path, episodes=8)
+        figures = evaluate(path, task=own, episodes=8)
+        assert figures["task"] == "own"
+        assert evaluate(result, episodes=8)["greedy"] == figures["greedy"]
+        words = {"run_dir": path, "resume": True, "total_steps": 128, "display": "none"}
+        for names in ((), ("ippo", f"{__name__}:Own")):
+            with pytest.raises(UserError, match=r":Own leads to another task"):
+                train(*names, **words)
+        with pytest.raises(UserError, match=rf"holds a run of another .*:Own {told}"):
+            train("ippo", other, **words)
+        longer = train("ippo", own, **SMALL | words)
+        assert longer.summary["env_steps"][0] >= 128
+
+
+def test_a_run_of_before_knows_of_an_object_what_its_spec_says(tmp_path):
     train("ippo", Own(6), run_dir=tmp_path, **SMALL)
-    with pytest.raises(UserError, match=r"another task than .* \(episode_limit 4, not 6"):
-        evaluate(tmp_path, episodes=8)
-    assert evaluate(tmp_path, task=Own(6), episodes=8)["task"] == "own"
-    for task in ((), ("ippo", Own(8))):
-        with pytest.raises(UserError, match=r"holds a run of another .*:Own .*not 6"):
-            train(*task, run_dir=tmp_path, resume=True, total_steps=128, display="none")
+    stored = json.loads((tmp_path / "config.json").read_text())
+    stored["task"] = stored["task"].partition("#")[0]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"holds a run of another .*:Own .*not 6"):
+        train(run_dir=tmp_path, resume=True, total_steps=128, display="none")
     longer = train("ippo", Own(6), run_dir=tmp_path, resume=True, **SMALL | {"total_steps": 128})
     assert longer.summary["env_steps"][0] >= 128
 
@@ -70,17 +98,15 @@ def test_a_class_is_no_task():
 def test_a_sweep_takes_a_task_that_is_an_object(tmp_path):
     """By what it is found again under: the class, where it needs no arguments."""
     words = SMALL | {"sweep_dir": tmp_path, "wave": 1}
-    rich = Own()
-    rich._reward = lambda *_: 7.0  # of the same spec
-    for other in (Own(6), rich):
-        with pytest.raises(UserError, match=r"finds the task own again as .*:Own, which is anoth"):
+    for other in (Own(6), rich()):
+        with pytest.raises(UserError, match=r"cannot find the task own again: .*:Own leads to ano"):
             lica_jax.sweep("ippo", other, **words)
     with pytest.raises(UserError, match="must be a name or a list of names, or task objects"):
         lica_jax.sweep("ippo", Own, **words)
     found = lica_jax.sweep("ippo", Own(), grid={"hp.gamma": [0.9, 0.99]}, **words)
     assert {row["status"] for row in found.table} == {"finished"}
     assert repr(found).startswith("<SweepResult 2 runs; ") and str(tmp_path) in repr(found)
-    assert found.run(0).config.task.endswith(":Own")
+    assert found.run(0).config.task.partition("#")[0].endswith(":Own")
 
 
 def test_a_result_has_both_policies_with_their_facts(tmp_path):

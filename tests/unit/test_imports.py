@@ -26,7 +26,7 @@ LAYERS = """
     networks
     smac
     envs.names
-    envs.frames envs.jaxmarl_import envs.checks
+    envs.frames envs.jaxmarl_import envs.checks envs.made
     envs.smax envs.mpe envs.games envs.probe
     envs.registry
     envs
@@ -70,9 +70,9 @@ FLOORS = {name: i for i, line in enumerate(LAYERS.split("\n")) for name in line.
 LOOSE = 10  # modules at the top of the package, at most
 # Host code: everything that is not traced.
 HOST = (
-    "api", "cli", "config", "diagnosis", "engines", "envs.registry", "loggers", "plugins", "policy",
-    "profiling", "rendering", "reporting", "runs", "smac", "starcraft2", "statistics", "sweeps",
-    "testing", "zoo",
+    "api", "cli", "config", "diagnosis", "engines", "envs.made", "envs.registry", "loggers",
+    "plugins", "policy", "profiling", "rendering", "reporting", "runs", "smac", "starcraft2",
+    "statistics", "sweeps", "testing", "zoo",
 )  # fmt: skip
 
 
