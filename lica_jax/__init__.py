@@ -12,7 +12,7 @@ from lica_jax.version import __version__
 
 if TYPE_CHECKING:
     from lica_jax import core, networks, statistics, testing, types
-    from lica_jax.algorithms import make_algorithm, register_algorithm
+    from lica_jax.algorithms import algorithm_names, make_algorithm, register_algorithm
     from lica_jax.api import evaluate, load_result, train
     from lica_jax.config import TrainConfig, load_config
     from lica_jax.diagnosis import diagnose
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 _HOME = {
     "BudgetOverrun": "errors", "Family": "envs.names", "StopAt": "runs.callbacks",
     "TrainConfig": "config", "TrainingFailed": "errors", "UserError": "errors",
-    "diagnose": "diagnosis", "evaluate": "api", "load_config": "config",
-    "load_policy": "policy", "load_result": "api", "load_runs": "runs.tables",
+    "algorithm_names": "algorithms", "diagnose": "diagnosis", "evaluate": "api",
+    "load_config": "config", "load_policy": "policy", "load_result": "api",
+    "load_runs": "runs.tables",
     "make_algorithm": "algorithms", "make_task": "envs",
     "register_algorithm": "algorithms", "register_family": "envs", "render": "rendering",
     "report": "reporting", "sweep": "sweeps", "task_names": "envs", "train": "api",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import operator
-import signal
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from lica_jax.config import (
     to_dict,
 )
 from lica_jax.config.load import plugins_in
+from lica_jax.config.schema import coerce
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.names import is_import_path
@@ -45,6 +45,7 @@ from lica_jax.runs.plan import Plan, make_plan
 from lica_jax.runs.result import Result
 from lica_jax.runs.rows import completed, eval_entries, read_rows
 from lica_jax.runs.session import Session
+from lica_jax.runs.signals import check_on_signal
 from lica_jax.training.evaluation import Tell, silent
 from lica_jax.types import Collect, Task
 
@@ -53,7 +54,7 @@ def train(
     algorithm: str | Path | TrainConfig | None = None,
     task: str | Task | HostTask | None = None,
     *,
-    run_dir: str | Path | None = None, resume: bool = False,
+    run_dir: str | Path | None = None, resume: bool | str = False,
     display: str = "auto", on_signal: str = "raise",
     callbacks: Sequence[Any] = (), stop_at: str | None = None, log: str | Sequence[str] = (),
     **overrides: Any,
@@ -67,7 +68,7 @@ def train(
       run_dir: directory to write to; None writes nothing.
       resume: continue from the latest checkpoint in ``run_dir``, with its stored settings and
         ``overrides`` on top (``total_steps``, ``eval`` and ``checkpoint`` may change).
-        ``algorithm`` and ``task`` may be left out.
+        ``algorithm`` and ``task`` may be left out. "auto": if there is a run; else begin one.
       display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
         live learning curve, which is also what "auto" shows in Jupyter.
       on_signal: what follows Ctrl-C, SIGTERM or SIGHUP once the checkpoint and files are written.
@@ -76,7 +77,7 @@ def train(
       callbacks: objects with ``on_metrics``, ``on_evaluation``, ... (`lica_jax.runs.callbacks`).
       stop_at: ends the run once all seeds reach this in one evaluation: ``"eval/win_rate=0.95"``.
       log: tools that also get the rows: "tensorboard", "wandb", "trackio", "mlflow", or several.
-      overrides: fields of ``TrainConfig`` on top of the preset, such as ``seeds=range(3)``,
+      overrides: fields of ``TrainConfig`` on top of all that, such as ``seeds=range(3)``,
         ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``. Modules in ``plugins=["my_package"]``
         are imported first.
 
@@ -89,10 +90,10 @@ def train(
       Exception: raised by a callback; a checkpoint was written first.
     """
     check_style(display)
-    if on_signal not in ("raise", "return"):
-        raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
+    check_on_signal(on_signal)
     own = task if is_task(task) else None
     path = None if run_dir is None else as_path(run_dir, "run_dir")
+    resume = _resumes(resume, path)
     names = algorithm, task if own is None else task_reference(own)
     goal = [] if stop_at is None else [StopAt(stop_at)]
     watchers = [*check_callbacks(callbacks), *make_loggers(log, path), *goal]
@@ -105,10 +106,19 @@ def train(
     session.run()
     # Also a signal that came after the budget was spent: the run is whole, the loop around it ends.
     if (stop := session.stop.number) is not None and on_signal == "raise":
-        raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
+        raise messages.exit_by(stop, path)
     if over := messages.overrun(session.plan, session.counters, session.done_before):
         warnings.warn(over, BudgetOverrun, stacklevel=2)
     return replace(session.result, task=own)
+
+
+def _resumes(resume: bool | str, run_dir: Path | None) -> bool:
+    """Whether there is a run to go on with, where that is asked."""
+    if resume not in (True, False, "auto"):
+        raise UserError(f'resume must be True, False or "auto", got {resume!r}')
+    if resume == "auto" and run_dir is None:
+        raise UserError('resume="auto" needs the run_dir of a run that may be there')
+    return directory.status(run_dir) != "new" if resume == "auto" else bool(resume)
 
 
 def _check_start(watchers: Sequence[Any], plan: Plan) -> None:
@@ -120,9 +130,14 @@ def _check_start(watchers: Sequence[Any], plan: Plan) -> None:
         check_played(plan.task)
 
 
-def load_result(run_dir: str | Path) -> Result:
-    """Loads the result of a finished run from its directory, as `train` returned it (but for the
-    critics, which `load_policy` finds beside the policies).
+def load_result(run_dir: str | Path, *, unfinished: bool = False) -> Result:
+    """Loads the result of a run from its directory, as `train` returned it (but for the critics,
+    which `load_policy` finds beside the policies).
+
+    Args:
+      run_dir: the directory of a run that has come to its end.
+      unfinished: also of one that was stopped, by Ctrl-C for example: with the policies and the
+        rows of then. (One that was killed has no policies yet; `load_runs` reads its rows.)
 
     Raises:
       UserError: there is no such run, or it has not ended.
@@ -135,8 +150,11 @@ def load_result(run_dir: str | Path) -> Result:
     ended = isinstance(summary, dict) and (
         directory.status(path) == "finished" or summary.get("failed_at_update", [None]) != [None]
     )
-    if not ended:
-        raise UserError(f"{path} has not come to its end: {messages.resume(path)}")
+    if not ended and not unfinished:
+        raise UserError(
+            f"{path} has not come to its end: {messages.resume(path)}; or, in Python, "
+            "load_result(..., unfinished=True)"
+        )
     kept = {"best": chosen_policies(path, "all-seeds")}
     if (path / directory.POLICY_LAST).is_file():
         kept["last"] = chosen_policies(path, "all-seeds-last")
@@ -195,9 +213,12 @@ def _config(
             "with resume=True and the run_dir of a run they are known"
         )
     if isinstance(algorithm, TrainConfig):
-        if overrides or task not in (None, algorithm.task):
-            raise UserError("give either a TrainConfig or names with overrides, not both")
-        return algorithm
+        named = {"task": task} if task not in (None, algorithm.task) else {}
+        if asked := [k for k in named | overrides if k in ("algorithm", "task", "preset")]:
+            raise UserError(
+                f"a TrainConfig has its {asked[0]} already: begin with load_config for another one"
+            )
+        return merge(algorithm, _with_seeds(overrides))
     if is_settings_file(algorithm) and task is None:
         return load_settings(algorithm, overrides=_with_seeds(overrides))[0]
     if task is None:
@@ -221,8 +242,10 @@ def _with_seeds(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_tuple(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    """A seed or several, from whatever counts as integers."""
-    if isinstance(seeds, str | bytes | bytearray | Mapping):  # iterated they are other numbers
+    """A seed or several, from whatever counts as integers, or a text such as ``"0:8"``."""
+    if isinstance(seeds, str):
+        return coerce("seeds", seeds, tuple[int, ...])
+    if isinstance(seeds, bytes | bytearray | Mapping):  # iterated they are other numbers
         raise UserError(f"seeds must be an integer or several, got {seeds!r}")
     with contextlib.suppress(TypeError):
         return (_integer(seeds),)
@@ -237,6 +260,12 @@ def _integer(seed: Any) -> int:
     if isinstance(seed, bool | np.bool_):
         raise TypeError("a truth value")
     return operator.index(seed)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it counts something: 512, and 5e2 as well."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole or (isinstance(value, float | np.floating) and float(value).is_integer())
 
 
 def evaluate(
@@ -278,17 +307,17 @@ def evaluate(
         ("seed", seed, 0, 2**31 - 1),
         ("envs", envs, 1, 10_000),
     ):
-        if not isinstance(value, int | np.integer) or not low <= value <= high:
+        if not _is_whole(value) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
     if isinstance(policy, Result):
         policies, task = policy.policies(which), policy.task if task is None else task
     else:
         policies = alike(policy if isinstance(policy, Policy) else as_path(policy, "policy"), which)
-    target = fitting_task(policies[0], task)
+    target, seed, envs = fitting_task(policies[0], task), int(seed), int(envs)
     games = is_host_task(target)
     if save_replay is not None and not games:
         raise UserError(f"{target.spec.name} has no replay files; smac/ tasks have")
-    episodes = episodes or (32 if games else 512)
+    episodes = int(episodes or (32 if games else 512))
     use_compilation_cache()
     engine = make_engine(
         policies[0].algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),

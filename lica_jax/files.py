@@ -90,15 +90,17 @@ def _written(text: str, stream: TextIO | None) -> bool:
 
 
 def as_path(value: Any, name: str) -> Path:
-    """A path that can be written down, from a text or a ``Path``; ``~`` is the home folder.
+    """A path that can be written down, from a text, a ``Path`` or a result; ``~`` is the home
+    folder.
 
     Raises:
       UserError: it is something else, empty, too long, or no text (JSON, logs and commands that
         repeat a run name it); the message calls it ``name``.
     """
-    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
         raise UserError(f"{name} must be a path, got {value!r}")
-    text = os.path.expanduser(os.fspath(value))  # in Python no shell has done it
+    text = os.path.expanduser(text)  # in Python no shell has done it
     if not text.strip() or not text.isprintable():  # undecodable bytes are not printable
         raise UserError(f"{name} must be a path of printable characters, got {text!r}")
     try:

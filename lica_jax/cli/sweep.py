@@ -48,11 +48,15 @@ def sweep(argv: list[str]) -> int:
     from lica_jax.plugins import load_plugins
 
     load_plugins(args.plugin)
+    if args.auto_resume and args.sweep_dir is None:
+        raise UserError("--auto-resume needs the --sweep-dir of a sweep that may be there")
     asked = _words(parser, args, names, words)
     from lica_jax.sweeps.api import default_sweep_dir
     from lica_jax.sweeps.driver import Driver
+    from lica_jax.sweeps.folder import Folder
 
     path = args.sweep_dir or default_sweep_dir()
+    args.resume = args.resume or (args.auto_resume and Folder(path).has_begun())
     if args.distributed and args.dry_run:
         raise UserError("a plan is of one process: leave out --distributed")
     if args.distributed:
@@ -123,6 +127,8 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--sweep-dir", type=Path, help="directory to write to; default sweeps/TIME")
     add("--resume", action="store_true", help="continue the sweep in --sweep-dir")
+    add("--auto-resume", action="store_true",
+        help="continue the sweep in --sweep-dir if there is one, and begin it if not")  # fmt: skip
     add("--dry-run", action="store_true", help="show the plan and exit")
     add("--seeds", nargs="+", help="seeds for every setting: 0 1 2, or a range 0:8")
     add("--grid", action="append", default=[], metavar="FIELD=A,B",

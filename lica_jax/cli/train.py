@@ -34,6 +34,7 @@ def train(argv: list[str]) -> int:
     load_plugins(args.plugin)
     check_loggers(args.log)
     names = _with_file(args, names)
+    args.resume = args.resume or _is_there(args)
     if args.help:
         return _show_help(parser, args, names)
     others = [option for action in parser._actions for option in action.option_strings]
@@ -82,6 +83,11 @@ def _parser() -> Parser:
         "--resume", action="store_true", help="continue the run in --run-dir from its checkpoint"
     )
     parser.add_argument(
+        "--auto-resume", action="store_true",
+        help="continue the run in --run-dir if there is one, and begin it if not: for jobs that "
+        "are killed and started again",
+    )  # fmt: skip
+    parser.add_argument(
         "--progress", choices=STYLES, default="auto", help="progress display; default auto"
     )
     parser.add_argument(
@@ -116,6 +122,15 @@ def _with_file(args: Namespace, names: list[str]) -> list[str | Path]:
     return [args.config] if args.config else names
 
 
+def _is_there(args: Namespace) -> bool:
+    """Whether there is a run to go on with, where that is asked."""
+    from lica_jax.runs.directory import status
+
+    if args.auto_resume and args.run_dir is None:
+        raise UserError("--auto-resume needs the --run-dir of a run that may be there")
+    return args.auto_resume and status(args.run_dir) != "new"
+
+
 def _configured(
     args: Namespace, names: list[str | Path], words: list[str], others: list[str]
 ) -> TrainConfig:
@@ -123,7 +138,9 @@ def _configured(
     from lica_jax.cli.settings import parse_settings
     from lica_jax.config import merge
 
-    config, _ = resumed_config(args, names) if args.resume else named_config(args, names)
+    of_file = args.auto_resume and (args.config or len(names) == 1)  # it must say the same
+    goes_on = args.resume and not of_file
+    config, _ = resumed_config(args, names) if goes_on else named_config(args, names)
     asked = merge(config, parse_settings(config, words, others))
     if (asked.algorithm, asked.task) != (config.algorithm, config.task) and not args.resume:
         raise UserError(

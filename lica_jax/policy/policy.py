@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lica_jax.files import as_path, as_word
 from lica_jax.policy.critics import Critic, load_critic
 from lica_jax.policy.exporting import export
 from lica_jax.policy.reading import checked_facts, read_header, read_params
-from lica_jax.policy.writing import header, origin
+from lica_jax.policy.writing import header, origin, write_policy
 from lica_jax.runs.names import check_no_sweep
 from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
 from lica_jax.zoo.catalog import zoo_file
@@ -41,7 +41,7 @@ class Policy:
         self.params = params
         self.algo = self.algo_for(self.spec)
         self.hp = merge(module.HParams(), about["hp"])
-        self._act = jax.jit(self._act_batch)
+        self._act, self._look = jax.jit(self._act_batch), jax.jit(self._look_batch)
         self._memory = jax.eval_shape(partial(self.algo.initial_carry, 1))
         self._critic: Critic | None = critic
         self._path: Path | None = None  # of its file
@@ -120,6 +120,44 @@ class Policy:
             ``avail`` is missing where it matters, ``carry`` is the memory of another number of
             environments, or ``key`` is not a key.
         """
+        single, carry, obs, avail = self._checked(obs, avail, carry)
+        if key is not None and not _is_key(key):
+            raise UserError(f"key must be a key such as jax.random.key(0), got {key!r}")
+        explore = jnp.full(obs.shape[0], key is not None)
+        key = jax.random.key(0) if key is None else key
+        carry, action = self._act(self.params, carry, obs, avail, key, explore)
+        if single:
+            action, carry = jax.tree.map(lambda x: x[0], (action, carry))
+        return action, carry
+
+    def probabilities(
+        self, obs: ArrayLike, avail: ArrayLike | None = None, carry: PyTree = None
+    ) -> Array:
+        """The probability of every action in sampled play, ``[(B,) N, A]``; those of unavailable
+        actions are 0.
+
+        Arguments are those of `act`, which returns the memory for the next step.
+
+        Raises:
+          UserError: as `act`; or actions are continuous, or weights (`plays_weights`), or the
+            algorithm does not say how to look into its policies (`Algorithm.insight`).
+        """
+        if self.spec.continuous or self.plays_weights:
+            raise UserError(f"{self!r} does not choose among actions: it has no probabilities")
+        if self.algo.insight is None:
+            raise UserError(
+                f"algorithm {self.about['algorithm']!r} does not say how to look into its policies "
+                "(Algorithm.insight): their probabilities are not known"
+            )
+        single, carry, obs, avail = self._checked(obs, avail, carry)
+        found = self._look(self.params, carry, obs, avail)
+        return found[0] if single else found
+
+    def _checked(
+        self, obs: ArrayLike, avail: ArrayLike | None, carry: PyTree
+    ) -> tuple[bool, PyTree, Array, Array]:
+        """Whether it is one environment, and the memory, the observations and the available actions
+        of a batch; raises ``UserError`` as `act` says."""
         obs = jnp.asarray(obs, jnp.float32)
         s = self.spec
         single = obs.ndim == 2
@@ -139,18 +177,11 @@ class Policy:
         if carry is None:
             carry = self.initial_carry(None if single else obs.shape[0])
         self._check_carry(carry, obs.shape[:-2])
-        if key is not None and not _is_key(key):
-            raise UserError(f"key must be a key such as jax.random.key(0), got {key!r}")
         if single:
             obs, avail, carry = jax.tree.map(lambda x: x[None], (obs, avail, carry))
-        explore = jnp.full(obs.shape[0], key is not None)
-        key = jax.random.key(0) if key is None else key
-        carry, action = self._act(self.params, carry, obs, avail, key, explore)
-        if single:
-            action, carry = jax.tree.map(lambda x: x[0], (action, carry))
-        return action, carry
+        return single, carry, obs, avail
 
-    @property
+    @cached_property
     def plays_weights(self) -> bool:
         """Whether an action is weights ``[N, A]`` of a choice (MADDPG on the paper's particle
         tasks), which tasks with ``weighs_actions`` alone can take."""
@@ -172,6 +203,21 @@ class Policy:
                 f"{jax.tree.map(jnp.shape, carry)}"
             )
 
+    def save(self, path: str | Path) -> None:
+        """Writes the policy file ``path``, which ends in ``.safetensors`` and is replaced if it
+        exists, and a readable ``.json`` beside it; `load_policy` reads it. The critic stays behind.
+
+        Raises:
+          UserError: another file ending, or a path that cannot be written.
+        """
+        path = as_path(path, "path")
+        if path.suffix != ".safetensors":
+            raise UserError(f"a policy is saved as .safetensors, not as {path.name}")
+        try:
+            write_policy(path, self.params, self.about)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
     def export(self, path: str | Path) -> None:
         """Writes the policy for programs without JAX; docs/policies.md describes both formats.
 
@@ -186,20 +232,27 @@ class Policy:
         export(as_path(path, "path"), self.algo, self.spec, self.hp, self.params, self.about)
 
     def _act_batch(self, params, carry, obs, avail, key, explore):
-        batch = obs.shape[0]
-        off = jnp.zeros(batch, bool)
-        # Actions depend on observations and masks only (a critic's memory reads more, and is not
-        # asked here); an episode's start is a fresh carry, not a flag.
-        ts = TimeStep(
-            obs=obs, state=jnp.zeros((batch, self.spec.state_size)), avail=avail,
-            reward=jnp.zeros(batch), terminated=off, truncated=off, first=off,
-            alive=jnp.ones(obs.shape[:2], bool), info={},
-        )  # fmt: skip
-        progress = Progress.finished()
+        ts, progress = self._time_step(obs, avail), Progress.finished()
         carry, action, _ = self.algo.act(
             params, carry, ts, key, hp=self.hp, progress=progress, explore=explore
         )
         return carry, action
+
+    def _look_batch(self, params, carry, obs, avail):
+        nothing = jnp.zeros(obs.shape[:2], jnp.int32)  # what was chosen is a critic's concern
+        ts = self._time_step(obs, avail)
+        return self.algo.insight.look(params, None, carry, ts, nothing, self.hp).policy
+
+    def _time_step(self, obs: Array, avail: Array) -> TimeStep:
+        """What actions depend on: observations and masks only (a critic's memory reads more, and is
+        not asked here); an episode's start is a fresh carry, not a flag."""
+        batch = obs.shape[0]
+        off = jnp.zeros(batch, bool)
+        return TimeStep(
+            obs=obs, state=jnp.zeros((batch, self.spec.state_size)), avail=avail,
+            reward=jnp.zeros(batch), terminated=off, truncated=off, first=off,
+            alive=jnp.ones(obs.shape[:2], bool), info={},
+        )  # fmt: skip
 
 
 def _rebuilt(params: PyTree, about: dict[str, Any], path: Path | None) -> Policy:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def collect(
     for path in (as_path(path, "paths") for path in paths):
         if not path.is_dir():
             raise UserError(f"{path} is {'a file' if path.exists() else 'not there'}; name folders")
-        below = list(run_dirs(path))
+        below = list(names.run_dirs(path))
         if not below:
             raise UserError(f"{path} holds no run: no folder in it has a {names.CONFIG}")
         found |= dict.fromkeys(run_dir.resolve() for run_dir in below)
@@ -91,24 +90,6 @@ def _short(path: Path) -> Path:
     """As a person in the working directory would write it."""
     here = Path.cwd()
     return path.relative_to(here) if path != here and path.is_relative_to(here) else path
-
-
-def run_dirs(path: Path) -> Iterator[Path]:
-    """The folders with a configuration under ``path``, itself included, in order of their names,
-    links followed; what lies inside a run is none, nor is a wave of a sweep whose runs are there by
-    themselves, nor a hidden folder, in which a sweep makes a run that is not whole yet."""
-    seen: set[Path] = set()
-    for folder, inner, files in os.walk(path, followlinks=True):
-        place = Path(folder).resolve()
-        if place in seen:  # a link leads back
-            inner.clear()
-            continue
-        seen.add(place)
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if names.CONFIG in files:
-            inner.clear()
-            if Path(folder) == path or not names.wave_is_over(place):
-                yield Path(folder)
 
 
 def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

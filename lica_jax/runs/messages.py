@@ -218,6 +218,22 @@ def stopped(number: int, env_steps: int, run_dir: Path | None) -> str:
     return f"{text}; {resume(run_dir)}"
 
 
+def exit_by(number: int, run_dir: Path | None) -> BaseException:
+    """What ends the program after a signal: ``KeyboardInterrupt``, which says how somebody in a
+    notebook comes to what there is by then, or ``SystemExit``."""
+    if number != signal.SIGINT:
+        return SystemExit(128 + number)
+    if run_dir is None:
+        return KeyboardInterrupt(
+            'nothing was kept: train with run_dir=..., or with on_signal="return", which returns '
+            "the result so far"
+        )
+    return KeyboardInterrupt(
+        f"load_result({str(run_dir)!r}, unfinished=True) is the result so far; "
+        f"train(run_dir={str(run_dir)!r}, resume=True) goes on"
+    )
+
+
 def stopped_by(reason: str, plan: Plan) -> str:
     """A callback ended the run."""
     more = f"; {resume(plan.run_dir)}" if plan.run_dir else ""

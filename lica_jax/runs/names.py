@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from lica_jax.errors import UserError
@@ -42,6 +44,24 @@ def wave_is_over(wave: Path) -> bool:
         return all(f"{run:04d}" in there for run in own)
     except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError):
         return False
+
+
+def run_dirs(path: Path) -> Iterator[Path]:
+    """The folders with a configuration under ``path``, itself included, in order of their names,
+    links followed; what lies inside a run is none, nor is a wave of a sweep whose runs are there by
+    themselves, nor a hidden folder, in which a sweep makes a run that is not whole yet."""
+    seen: set[Path] = set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        place = Path(folder).resolve()
+        if place in seen:  # a link leads back
+            inner.clear()
+            continue
+        seen.add(place)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if CONFIG in files:
+            inner.clear()
+            if Path(folder) == path or not wave_is_over(place):
+                yield Path(folder)
 
 
 def check_no_sweep(path: Path) -> None:

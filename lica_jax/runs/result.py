@@ -60,6 +60,15 @@ class Result:
     def __repr__(self) -> str:
         return one_line(self.summary, self.run_dir)
 
+    def __fspath__(self) -> str:
+        """The run directory, so that a result can be given wherever one is asked for."""
+        if self.run_dir is None:
+            raise UserError(
+                "this result has no run directory: train with run_dir=..., or take what it holds "
+                "(.policy(), .evaluations, .frame())"
+            )
+        return str(self.run_dir)
+
     def _repr_html_(self) -> str:
         return table(self.summary, self.run_dir)
 

@@ -15,7 +15,7 @@ from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
 from lica_jax.files import as_path
 from lica_jax.runs import directory
-from lica_jax.runs.names import runs_of_sweep, sweep_of
+from lica_jax.runs.names import run_dirs, runs_of_sweep, sweep_of
 from lica_jax.runs.rows import completed, sound_rows
 
 Rows = list[dict[str, Any]]
@@ -32,7 +32,8 @@ def load_runs(
     hue="algorithm")``.
 
     Args:
-      paths: run directories, finished or not, and sweep directories, whose finished runs are read.
+      paths: run directories, finished or not, sweep directories, whose finished runs are read, and
+        folders that contain some at any depth; or the results of `train` and `sweep`.
       metrics: read the rows of ``metrics.jsonl`` instead of those of ``eval.jsonl``.
 
     Returns:
@@ -59,11 +60,11 @@ def load_runs(
 
 
 def _expanded(paths: Iterable[Path]) -> list[Path]:
-    """Sweeps by their runs; everything else as it is."""
+    """Sweeps by their runs, folders by the runs in them; everything else as it is."""
     out = []
     for path in paths:
         sweep = None if (path / directory.CONFIG).is_file() else sweep_of(path)
-        out += (sweep and runs_of_sweep(sweep)) or [path]
+        out += (runs_of_sweep(sweep) if sweep else list(run_dirs(path))) or [path]
     return out
 
 

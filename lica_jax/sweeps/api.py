@@ -12,7 +12,9 @@ from lica_jax.config import is_settings_file
 from lica_jax.errors import UserError
 from lica_jax.files import as_path
 from lica_jax.runs.display import check_style
+from lica_jax.runs.signals import check_on_signal
 from lica_jax.sweeps.driver import Driver
+from lica_jax.sweeps.folder import Folder
 from lica_jax.sweeps.request import merged, read_request
 from lica_jax.sweeps.result import SweepResult
 from lica_jax.types import Task
@@ -23,7 +25,7 @@ def sweep(
     task: str | Task | Sequence[str | Task] | None = None,
     *,
     sweep_dir: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | str = False,
     display: str = "auto",
     on_signal: str = "raise",
     **words: Any,
@@ -36,7 +38,7 @@ def sweep(
         kept in a variable of their module, or made without arguments.
       sweep_dir: directory to write to; by default a new folder under ``sweeps/``.
       resume: continue the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
-        grow.
+        grow. "auto": if there is one; else begin it.
       display: progress display: "auto", "bar", "plain", "notebook" or "none".
       on_signal: as in `train`.
       words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef": [0.03,
@@ -50,20 +52,23 @@ def sweep(
       UserError: bad input. Nothing was compiled or overwritten.
     """
     check_style(display)
-    if on_signal not in ("raise", "return"):
-        raise UserError(f'on_signal must be "raise" or "return", got {on_signal!r}')
+    check_on_signal(on_signal)
     if is_settings_file(algorithm) and task is None:
         words = merged(read_request(Path(algorithm)), words)
     else:
         given = {"algorithm": algorithm, "task": task}
         words = {k: v for k, v in given.items() if v is not None} | words
+    if resume not in (True, False, "auto"):
+        raise UserError(f'resume must be True, False or "auto", got {resume!r}')
     if resume and sweep_dir is None:
-        raise UserError("say which sweep to go on with: sweep(sweep_dir=..., resume=True)")
+        raise UserError(f"say which sweep to go on with: sweep(sweep_dir=..., resume={resume!r})")
     path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")
+    resume = Folder(path).has_begun() if resume == "auto" else resume
     result = Driver(words, path, resume=resume, style=display).run()
     if result.interrupted is not None and on_signal == "raise":
         stop = result.interrupted
-        raise KeyboardInterrupt if stop == signal.SIGINT else SystemExit(128 + stop)
+        again = f"sweep(sweep_dir={str(path)!r}, resume=True) goes on"
+        raise KeyboardInterrupt(again) if stop == signal.SIGINT else SystemExit(128 + stop)
     return result
 
 

@@ -133,6 +133,10 @@ class Folder:
         paths = (self.path / SWEEP, self.path / PLAN)
         return tuple(path.read_bytes() if path.is_file() else b"" for path in paths)
 
+    def has_begun(self) -> bool:
+        """Whether there is something to go on with, or to refuse."""
+        return self.path.is_dir() and not self._never_began()
+
     def _never_began(self) -> bool:
         """Whether there is nothing, or what a sweep writes before it says what was asked."""
         scratch = {f"{name}.tmp" for name in (PLAN, SWEEP)}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from lica_jax.config.presets import deep_update
 from lica_jax.config.reading import read_yaml
@@ -193,8 +191,9 @@ def _by_field(word: str, value: Any) -> dict[str, Any]:
 
 
 def _grid_values(name: str, given: Any) -> tuple[Any, ...]:
-    given = given.tolist() if isinstance(given, np.ndarray | np.generic) else given
-    values = list(given) if isinstance(given, list | tuple | range) else [given]
+    given = given.tolist() if hasattr(given, "tolist") else given  # arrays of numpy and of JAX
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    values = list(given) if several else [given]
     if not values:
         raise UserError(f"{name} has no values")
     if odd := [v for v in values if isinstance(v, float) and not math.isfinite(v)]:

@@ -45,6 +45,10 @@ class SweepResult:
         stopped = "; interrupted" if self.interrupted is not None else ""
         return f"<SweepResult {self._in_words()}{stopped}; files in {self.sweep_dir}>"
 
+    def __fspath__(self) -> str:
+        """The sweep's directory, so that a result can be given wherever one is asked for."""
+        return str(self.sweep_dir)
+
     def _in_words(self) -> str:
         runs = len(self.table)
         return f"{runs} run{'s' * (runs != 1)}; {best_text(self.summary)}"

@@ -117,6 +117,32 @@ def test_resume_extends_a_run(run, tmp_path):
     assert len((tmp_path / "r" / "command.txt").read_text().splitlines()) == 2
 
 
+def test_one_command_begins_a_run_and_continues_it(tmp_path, capfd):
+    """As a job that a cluster kills and starts again: by names, or by a file."""
+    (tmp_path / "a.yaml").write_text("algorithm: lica\ntask: probe/match\ntotal_steps: 1000")
+    for i, names in enumerate((["lica", "probe/match"], [str(tmp_path / "a.yaml")])):
+        where = ["--run-dir", str(tmp_path / f"r{i}"), "--auto-resume"]
+        for total in ("1e3", "1e3", "2e3"):
+            assert main(["train", *names, *FAST, *where, "--total-steps", total]) == 0
+        result = json.loads((tmp_path / f"r{i}" / "result.json").read_text())
+        assert result["env_steps"][0] >= 2000
+        assert len((tmp_path / f"r{i}" / "command.txt").read_text().splitlines()) == 3
+        capfd.readouterr()
+        assert main(["train", *names, *FAST, *where, "--hp.gamma", "0.5"]) == 2
+        assert "hp.gamma: 0.99 -> 0.5" in capfd.readouterr().err
+
+
+def test_one_command_begins_a_sweep_and_continues_it(tmp_path, capfd):
+    words = ["sweep", "lica", "probe/match", *FAST, "--sweep-dir", str(tmp_path / "s")]
+    for seeds in ("0:2", "0:2", "0:3"):
+        again = [*words, "--auto-resume", "--wave", "3", "--seeds", seeds]
+        assert main([*again, "--total-steps", "300"]) == 0
+    assert len((tmp_path / "s" / "results.csv").read_text().splitlines()) == 4
+    capfd.readouterr()
+    assert main([*words, "--auto-resume", "--hp.gamma", "0.5"]) == 2
+    assert "holds another sweep" in capfd.readouterr().err
+
+
 def test_list_shows_everything(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
@@ -242,6 +268,8 @@ BAD = {
     "eval of no seed": (["eval", "nowhere", "--seed", "-1"], "seed must be"),
     "no run to resume": (["train", "--resume", "--run-dir", "nowhere"], "no config.json"),
     "resume what": (["train", "--resume"], "--run-dir"),
+    "resume what there is": (["train", "lica", "smax/3m", "--auto-resume"], "--run-dir of a run"),
+    "sweep what there is": (["sweep", "lica", "smax/3m", "--auto-resume"], "--sweep-dir of a"),
     "eval of nothing": (["eval", "nowhere"], "no policy at"),
     "eval of which": (["eval", "nowhere", "--which", "worst"], "which must be one of best, last"),
     "eval of no episodes": (["eval", "nowhere", "--episodes", "0"], "within 1 and"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -173,6 +174,10 @@ def test_what_python_says(words):
     """A seed by itself, and arrays, as `train` takes them."""
     ask = request(words | {"seeds": 3, "grid": {"hp.entropy_coef": np.array([0.1, 0.5])}})
     assert ask.seeds == (3,) and ask.grid == {"hp.entropy_coef": (0.1, 0.5)}
+    for several in (jnp.array([1, 2]), (x for x in (1, 2)), {1: None, 2: None}.keys(), range(1, 3)):
+        assert request(words | {"grid": {"algo.actor_steps": several}}).grid == {
+            "algo.actor_steps": (1, 2)
+        }
 
 
 def test_a_sweep_that_was_killed_before_it_began(tmp_path, words):

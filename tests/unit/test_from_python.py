@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import signal
 import sys
 import warnings
 from dataclasses import replace
@@ -130,6 +131,98 @@ def test_a_result_has_both_policies_with_their_facts(tmp_path):
         result.policy(which="first")
     with pytest.raises(UserError, match="which must be one of best, last, all-seeds"):
         evaluate(result, which="first")
+
+
+class Interrupt:
+    """Ctrl-C at the second look at the metrics."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def on_metrics(self, info):
+        self.seen += 1
+        if self.seen == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+LONG = SMALL | {"total_steps": 2000, "eval": {"interval": 64, "episodes": 8, "final_episodes": 8}}
+
+
+def test_a_cell_may_be_run_again(tmp_path):
+    """After Ctrl-C, and after it has come to its end; with other settings it is refused."""
+    own = {"run_dir": tmp_path / "a", "resume": "auto"}
+    with pytest.raises(
+        KeyboardInterrupt, match=r"load_result\('.*/a', unfinished=True\) is the re"
+    ):
+        train("ippo", "game/climbing", callbacks=[Interrupt()], **LONG | own)
+    with pytest.raises(UserError, match=r"has not come to its end: .*unfinished=True"):
+        lica_jax.load_result(tmp_path / "a")
+    stopped = lica_jax.load_result(tmp_path / "a", unfinished=True)
+    assert stopped.summary["interrupted"] and 0 < stopped.summary["env_steps"][0] < 2000
+    assert len(stopped.evaluations) and stopped.policy().spec.name == "game/climbing"
+    again = train("ippo", "game/climbing", **LONG | own)
+    assert again.summary["env_steps"][0] >= 2000
+    first = (tmp_path / "a" / "metrics.jsonl").read_text()
+    assert train("ippo", "game/climbing", **LONG | own).summary["final"] == again.summary["final"]
+    assert (tmp_path / "a" / "metrics.jsonl").read_text() == first
+    with pytest.raises(UserError, match=r"another configuration:\n  - hp.gamma"):
+        train("ippo", "game/climbing", hp={"gamma": 0.5}, **LONG | own)
+    with pytest.raises(UserError, match="needs the run_dir of a run that may be there"):
+        train("ippo", "game/climbing", resume="auto", **SMALL)
+    with pytest.raises(UserError, match="resume must be True, False or \"auto\", got 'yes'"):
+        train("ippo", "game/climbing", run_dir=tmp_path / "a", resume="yes", **SMALL)
+    with pytest.raises(KeyboardInterrupt, match="nothing was kept: train with run_dir="):
+        train("ippo", "game/climbing", callbacks=[Interrupt()], **LONG)
+
+
+def test_a_sweep_may_be_run_again(tmp_path):
+    words = SMALL | {"sweep_dir": tmp_path / "s", "wave": 1, "resume": "auto", "seeds": 0}
+    rows = lica_jax.sweep("ippo", "game/climbing", **words).table
+    assert lica_jax.sweep("ippo", "game/climbing", **words).table == rows
+    with pytest.raises(UserError, match="holds another sweep"):
+        lica_jax.sweep("ippo", "game/climbing", **words | {"hp": {"gamma": 0.5}})
+    for odd in ({"resume": "yes"}, {"sweep_dir": None}):
+        with pytest.raises(UserError, match=r'must be True, False or "auto"|say which sweep'):
+            lica_jax.sweep("ippo", "game/climbing", **words | odd)
+
+
+def test_a_result_goes_where_its_directory_goes(run_dir, tmp_path):
+    result = lica_jax.load_result(run_dir)
+    assert load_policy(result).about == load_policy(run_dir).about
+    assert lica_jax.load_runs(result).equals(lica_jax.load_runs([run_dir]))
+    assert lica_jax.load_runs(run_dir.parent).equals(lica_jax.load_runs([run_dir]))
+    assert lica_jax.report([result]).summary == lica_jax.report(run_dir).summary
+    with pytest.raises(UserError, match=r"no run directory: train with run_dir=.*\.policy\(\)"):
+        load_policy(replace(result, run_dir=None))
+    words = SMALL | {"sweep_dir": tmp_path / "s", "wave": 1}
+    found = lica_jax.sweep("ippo", "game/climbing", seeds="0:2", **words)
+    assert (
+        set(lica_jax.load_runs(found)["seed"])
+        == {0, 1}
+        == {r.seed for r in lica_jax.report(found).runs}
+    )
+    with pytest.raises(UserError, match=r"is of a sweep: name one of its runs"):
+        evaluate(found)
+
+
+def test_numbers_as_people_write_them(run_dir):
+    assert evaluate(run_dir, episodes=1e1)["greedy"]["episodes"] >= 10
+    for odd in (1.5, True, "10", float("nan"), float("inf")):
+        with pytest.raises(UserError, match="episodes must be an integer within"):
+            evaluate(run_dir, episodes=odd)
+    assert train("ippo", "game/climbing", seeds="2:4", **SMALL).config.seeds == (2, 3)
+
+
+def test_settings_on_top_of_a_configuration():
+    base = load_config(
+        "ippo", "game/climbing", **{k: v for k, v in SMALL.items() if k != "display"}
+    )
+    over = {"seeds": 3, "hp": {"gamma": 0.5}, "display": "none"}
+    config = train(base, **over).config
+    assert config.seeds == (3,) and config.hp.gamma == 0.5 and config.algo == base.algo
+    for asked in ({"task": "game/penalty"}, {"preset": "paper"}):
+        with pytest.raises(UserError, match=f"a TrainConfig has its {next(iter(asked))} already"):
+            train(base, **asked)
 
 
 def test_a_result_draws_its_curve(run_dir, tmp_path):

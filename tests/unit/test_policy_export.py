@@ -76,8 +76,11 @@ def test_numpy_plays_as_jax_does(case, tmp_path):
         # Copies of a batch, of which JAX needs one program for greedy and sampled actions.
         obs, avail = np.repeat(obs, DRAWS, axis=0), np.repeat(avail, DRAWS, axis=0)
         sampled, _ = policy.act(obs, avail, theirs, key=jax.random.key(t))
-        action, theirs = policy.act(obs, avail, theirs)
         drawn, _, probs = plain.act(obs, avail, ours, rng)
+        if not spec.continuous and not spec.weighs_actions:
+            found = policy.probabilities(obs, avail, theirs)
+            np.testing.assert_allclose(found, probs, atol=1e-5)
+        action, theirs = policy.act(obs, avail, theirs)
         own, ours, _ = plain.act(obs, avail, ours)
         np.testing.assert_allclose(own, action, atol=1e-5)
         assert own.dtype.kind == np.asarray(action).dtype.kind
@@ -107,6 +110,36 @@ def check_draws(draws, probs, spec, peaked=None):
     error = np.sqrt(probs * (1 - probs) / DRAWS)
     assert np.all(np.abs(share - probs) < 5 * error + 2 / DRAWS)
     assert not np.any(share[probs == 0])
+
+
+def test_probabilities_of_one_environment_and_of_none():
+    policy, (obs, avail) = untrained("lica", CHOICE), moments()
+    every = policy.probabilities(obs[0], avail[0])
+    np.testing.assert_allclose(policy.probabilities(obs[0, 2], avail[0, 2]), every[2], rtol=1e-6)
+    assert not np.any(np.asarray(every)[~avail[0]])
+    with pytest.raises(UserError, match=r"obs must be \[\(batch,\) 3, 5\]"):
+        policy.probabilities(obs)
+    for spec, name in ((POINT, "lica"), (WEIGHTS, "iddpg")):
+        with pytest.raises(UserError, match="does not choose among actions"):
+            untrained(name, spec).probabilities(obs[0], avail[0])
+    policy.algo = policy.algo._replace(insight=None)
+    with pytest.raises(UserError, match="'lica' does not say how to look into its policies"):
+        policy.probabilities(obs[0], avail[0])
+
+
+def test_a_policy_is_saved_under_a_name_of_ones_own(tmp_path):
+    policy, (obs, avail) = untrained("lica", CHOICE), moments()
+    policy.save(tmp_path / "mine.safetensors")
+    again = load_policy(tmp_path / "mine.safetensors")
+    assert again.about == json.loads(json.dumps(policy.about))
+    np.testing.assert_array_equal(
+        again.probabilities(obs[0], avail[0]), policy.probabilities(obs[0], avail[0])
+    )
+    assert json.loads((tmp_path / "mine.json").read_text()) == again.about
+    with pytest.raises(UserError, match=r"saved as \.safetensors, not as mine\.npz"):
+        policy.save(tmp_path / "mine.npz")
+    with pytest.raises(UserError, match=r"no/mine\.safetensors cannot be written: No such file"):
+        policy.save(tmp_path / "no" / "mine.safetensors")
 
 
 def test_the_numpy_file_stands_alone(tmp_path):
