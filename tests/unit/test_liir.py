@@ -168,6 +168,22 @@ def test_a_meta_step_of_the_paper_helps_the_team_and_the_repos_hurts_it():
     assert outcomes["repo"][0] < -1e-9
 
 
+def test_credit_is_finite_where_a_policy_has_decided():
+    """Action 0 is 1,000 logits ahead, the others' softmax 0, but the floor plays them."""
+    nets, learner, traj = setting(meta="repo")
+    actor = jax.tree.map(np.zeros_like, learner.actor)
+    actor["params"]["fc2"]["bias"] = np.array([1000.0, 0.0, 0.0])
+    log_prob = partial(liir.meta_log_prob, nets=nets, traj=traj, floor=0.3)
+    value, pull = jax.vjp(jax.jit(log_prob), actor)
+    played = [traj.valid[..., None] & (traj.action[:-1] == i) for i in range(3)]
+    close(value, np.where(played[1] | played[2], -1000.0, 0.0))
+    (gradient,) = pull(np.ones_like(value))
+    one, two = played[1].sum(), played[2].sum()
+    close(gradient["params"]["fc2"]["bias"], np.array([-one - two, one, two]))
+    weight = credit(nets, actor, learner.actor, noise(traj), traj, 0.3)
+    assert np.all(np.isfinite(weight)) and np.any(weight != 0)
+
+
 @pytest.mark.parametrize("meta", ["paper", "repo"])
 def test_the_dead_are_given_no_credit(meta):
     nets, learner, traj = setting(meta=meta)

@@ -232,7 +232,9 @@ def meta_log_prob(
     logits = unroll_over(nets.actor, params, traj)[:-1]
     if nets.config.mask_before_softmax:
         logits = mask_logits(logits, traj.steps.avail[:-1])
-    return alive_log_taken(jax.nn.softmax(logits), traj)
+    # Without a floor a probability may be 0 in float32, and its logarithm would have no gradient.
+    taken = take_action(jax.nn.log_softmax(logits), traj.action[:-1])
+    return jnp.where(traj.valid[..., None] & traj.steps.alive[:-1], taken, 0)
 
 
 def extrinsic_objective(
