@@ -46,9 +46,10 @@ class Settings:
                 out.append(f"algo.{name} must be {said} or at least 1, got {value!r}")
         return out
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
         """Settings without effect beside the others: the choice that makes them so, such as
         ``algo.critic "mlp"``, and their names, such as ``hp.temperature``."""
+        del spec, hp
         return {}
 
 
@@ -124,9 +125,9 @@ class ReplaySettings(Settings):
         """What has no effect without a replay."""
         return "algo.replay_batch", "algo.updates_per_collect"
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
         idle = {} if self.replay_capacity else {"algo.replay_capacity 0": self.of_replay}
-        return super().idle() | idle
+        return super().idle(spec, hp) | idle
 
     def replay(self, unit: str, draws: int = 1) -> Replay | None:
         """What is kept of items of a ``unit``, and how it is drawn; None where nothing is."""

@@ -24,7 +24,7 @@ from lica_jax.policy import Policy, chosen_policies
 from lica_jax.runs import directory
 from lica_jax.runs.evaluating import fitting_task
 from lica_jax.training.evaluation import Tell, silent
-from lica_jax.types import Task
+from lica_jax.types import Task, TaskSpec
 
 JSON, PNG = "diagnosis.json", "diagnosis.png"
 LOW_CEILING = 0.5  # of the correlation: below it a figure says more of the rollouts
@@ -157,7 +157,7 @@ def diagnose(
     if out is not None:
         check_folder(out)
     insight, hp = policy.algo.insight, policy.hp
-    lam = lambda_of(config.algo, hp)
+    lam = lambda_of(config.algo, task.spec, hp)
     scale = getattr(hp, "reward_scale", task.spec.reward_scale)  # its own, where runs differ in it
     climbed = 0 if insight.climb is None else gradient_steps
     player = Player(policy.algo, task, scale, bool(config.timeout_is_terminal))
@@ -183,9 +183,9 @@ def diagnose(
     return found
 
 
-def lambda_of(config: Any, hp: Any) -> float:
+def lambda_of(config: Any, spec: TaskSpec, hp: Any) -> float:
     """Lambda of the returns that a critic is fitted to; 1 where its settings leave none in use."""
-    groups = config.idle().values() if hasattr(config, "idle") else ()
+    groups = config.idle(spec, hp).values() if hasattr(config, "idle") else ()
     idle = {name for names in groups for name in names}
     used = (x for x in LAMBDAS if hasattr(hp, x) and f"hp.{x}" not in idle)
     return next((float(getattr(hp, x)) for x in used), 1.0)

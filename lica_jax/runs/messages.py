@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lica_jax.config import TrainConfig, load_config, reward_scale
+from lica_jax.config.checks import filled_in
 from lica_jax.errors import UserError
 from lica_jax.files import as_word
 from lica_jax.runs.names import MODES
@@ -52,19 +54,27 @@ def start(plan: Plan, spec: TaskSpec, done: int) -> str:
             f"  the run ends and is evaluated between compiled calls of {plan.chunk_steps:,} env "
             "steps only; a smaller log_interval makes them shorter"
         )
-    lines += [f"  {text}" for text in without_effect(config)]
+    lines += [f"  {text}" for text in without_effect(config, spec)]
     return "\n".join(lines + ([f"  files in {plan.run_dir}"] if plan.run_dir else []))
 
 
-def idle(config: TrainConfig) -> dict[str, tuple[str, ...]]:
-    """`Settings.idle` of a run's settings; nothing where an algorithm of one's own has none."""
-    return config.algo.idle() if hasattr(config.algo, "idle") else {}
+def idle(config: TrainConfig, spec: TaskSpec) -> dict[str, tuple[str, ...]]:
+    """`Settings.idle` of a run's settings, if its algorithm has that, and the durations of
+    schedules that end where they start."""
+    algo, hp = config.algo, config.hp
+    out = dict(algo.idle(spec, hp)) if hasattr(algo, "idle") else {}
+    for name, facts in numbers(hp).items():
+        start = getattr(hp, facts.start) if facts.start else 1
+        if facts.steps and getattr(hp, name) in (None, start):
+            same = f", the same as hp.{facts.start}" if facts.start else ""
+            out[f"hp.{name} {start:g}{same}"] = (f"hp.{facts.steps}",)
+    return out
 
 
-def without_effect(config: TrainConfig) -> list[str]:
+def without_effect(config: TrainConfig, spec: TaskSpec) -> list[str]:
     """Settings that somebody has set and that change nothing beside the others, in words."""
-    out, preset = [], _preset(config)
-    for reason, names in idle(config).items():
+    out, preset = [], _preset(config, spec)
+    for reason, names in idle(config, spec).items():
         said = [
             f"{name} {value}"
             for name in names
@@ -76,26 +86,26 @@ def without_effect(config: TrainConfig) -> list[str]:
     return out
 
 
-def _preset(config: TrainConfig) -> TrainConfig | None:
+def _preset(config: TrainConfig, spec: TaskSpec) -> TrainConfig | None:
     """What the run's preset says by itself; None where it is there no more."""
     try:
-        return load_config(config.algorithm, config.task, preset=config.preset)
+        return filled_in(load_config(config.algorithm, config.task, preset=config.preset), spec)
     except UserError:
         return None
 
 
 def _value(config: TrainConfig | None, name: str) -> Any:
-    group, _, field = name.partition(".")
-    return config and getattr(getattr(config, group), field)
+    return config and attrgetter(name)(config)
 
 
 def _changed(config: TrainConfig, name: str) -> Any:
     """The value of a setting, such as ``hp.gamma``, that is neither its default nor, at the end of
     a schedule, where that starts; else None."""
-    group, _, field = name.partition(".")
-    values = getattr(config, group)
+    group, _, field = name.rpartition(".")
+    values = attrgetter(group)(config) if group else config
     facts, value = numbers(values)[field], getattr(values, field)
-    usual = getattr(values, facts.start) if facts.start else getattr(type(values)(), field)
+    default = type(values).__dataclass_fields__[field].default
+    usual = getattr(values, facts.start) if facts.start else default
     return None if value == usual else value
 
 

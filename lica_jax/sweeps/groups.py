@@ -100,7 +100,7 @@ def _without_effect(ask: SweepConfig, settings: Sequence[Setting]) -> list[str]:
     found = Counter(
         (field, reason)
         for setting in settings
-        for reason, names in idle(setting.config).items()
+        for reason, names in idle(setting.config, make_task(setting.config.task).spec).items()
         for field in ask.swept
         if field in names
     )

@@ -374,9 +374,10 @@ def test_an_epsilon_of_nothing_would_divide_by_it(algorithm):
 
 
 def test_estimates_again_before_the_only_epoch_are_none():
-    again = {"epochs": 1, "refresh": True}
-    assert any("algo.refresh" in names for names in lica_adv.Config(**again).idle().values())
-    assert "algo.refresh" not in str(lica_adv.Config(epochs=2, refresh=True).idle())
+    about = make_task("probe/match").spec, lica_adv.HParams()
+    again = lica_adv.Config(epochs=1, refresh=True).idle(*about)
+    assert any("algo.refresh" in names for names in again.values())
+    assert "algo.refresh" not in str(lica_adv.Config(epochs=2, refresh=True).idle(*about))
 
 
 def test_names_of_other_libraries():

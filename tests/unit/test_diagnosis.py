@@ -460,7 +460,8 @@ def test_critics_are_held_against_the_returns_they_are_fitted_to(name, algo, lam
     module = algorithm_module(name)
     hp = {"td_lambda": 0.7, "mixing_lambda": 0.6, "gae_lambda": 0.9}
     hp = {k: v for k, v in hp.items() if hasattr(module.HParams(), k)}
-    assert diagnosis.lambda_of(module.Config(**algo), module.HParams(**hp)) == lam
+    spec = make_task("smax/3m").spec
+    assert diagnosis.lambda_of(module.Config(**algo), spec, module.HParams(**hp)) == lam
 
 
 @pytest.mark.parametrize("axis", [0, -1])

@@ -506,19 +506,19 @@ def test_settings_without_effect_are_named():
     """Those that are not at their defaults, and nothing else."""
     algo, hp = {"advantage": "state_value", "mixing_epochs": 7}, {"effect_weight": 3.0}
     config = load_config("lica_adv", "smax/3m", algo=algo, hp=hp)
-    said = without_effect(resolve(config, SPEC))
+    said = without_effect(resolve(config, SPEC), SPEC)
     assert said == [
         "algo.mixing_epochs 7, hp.effect_weight 3.0 have no effect with "
         'algo.advantage "state_value"'
     ]
     of_lica = load_config("lica", "smax/3m", hp={"kl_coef": 1.0, "entropy_target": 0.2})
-    assert without_effect(resolve(of_lica, SPEC)) == [
+    assert without_effect(resolve(of_lica, SPEC), SPEC) == [
         'hp.entropy_target 0.2 has no effect with algo.entropy_mode "global"',
         "hp.kl_coef 1.0 has no effect with algo.actor_steps 1",
     ]  # fmt: skip
     for kind in KINDS:
         config = load_config("lica_adv", "smax/3m", algo={"advantage": kind})
-        assert without_effect(resolve(config, SPEC)) == []
+        assert without_effect(resolve(config, SPEC), SPEC) == []
 
 
 # --- memory --------------------------------------------------------------------------------------

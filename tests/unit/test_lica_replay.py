@@ -102,8 +102,8 @@ def test_without_a_capacity_there_is_no_replay():
 def test_a_replays_settings_are_idle_without_one():
     reason = "algo.replay_capacity 0"
     names = ("algo.replay_batch", "algo.updates_per_collect", "algo.replay_for")
-    assert lica.Config().idle()[reason] == names
-    assert reason not in lica.Config(replay_capacity=64).idle()
+    assert lica.Config().idle(SPEC, lica.HParams())[reason] == names
+    assert reason not in lica.Config(replay_capacity=64).idle(SPEC, lica.HParams())
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from flax import struct
 
 from lica_jax.algorithms.settings import MOST_UPDATES, AgentSettings, StepSizes, idle_with_adam
 from lica_jax.core.optim import RMSProp
-from lica_jax.types import number
+from lica_jax.types import TaskSpec, number
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Config(AgentSettings):
     mask_before_softmax: bool = False
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
-        return super().idle() | idle_with_adam(self.optimiser)
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
+        return super().idle(spec, hp) | idle_with_adam(self.optimiser)
 
 
 @struct.dataclass

@@ -69,8 +69,8 @@ class MixingSettings(Settings):
             )
         return out
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
-        return super().idle() | idle_in_one_layer(self.hypernet_layers)
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
+        return super().idle(spec, hp) | idle_in_one_layer(self.hypernet_layers)
 
 
 @dataclass(frozen=True)
@@ -149,23 +149,26 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         sizes += self.replay_problems("segment", spec, collect)
         return super().problems(spec, collect) + sizes + self._contradictions(spec, collect)
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
         """Settings without effect beside the others."""
         numbers = ("temperature", "temperature_final", "temperature_steps")
         targets = ("target", "target_final", "target_steps", "rate")
         mixing = ["algo.mixing_embed", "algo.hypernet_layers", "algo.hypernet_hidden"]
-        return super().idle() | {
+        return super().idle(spec, hp) | {
             reason: tuple(names)
             for reason, names, idle in (
                 ('algo.policy_input "probs"', [f"hp.{x}" for x in numbers],
                  self.policy_input == "probs"),
                 (f'algo.entropy_mode "{self.entropy_mode}"', [f"hp.entropy_{x}" for x in targets],
                  self.entropy_mode != "target"),
+                ("hp.entropy_coef 0", ["algo.entropy_mode"],
+                 not hp.entropy_coef and not hp.entropy_final),
                 ("algo.critic_average False", ["hp.average_decay"], not self.critic_average),
                 ("algo.actor_steps 1", ["hp.kl_coef"], self.actor_steps == 1),
                 ('algo.kl_mode "constant"', ["hp.kl_target"], self.kl_mode == "constant"),
                 ("algo.trust_region False", ["hp.kl_limit"], not self.trust_region),
-                ('algo.targets "monte_carlo"', ["hp.td_lambda", "hp.target_interval"],
+                ('algo.targets "monte_carlo"',
+                 ["hp.td_lambda", "hp.target_interval", "timeout_is_terminal"],
                  self.targets == "monte_carlo"),
                 ('algo.critic "mixing"', ["algo.mlp_hidden"], self.critic == "mixing"),
                 ('algo.critic "mlp"', mixing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from flax import struct
 
@@ -50,7 +50,7 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
         """Whether a mixing critic of advantages is learned beside the value of the state."""
         return self.advantage in ("counterfactual", "doubly_robust")
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
         """Settings without effect beside the others."""
         names = []
         if self.advantage == "state_value":
@@ -62,7 +62,7 @@ class Config(MixingSettings, ppo.EpochSettings, AgentSettings):
             names += ["algo.mixing_epochs", "hp.mixing_lr", "hp.mixing_lambda"]
         if self.advantage != "doubly_robust":
             names += ["hp.effect_weight", "hp.effect_final", "hp.effect_steps"]
-        idle = super().idle() | {f'algo.advantage "{self.advantage}"': tuple(names)}
+        idle = super().idle(spec, hp) | {f'algo.advantage "{self.advantage}"': tuple(names)}
         return idle | ({"algo.epochs 1": ("algo.refresh",)} if self.epochs == 1 else {})
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -56,9 +56,10 @@ class Config(shared.Config, ReplaySettings):
             )
         return out
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
-        hard = self.behaviour == "hard"
-        return super().idle() | ({'algo.behaviour "hard"': ("hp.temperature",)} if hard else {})
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
+        of_task = f" on {spec.name}" if self.behaviour == "auto" else ""
+        hard = {f'algo.behaviour "{self.behaviour}"{of_task}': ("hp.temperature",)}
+        return super().idle(spec, hp) | ({} if self.is_soft(spec) else hard)
 
     def is_soft(self, spec: TaskSpec) -> bool:
         return spec.weighs_actions if self.behaviour == "auto" else self.behaviour == "soft"

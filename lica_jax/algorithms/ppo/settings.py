@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from flax import struct
 
@@ -69,9 +69,10 @@ class Config(EpochSettings, AgentSettings):
             )
         return out
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
         names = ("hp.value_norm_decay",)
-        return super().idle() | ({} if self.value_norm else {"algo.value_norm False": names})
+        idle = {} if self.value_norm else {"algo.value_norm False": names}
+        return super().idle(spec, hp) | idle
 
 
 @struct.dataclass

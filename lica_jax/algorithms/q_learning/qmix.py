@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lica_jax.algorithms.q_learning import settings, shared
 from lica_jax.algorithms.q_learning.settings import HParams
@@ -28,8 +28,8 @@ class Config(settings.Config):
     hypernet_layers: Literal[1, 2] = 2
     hypernet_hidden: int = 64
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
-        return super().idle() | idle_in_one_layer(self.hypernet_layers)
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
+        return super().idle(spec, hp) | idle_in_one_layer(self.hypernet_layers)
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         own = state_problems(spec, self.state_obs, "mixing network", "iql or vdn")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from flax import struct
 
@@ -35,8 +35,8 @@ class Config(AgentSettings, ReplaySettings):
     def network(self) -> str:
         return self.agent
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
-        return super().idle() | idle_with_adam(self.optimiser)
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
+        return super().idle(spec, hp) | idle_with_adam(self.optimiser)
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         return super().problems(spec, collect) + self.replay_problems("segment", spec, collect)
@@ -46,9 +46,9 @@ class Config(AgentSettings, ReplaySettings):
 class StatelessConfig(Config):
     """Of a method whose mixer is no function of the state."""
 
-    def idle(self) -> dict[str, tuple[str, ...]]:
+    def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
         names = ("algo.state_last_action", "algo.state_obs")
-        return super().idle() | {"utilities that no state mixes": names}
+        return super().idle(spec, hp) | {"utilities that no state mixes": names}
 
 
 @struct.dataclass
