@@ -101,6 +101,7 @@ def _without_effect(ask: SweepConfig, settings: Sequence[Setting]) -> list[str]:
         (field, reason)
         for setting in settings
         for reason, names in idle(setting.config, make_task(setting.config.task).spec).items()
+        if reason.split()[0] not in ask.search  # which draws others
         for field in ask.swept
         if field in names
     )

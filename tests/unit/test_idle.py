@@ -146,6 +146,8 @@ def test_a_sweep_says_what_changes_nothing(tmp_path):
     assert "no effect" not in "".join(told(**{"hp.entropy_coef": [0.1, 0.2]}))
     said = told(**{"hp.lr_end": [0.5, 1.0], "hp.lr_steps": [9000, 90_000]})
     assert "hp.lr_steps has no effect with hp.lr_end 1, in 2 of 4 settings" in said
+    both = {"algo.mlp_hidden": "choice:16,32", "algo.critic": "choice:mlp,mixing"}
+    assert "no effect" not in "".join(told("search", **both))  # it may draw either critic
     assert not (tmp_path / "s").exists()
 
 
