@@ -162,6 +162,23 @@ def test_the_weight_of_the_divergence_follows_its_target(world, coef):
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), here.actor, there.actor)
 
 
+def test_the_divergence_that_is_held_is_that_of_the_whole_update(world):
+    nets, _, traj = world
+    own = changed(nets, actor_steps=2, kl_mode="target")
+    learner, valid = begun(own), np.asarray(traj.valid)
+    after, shown = update(own, learner, traj, KEY, hp=HP, progress=START)
+    old, new = (unroll_over(own, x.actor, traj) for x in (learner, after))
+    kl = np.mean(np.asarray(kl_of(old, new, np.asarray(traj.steps.avail)[:-1]))[valid])
+    assert shown["kl"] == pytest.approx(kl, rel=1e-3)
+    constant, hp = changed(own, kl_mode="constant"), HP.replace(kl_coef=1.0)
+    _, shown = update(constant, begun(constant), traj, KEY, hp=hp, progress=START)
+    assert kl > 1.6 * shown["kl"]  # before the last step
+    # A target between the two: it went too far.
+    hp = HP.replace(kl_target=float(kl) / 1.6)
+    after, _ = update(own, learner, traj, KEY, hp=hp, progress=START)
+    assert after.log_kl_factor == pytest.approx(np.log(2))
+
+
 def test_a_target_needs_steps_that_the_weight_acts_on():
     config = load_config("lica", "probe/match", algo={"kl_mode": "target"})
     with pytest.raises(UserError, match=r"algo.kl_mode .* algo.actor_steps above 1"):

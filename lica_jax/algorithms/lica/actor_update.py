@@ -141,31 +141,38 @@ def update_actor(
     else:
         (params, opt), metrics = jax.lax.scan(lambda x, _: step(*x, old), start, None, length=n)
         metrics = jax.tree.map(jnp.mean, metrics) | {"kl": metrics["kl"][-1]}
+    if nets.config.trust_region or nets.config.kl_mode == "target":
+        metrics["kl"] = moved_by(nets, params, old, traj, batch.mask)
     if nets.config.trust_region:
-        params, held = within(hp.kl_limit, nets, learner.actor, params, old, traj, batch.mask)
-        metrics |= held
+        params, share = within(hp.kl_limit, metrics["kl"], learner.actor, params)
+        metrics["kl_share"] = share
     return learner.replace(actor=params, actor_opt=opt), metrics
 
 
-def within(
-    limit: Float[Array, ""],
+def moved_by(
     nets: Networks,
-    before: PyTree,
-    after: PyTree,
+    params: PyTree,
     old: Float[Array, "T B N A"],
     traj: Trajectory,
     mask: Float[Array, "T B"],
-) -> tuple[PyTree, dict[str, Array]]:
-    """The actor on its way from ``before`` to ``after``, where KL(old || new) is ``limit``.
+) -> Float[Array, ""]:
+    """Mean KL(old || new) of a whole update, to the policies of ``params`` behind its last step."""
+    new = unroll_over(nets.actor, params, traj)[:-1]
+    return masked_mean(categorical_kl(old, new, traj.steps.avail[:-1]), mask)
+
+
+def within(
+    limit: Float[Array, ""], kl: Float[Array, ""], before: PyTree, after: PyTree
+) -> tuple[PyTree, Float[Array, ""]]:
+    """``(parameters, share of the way)`` from ``before`` to ``after``, as far as ``limit`` allows
+    where all of it is a divergence of ``kl``.
 
     To second order KL is the square of the way: where it is more than ``limit``, that is ``before +
     sqrt(limit / KL) (after - before)`` (as Schulman et al., 2015, scale a natural step).
     """
-    new = unroll_over(nets.actor, after, traj)[:-1]
-    kl = masked_mean(categorical_kl(old, new, traj.steps.avail[:-1]), mask)
     share = jnp.sqrt(jnp.where(kl > limit, limit / jnp.where(kl > limit, kl, 1), 1))
 
     def part(x, y):
         return jnp.where(share < 1, x + share * (y - x), y)
 
-    return jax.tree.map(part, before, after), {"kl": kl, "kl_share": share}
+    return jax.tree.map(part, before, after), share
