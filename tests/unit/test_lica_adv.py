@@ -480,6 +480,13 @@ def test_schedules_at_their_ends(nets, traj, name):
     assert not all(np.allclose(x, y, atol=1e-6) for x, y in pairs)
 
 
+def test_the_loss_is_of_all_that_is_minimised(nets, learners, traj):
+    net, learner = nets["doubly_robust"], learners["doubly_robust"]
+    _, shown = update(net, learner, traj, jax.random.key(5), hp=HP, progress=START)
+    parts = [float(shown[f"{of}_loss"]) for of in ("actor", "critic", "mixing")]
+    assert shown["loss"] == pytest.approx(sum(parts), rel=1e-6) and parts[2] > 1e-3
+
+
 def test_a_bad_step_of_the_mixing_critic_is_seen(nets, learners, traj):
     """The run stops: a clipped infinite gradient would be a step of nothing."""
     net, learner = nets["doubly_robust"], learners["doubly_robust"]

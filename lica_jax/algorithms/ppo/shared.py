@@ -225,8 +225,8 @@ def take_steps(
 
 
 def finish(metrics: dict[str, Array]) -> dict[str, Array]:
-    """Metrics of an update with the loss to watch."""
-    loss = metrics["actor_loss"] + metrics["critic_loss"]
+    """Metrics of an update with the loss to watch, of everything that is minimised."""
+    loss = sum(value for name, value in metrics.items() if name.endswith("_loss"))
     norms = [norm for name, norm in metrics.items() if name.endswith("grad_norm")]
     return metrics | {"loss": watched(loss, *norms)}
 
