@@ -66,18 +66,23 @@ def test_the_critic_goes_over_a_batch_in_minibatches(world):
 
     params, opt = learner.critic, learner.critic_opt
     groups = jax.jit(stream_groups, static_argnums=(1, 2, 3))(KEY, 2, 2, B)
+    objective = jax.jit(partial(critic_update.critic_objective, nets=nets))
+    met = []  # each half before the step on it
     for streams in np.asarray(groups):
         part, y = jax.tree.map(lambda x, s=streams: x[:, s], parts)
+        met.append(float(objective(params, batch=part, target=y)[0]))
         params, opt, _ = stepped(params, opt, part, y)
     halves = changed(nets, critic_steps=2, critic_minibatches=2)
     got, shown = update_critic(halves, learner, batch, traj, HP, KEY)
     whole, _ = update_critic(nets, learner, batch, traj, HP)
-    objective = jax.jit(
-        lambda params: critic_update.critic_objective(params, nets, batch, target)[0]
+    want, after, whole = (
+        float(objective(x, batch=batch, target=target)[0])
+        for x in (params, got.critic, whole.critic)
     )
-    want, after, whole = (float(objective(x)) for x in (params, got.critic, whole.critic))
     assert after == pytest.approx(want, rel=1e-4) and abs(after - whole) > 1e-3 * want
-    assert got.critic_steps == 4 and np.isfinite(shown["critic_loss"])
+    assert got.critic_steps == 4
+    assert shown["critic_loss"] == pytest.approx(np.mean(met[:2]), rel=1e-4)
+    assert abs(met[1] - met[0]) > 1e-2 * met[0] > 0
 
 
 def test_minibatches_that_do_not_divide_the_environments_are_refused():

@@ -193,9 +193,9 @@ def update_critic(
             params, learner.target_critic, steps, learner.last_copy, hp.target_interval
         )
         learner = learner.replace(target_critic=target_params, last_copy=last_copy)
-    # The first step's figures are those of the critic that the batch met; the largest norm tells
+    # The first pass meets every row before the critic has been fitted to it; the largest norm tells
     # whether any step went wrong.
-    shown = {name: value[0] for name, value in metrics.items()}
+    shown = {name: jnp.mean(value[:parts]) for name, value in metrics.items()}
     shown["critic_grad_norm"] = jnp.max(metrics["critic_grad_norm"])
     if corrected is not None:
         older = slice(-nets.config.replay_batch, None)
