@@ -296,6 +296,32 @@ def test_layer_norm_computes_all_of_w1(world):
         "lica", "probe/match").collect))  # fmt: skip
 
 
+def test_shuffles_and_noise_have_keys_of_their_own(world, monkeypatch):
+    """A key that one is drawn with and the other's is folded from gives a number away."""
+    nets, learner, traj = world
+    nets = changed(nets, policy_input="gumbel_softmax", critic_minibatches=2)
+    seen = {}
+
+    def note(name, at, call):
+        def noted(*args):
+            seen[name] = args[at]
+            return call(*args)
+
+        monkeypatch.setattr(lica, name, noted)
+
+    note("update_critic", 5, lica.update_critic)
+    note("draw_relaxation", 2, lica.draw_relaxation)
+
+    @jax.jit
+    def keys(key):
+        lica.update(nets, learner, traj, key, hp=HP, progress=START)
+        shuffle, noise = seen["update_critic"], seen["draw_relaxation"]
+        return jax.random.key_data(shuffle), jax.random.bits(noise, (64,))
+
+    (one, two), drawn = jax.device_get(keys(KEY))
+    assert one ^ two not in drawn
+
+
 def test_a_whole_update_with_all_of_it(world):
     """Minibatches, held steps and a schedule, as training calls them."""
     nets, learner, traj = world

@@ -111,7 +111,7 @@ def update(
     if nets.config.corrects:  # the actor learns on-policy
         traj = first_streams(traj, traj.valid.shape[1] - nets.config.replay_batch)
         batch = critic_batch(nets, traj)
-    relaxation = draw_relaxation(nets, traj, key, hp, progress)
+    relaxation = draw_relaxation(nets, traj, jax.random.fold_in(key, 2), hp, progress)
     learner, actor_metrics = update_actor(
         nets, learner, batch, traj, scheduled(learner, hp, progress.env_steps), relaxation
     )
