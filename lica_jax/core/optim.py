@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from lica_jax.core.parts import optimising
 
@@ -100,12 +100,12 @@ def periodic_copy(
     steps: Int[Array, ""],
     last_copy: Int[Array, ""],
     interval: Int[Array, ""],
-) -> tuple[PyTree, Int[Array, ""], Bool[Array, ""]]:
+) -> tuple[PyTree, Int[Array, ""]]:
     """Takes ``online`` as the target once ``steps``, whatever a caller counts by it, has gone on by
     ``interval`` since the last time.
 
-    Returns ``(target, last_copy, copied)``.
+    Returns ``(target, last_copy)``.
     """
     copied = steps - last_copy >= interval
     target = jax.tree.map(lambda o, t: jnp.where(copied, o, t), online, target)
-    return target, jnp.where(copied, steps, last_copy), copied
+    return target, jnp.where(copied, steps, last_copy)

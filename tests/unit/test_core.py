@@ -169,9 +169,9 @@ def test_the_target_is_copied_once_the_interval_has_passed():
     copied_at = []
     last = jnp.int32(0)
     for steps in range(4, 41, 4):
-        got, last, copied = periodic_copy(online, target, jnp.int32(steps), last, jnp.int32(10))
-        assert got == (1.0 if copied else 0.0)
-        copied_at += [steps] if copied else []
+        got, last = periodic_copy(online, target, jnp.int32(steps), last, jnp.int32(10))
+        assert got == (1.0 if last == steps else 0.0)
+        copied_at += [steps] if got else []
     assert copied_at == [12, 24, 36]
 
 

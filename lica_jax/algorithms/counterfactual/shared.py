@@ -295,7 +295,7 @@ def finish(
 ) -> tuple[Learner, dict[str, Array]]:
     """Counts the critic's steps, copies into the target if due, and gives the loss to watch."""
     steps = learner.critic_steps + n_steps
-    target, last_copy, _ = periodic_copy(
+    target, last_copy = periodic_copy(
         learner.critic, learner.target_critic, steps, learner.last_copy, hp.target_interval
     )
     learner = learner.replace(target_critic=target, critic_steps=steps, last_copy=last_copy)

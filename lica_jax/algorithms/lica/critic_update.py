@@ -189,7 +189,7 @@ def update_critic(
     steps = learner.critic_steps + n
     learner = learner.replace(critic=params, critic_opt=opt, critic_steps=steps)
     if has_target:
-        target_params, last_copy, _ = periodic_copy(
+        target_params, last_copy = periodic_copy(
             params, learner.target_critic, steps, learner.last_copy, hp.target_interval
         )
         learner = learner.replace(target_critic=target_params, last_copy=last_copy)

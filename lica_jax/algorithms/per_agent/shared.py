@@ -385,7 +385,7 @@ def copy_if_due(nets: Networks, learner: Learner, hp: HParams) -> Learner:
     """
     times = nets.spec.n_agents if nets.config.share_params else 1
     rate = 1 - (1 - hp.target_rate) ** times
-    target, last_copy, _ = periodic_copy(
+    target, last_copy = periodic_copy(
         optax.incremental_update(learner.params, learner.target, rate), learner.target,
         learner.updates, learner.last_copy, hp.target_interval,
     )  # fmt: skip

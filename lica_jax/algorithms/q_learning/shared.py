@@ -134,7 +134,7 @@ def update(
         nets.config.optimiser, learner.params, grads, learner.opt, hp.lr, hp.grad_norm_clip,
         RMSProp(hp.rms_decay, hp.rms_eps),
     )  # fmt: skip
-    target, last_copy, _ = periodic_copy(
+    target, last_copy = periodic_copy(
         params, learner.target, progress.episodes, learner.last_copy, hp.target_interval
     )
     metrics |= {"grad_norm": norm, "epsilon": epsilon(hp, progress)}
