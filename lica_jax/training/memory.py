@@ -104,9 +104,9 @@ def _replay_bytes(replay: Replay, buffer: Any, length: int) -> tuple[int, dict[s
     rows = batch * (2 if replay.unit == "transition" else length + 1)
     items = tree_bytes(buffer.items)
     what = f"{replay.unit}s, {describe_largest(buffer.items)}"
-    # The ring is written in place. To draw, random numbers are sorted with their places; what is
+    # The ring is written in place. Places are drawn with a few numbers of 4 bytes for each; what is
     # drawn is there before and behind transposing.
-    draw = 28 * replay.capacity + 2 * batch * (items // replay.capacity)
+    draw = batch * (60 + 2 * (items // replay.capacity))
     return rows, {
         f"the replay of {replay.capacity} {what}": tree_bytes(buffer),
         f"a draw of {batch} {replay.unit}s": draw,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
+from lica_jax.core.sampling import distinct
 from lica_jax.types import Replay, Trajectory
 
 
@@ -77,12 +78,13 @@ def is_ready(buffer: Buffer, replay: Replay) -> Bool[Array, ""]:
 
 
 def draw(buffer: Buffer, replay: Replay, key: PRNGKeyArray) -> Int[Array, " D*K"]:
-    """Positions of ``draws`` minibatches; no position occurs twice within one of them."""
+    """Positions of ``draws`` minibatches; no position occurs twice within one of them.
+
+    Before the replay is ready, some of them hold nothing.
+    """
 
     def one(key):
-        luck = jax.random.uniform(key, (replay.capacity,))
-        luck = jnp.where(jnp.arange(replay.capacity) < buffer.size, luck, -1.0)
-        return jax.lax.top_k(luck, replay.batch)[1]
+        return distinct(key, buffer.size, replay.batch)
 
     return jax.vmap(one)(jax.random.split(key, replay.draws)).reshape(-1)
 
