@@ -87,10 +87,7 @@ def taken_values(
         return Values(nets.critic.apply(critic, state, action, needed, method="at_actions"))
     policy = batch.policy[slots]
     u = gaussian.point_input(action) if continuous else nets.actor.head.encode(action, state.dtype)
-    joint = [x.reshape(*state.shape[:-1], -1) for x in (u, policy)]
-    if not config.asks_policies:
-        return Values(*(nets.critic.apply(critic, state, x) for x in joint))
-    inputs = [x[..., None, :] for x in joint]
+    inputs = [x.reshape(*state.shape[:-1], 1, -1) for x in (u, policy)]
     if config.critic_soft_inputs:
         inputs.insert(1, with_one_replaced(u, policy[..., None, :])[..., 0, :])
     several = jnp.concatenate(inputs, axis=-2)

@@ -151,12 +151,13 @@ def scheduled(learner: Learner, hp: HParams, env_steps: Float[Array, ""]) -> HPa
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critic's largest temporaries and the actor's: float32, values and cotangents."""
     config, n = nets.config, nets.spec.n_agents
-    # See `taken_values`: two passes, or one of several inputs, which W1(s) serves together.
+    # See `taken_values`: one pass at the actions, or one of several inputs, which W1(s) serves
+    # together.
     several = 2 + (n if config.critic_soft_inputs else 0)
-    together = config.asks_policies and config.critic == "mixing"
-    passes = several if config.asks_policies or nets.spec.continuous else 1
-    sizes = nets.critic.scratch_numbers(rows if together else passes * rows)
-    if config.asks_policies:
+    asks = config.asks_policies or nets.spec.continuous
+    repeated = asks and config.critic != "mixing"
+    sizes = nets.critic.scratch_numbers(several * rows if repeated else rows)
+    if asks:
         width = nets.critic.n_inputs + 2 * config.mixing_embed
         sizes["the critic's joint inputs"] = rows * several * width
     actor = activation_bytes(rows * n, config.hidden, nets.actor.head.n_outputs)
