@@ -11,33 +11,44 @@ from lica_jax.networks.layers import Linear
 MAX_INTRINSIC = 10.0  # bound of an intrinsic reward before its weight, as in the LIIR code
 
 
+def critic_parts(
+    state: Float[Array, "*B S"],
+    obs: Float[Array, "*B N O"],
+    action: Float[Array, "*B N A"],
+    previous: Float[Array, "*B N A"],
+) -> tuple[Float[Array, "*B #N F_p"], ...]:
+    """``state; own obs, all actions, the own one zeroed; all previous actions; one-hot index``.
+
+    One row per agent: what its values of *its* actions may depend on. Actions are one-hot. State
+    and previous actions are the same for all agents and stand in one row (`product_of_parts`).
+    """
+    n, size = action.shape[-2:]
+    eye = jnp.eye(n, dtype=obs.dtype)
+    batch = obs.shape[:-2]
+    others = action[..., None, :, :] * (1 - eye).reshape((1,) * len(batch) + (n, n, 1))
+    return (
+        state[..., None, :],
+        jnp.concatenate([obs, others.reshape(*batch, n, n * size)], axis=-1),
+        previous.reshape(*batch, 1, n * size),
+        jnp.broadcast_to(eye, (*batch, n, n)),
+    )
+
+
 def critic_inputs(
     state: Float[Array, "*B S"],
     obs: Float[Array, "*B N O"],
     action: Float[Array, "*B N A"],
     previous: Float[Array, "*B N A"],
 ) -> Float[Array, "*B N F"]:
-    """``[state; own obs; all actions, the own one zeroed; all previous actions; one-hot index]``.
+    """`critic_parts` in one array; ``F = S + O + 2 N A + N``."""
+    return joined(critic_parts(state, obs, action, previous))
 
-    One row per agent: what its values of *its* actions may depend on. Actions are one-hot, so
-    ``F = S + O + 2 N A + N``.
-    """
-    n, size = action.shape[-2:]
-    eye = jnp.eye(n, dtype=obs.dtype)
-    batch = obs.shape[:-2]
-    others = action[..., None, :, :] * (1 - eye).reshape((1,) * len(batch) + (n, n, 1))
 
-    def shared(x):
-        return jnp.broadcast_to(x[..., None, :], (*batch, n, x.shape[-1]))
-
-    parts = (
-        shared(state),
-        obs,
-        others.reshape(*batch, n, n * size),
-        shared(previous.reshape(*batch, n * size)),
-        jnp.broadcast_to(eye, (*batch, n, n)),
-    )
-    return jnp.concatenate(parts, axis=-1)
+def joined(parts: tuple[Float[Array, "*B #N F_p"], ...]) -> Float[Array, "*B N F"]:
+    """Inputs whose parts are of all agents or of each, with a row for each."""
+    n = max(x.shape[-2] for x in parts)
+    rows = (jnp.broadcast_to(x, (*x.shape[:-2], n, x.shape[-1])) for x in parts)
+    return jnp.concatenate(tuple(rows), axis=-1)
 
 
 class IntrinsicHeads(nn.Module):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from functools import reduce
+from itertools import accumulate
+from operator import add
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,8 +23,30 @@ def uniform_fan(fan: int):
     return init
 
 
+def product_of_parts(
+    parts: tuple[Float[Array, "... I_p"], ...], kernel: Float[Array, "I F"]
+) -> Float[Array, "... F"]:
+    """``x W`` of the concatenation x of ``parts``, which is never built: each is multiplied with
+    its rows of W and the products are added.
+
+    So a part that is the same for many rows of another, with an axis of length 1, is multiplied
+    once.
+    """
+    *ends, _ = accumulate(x.shape[-1] for x in parts)
+
+    def product(x, w):
+        # Rows are flattened so that the weight gradient is one plain matrix product: with several
+        # leading axes XLA's CPU backend is over twice as slow.
+        *rows, size = x.shape
+        return (x.reshape(math.prod(rows), size) @ w).reshape(*rows, w.shape[-1])
+
+    return reduce(add, map(product, parts, jnp.split(kernel, ends)))
+
+
 class Linear(nn.Module):
     """``y = x W + b`` with weights and bias ~ U(-1/sqrt(in), 1/sqrt(in)) (torch.nn.Linear).
+
+    x may be given in parts; see `product_of_parts`.
 
     Attributes:
       features: length of y.
@@ -33,8 +60,8 @@ class Linear(nn.Module):
     zero: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... F"]:
-        fan_in = x.shape[-1]
+    def __call__(self, *parts: Float[Array, "... I"]) -> Float[Array, "... F"]:
+        fan_in = sum(x.shape[-1] for x in parts)
         init = nn.initializers.zeros if self.zero else uniform_fan(fan_in)
         if self.by_output:
             # Drawn as a kernel is, so that a seed means the same numbers in both layouts.
@@ -42,10 +69,8 @@ class Linear(nn.Module):
         else:
             kernel = self.param("kernel", init, (fan_in, self.features))
         bias = self.param("bias", init, (self.features,))
-        # Rows are flattened so that the weight gradient is one plain matrix product: with several
-        # leading axes XLA's CPU backend is over twice as slow.
-        out = x.reshape(-1, fan_in) @ kernel + bias[None]
-        return out.reshape(*x.shape[:-1], self.features)
+        out = product_of_parts(parts, kernel)
+        return (out.reshape(-1, self.features) + bias[None]).reshape(out.shape)
 
 
 class MLP(nn.Module):
@@ -65,14 +90,16 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x, features: bool = False):
-        """The output; with ``features`` also what the last layer reads."""
+        """The output at x, an array or a tuple of its parts (`product_of_parts`); with ``features``
+        also what the last layer reads."""
         for i, width in enumerate(self.widths):
             if i > 0 and self.layer_norm:
                 x = nn.LayerNorm(param_dtype=float, name=f"norm_{i - 1}")(x)
             read = x if i == 0 else nn.relu(x)
             last = i == len(self.widths) - 1
             by_output, zero = self.last_by_output and last, self.last_zero and last
-            x = Linear(width, by_output, zero, name=f"layer_{i}")(read)
+            parts = read if isinstance(read, tuple) else (read,)
+            x = Linear(width, by_output, zero, name=f"layer_{i}")(*parts)
         return (x, read) if features else x
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from itertools import accumulate
 from typing import NamedTuple
 
 import jax
@@ -12,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 
-from lica_jax.networks.layers import uniform_fan
+from lica_jax.networks.layers import product_of_parts, uniform_fan
 from lica_jax.types import Layer
 
 INIT_STD = 0.1
@@ -21,28 +19,19 @@ INIT_STD = 0.1
 class NormalLinear(nn.Module):
     """``y = x W + b``, W ~ N(0, 0.1^2), b ~ U(-1/sqrt(I), 1/sqrt(I)) (torch's default).
 
-    x is the concatenation of ``parts``, which is never built: each part is multiplied with its rows
-    of W and the products are added. So a part that is the same for many rows of another, with a
-    leading axis of length 1, is multiplied once.
+    x is given in parts; see `product_of_parts`.
     """
 
     features: int
 
     @nn.compact
     def __call__(self, *parts: Float[Array, "... I"]) -> Float[Array, "... F"]:
-        *ends, size = accumulate(x.shape[-1] for x in parts)
+        size = sum(x.shape[-1] for x in parts)
         init = nn.initializers.normal(INIT_STD)
         kernel = self.param("kernel", init, (size, self.features))
         bias = self.param("bias", uniform_fan(size), (self.features,))
-        pairs = zip(parts, jnp.split(kernel, ends), strict=True)
-        out = sum(_product(x, w) for x, w in pairs)
+        out = product_of_parts(parts, kernel)
         return out + jnp.broadcast_to(bias, out.shape)
-
-
-def _product(x: Float[Array, "... I"], w: Float[Array, "I F"]) -> Float[Array, "... F"]:
-    """``x w`` with flattened rows, as in `layers.Linear`."""
-    *rows, size = x.shape
-    return (x.reshape(math.prod(rows), size) @ w).reshape(*rows, w.shape[-1])
 
 
 class NormalMLP(nn.Module):

@@ -17,6 +17,7 @@ from lica_jax.core.optim import clipped_step
 from lica_jax.core.returns import differentiable_lambda_returns, lambda_returns
 from lica_jax.envs import make_task
 from lica_jax.networks.counterfactual import critic_inputs
+from lica_jax.training.memory import tree_bytes
 from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Collect, Progress, TimeStep
 from tests.unit.test_ppo import drawn
@@ -102,6 +103,15 @@ def test_critic_inputs_by_hand():
         critic_inputs, np.zeros(spec.state_size), *(np.zeros((spec.n_agents, size)) for size in
         (spec.obs_size, spec.n_actions, spec.n_actions))
     ).shape[-1]  # fmt: skip
+
+
+def test_what_all_agents_share_is_held_once(spread):
+    """As the estimate of memory says."""
+    nets, _, parts = spread
+    inputs = jax.eval_shape(partial(counterfactual.parts_over, nets), parts[0])
+    rows = np.prod(inputs[0].shape[:2])
+    assert [x.shape[2] for x in inputs] == [1, nets.spec.n_agents] * 2
+    assert counterfactual.scratch_bytes(nets, rows)["the critic's inputs"] == tree_bytes(inputs)
 
 
 def test_own_actions_are_hidden_and_episodes_start_without_previous_ones(spread):

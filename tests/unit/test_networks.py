@@ -1,6 +1,7 @@
 """Networks against NumPy written from their equations."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,26 @@ def test_mixing_critic_equation(x64, layers):
     hidden = np.einsum("bm,bme->be", u, w1) + s @ p["hyper_b_1"]["kernel"] + p["hyper_b_1"]["bias"]
     q = (np.maximum(hidden, 0) * mlp("hyper_w_final", s)).sum(-1) + mlp("hyper_b_2", s)[:, 0]
     np.testing.assert_allclose(jax.jit(critic.apply)(params, s, u), q, rtol=1e-12)
+
+
+def test_an_input_in_parts_is_their_concatenation(x64):
+    """Parts of one row stand for as many rows as the others have; weights and slopes are the same,
+    and so are the numbers that a key means."""
+    rng, mlp = np.random.default_rng(0), MLP((6, 5), layer_norm=True)
+    parts = tuple(rng.normal(size=(3, 4, n, i)) for n, i in ((1, 5), (2, 3), (1, 2), (2, 0)))
+    rows = (np.broadcast_to(x, (3, 4, 2, x.shape[-1])) for x in parts)
+    joined = np.concatenate(tuple(rows), axis=-1)
+    init = jax.jit(mlp.init)
+    params = init(jax.random.key(0), joined)
+    jax.tree.map(np.testing.assert_array_equal, params, init(jax.random.key(0), parts))
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, x):
+        return jnp.sum(jnp.sin(mlp.apply(params, x)))
+
+    close = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12)
+    jax.tree.map(close, loss(params, parts), loss(params, joined))
 
 
 def test_full_width_is_the_official_size():

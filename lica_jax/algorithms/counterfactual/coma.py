@@ -67,11 +67,11 @@ def update(
 
 def regression(nets: Networks, target_critic: PyTree, traj: Trajectory, hp: HParams) -> Regression:
     """TD(lambda) targets of every agent's Q at its own action, from the target critic's."""
-    inputs = shared.inputs_over(nets, traj)
+    inputs = shared.parts_over(nets, traj)
     value = take_action(nets.critic.apply(target_critic, inputs), traj.action)
     parts = traj.steps.reward[1:], *traj.endings()
     target = lambda_returns(value, *parts, hp.gamma, hp.td_lambda)
-    return Regression(inputs[:-1], traj.action[:-1], target, traj.valid)
+    return Regression(shared.but_last(inputs), traj.action[:-1], target, traj.valid)
 
 
 def counterfactual_advantage(

@@ -152,7 +152,7 @@ def update(
 class Estimates(NamedTuple):
     """What the critics make of a trajectory before an update."""
 
-    inputs: Float[Array, "T+1 B N F"]
+    inputs: tuple[Float[Array, "T+1 B #N F_p"], ...]  # `critic_parts`
     features: Float[Array, "T B N H"]  # online
     v_mix: Float[Array, "T+1 B N"]  # the target critic's
     mixed: Float[Array, "T B N"]  # G_mix
@@ -162,10 +162,11 @@ class Estimates(NamedTuple):
 
 def estimate(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Estimates:
     """Features, values and returns; what the target critic has a part in is constant."""
-    inputs = shared.inputs_over(nets, traj)
-    features = nets.critic.apply(learner.critic.value, inputs[:-1], features=True)[1]
-    v_mix, target_features = nets.critic.apply(learner.target_critic.value, inputs, features=True)
-    target_v_ex = heads(nets).apply(learner.target_critic.heads, target_features)[1]
+    inputs, target = shared.parts_over(nets, traj), learner.target_critic
+    before = shared.but_last(inputs)
+    features = nets.critic.apply(learner.critic.value, before, features=True)[1]
+    v_mix, target_features = nets.critic.apply(target.value, inputs, features=True)
+    target_v_ex = heads(nets).apply(target.heads, target_features)[1]
     parts = traj.steps.reward[1:], *traj.endings()
     extrinsic = lambda_returns(target_v_ex, *parts, hp.gamma, hp.td_lambda)
     mixed, v_ex = mixed_returns(learner.critic.heads, nets, features, v_mix[..., 0], traj, hp)
@@ -189,8 +190,8 @@ def mixed_returns(
 
 def regression(estimates: Estimates, traj: Trajectory) -> Regression:
     """v_mix of every agent is fitted to G_mix."""
-    action = traj.action[:-1]
-    return Regression(estimates.inputs[:-1], jnp.zeros_like(action), estimates.mixed, traj.valid)
+    inputs, action = shared.but_last(estimates.inputs), traj.action[:-1]
+    return Regression(inputs, jnp.zeros_like(action), estimates.mixed, traj.valid)
 
 
 def standard(nets: Networks, x: Float[Array, "T B ..."], traj: Trajectory) -> Array:

@@ -35,7 +35,7 @@ from lica_jax.core.exploration import epsilon_floor
 from lica_jax.core.losses import critic_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
-from lica_jax.networks.counterfactual import critic_inputs
+from lica_jax.networks.counterfactual import critic_parts, joined
 from lica_jax.networks.layers import MLP
 from lica_jax.types import (
     Acting,
@@ -102,7 +102,7 @@ def acting(nets: Networks) -> Acting:
 
 
 def n_critic_inputs(spec: TaskSpec) -> int:
-    """F of `critic_inputs`."""
+    """F: how many numbers the critic reads of an agent, all `critic_parts` together."""
     joint = spec.n_agents * spec.n_actions
     return spec.state_size + spec.obs_size + 2 * joint + spec.n_agents
 
@@ -113,12 +113,14 @@ def init_critic(nets: Networks, key: Array) -> PyTree:
 
 def scratch_bytes(nets: Networks, rows: int) -> dict[str, int]:
     """The critic's inputs, its activations and the actor's: float32, values and cotangents."""
-    config, rows = nets.config, rows * nets.spec.n_agents
+    config, spec = nets.config, nets.spec
+    joint, steps, rows = spec.n_agents * spec.n_actions, rows, rows * spec.n_agents
+    own = spec.obs_size + joint + spec.n_agents  # the state and previous actions are of all
     at_once = 1 if config.critic_mode == "joint" else 0  # sequentially, only a target's pass is
     return {
-        "the critic's inputs": 4 * rows * n_critic_inputs(nets.spec),
+        "the critic's inputs": 4 * (rows * own + steps * (spec.state_size + joint)),
         "the critic's activations": 4 * (1 + 2 * at_once) * rows * 2 * config.critic_hidden,
-        "the actor's activations": activation_bytes(rows, config.hidden, nets.spec.n_actions),
+        "the actor's activations": activation_bytes(rows, config.hidden, spec.n_actions),
     }
 
 
@@ -198,8 +200,8 @@ def look(
         return out, None
     encode, dtype = nets.actor.head.encode, ts.obs.dtype
     previous = forget(nets.actor.head, carry.last_action, ts.first)
-    inputs = critic_inputs(ts.state, ts.obs, encode(action, dtype), encode(previous, dtype))
-    return out, nets.critic.apply(critic, inputs)
+    parts = critic_parts(ts.state, ts.obs, encode(action, dtype), encode(previous, dtype))
+    return out, nets.critic.apply(critic, parts)
 
 
 # --- the critic ----------------------------------------------------------------------------------
@@ -209,20 +211,28 @@ def look(
 class Regression:
     """Rows for the critic to be fitted to; a cut along T is one too."""
 
-    inputs: Float[Array, "T B N F"]
+    inputs: tuple[Float[Array, "T B #N F_p"], ...]  # `critic_parts`
     column: Int[Array, "T B N"]  # which of the critic's outputs the target is for
     target: Float[Array, "T B N"]
     valid: Bool[Array, "T B"]
 
 
-def inputs_over(nets: Networks, traj: Trajectory) -> Float[Array, "T+1 B N F"]:
-    """`critic_inputs` at every slot of a trajectory."""
+def parts_over(nets: Networks, traj: Trajectory) -> tuple[Float[Array, "T+1 B #N F_p"], ...]:
+    """`critic_parts` at every slot of a trajectory."""
     steps, encode = traj.steps, nets.actor.head.encode
     dtype = steps.obs.dtype
     previous = previous_actions(nets.actor.head, traj)
-    return critic_inputs(
-        steps.state, steps.obs, encode(traj.action, dtype), encode(previous, dtype)
-    )
+    return critic_parts(steps.state, steps.obs, encode(traj.action, dtype), encode(previous, dtype))
+
+
+def inputs_over(nets: Networks, traj: Trajectory) -> Float[Array, "T+1 B N F"]:
+    """The same in one array, as the reference code builds it."""
+    return joined(parts_over(nets, traj))
+
+
+def but_last(parts: tuple[Float[Array, "T+1 ..."], ...]) -> tuple[Float[Array, "T ..."], ...]:
+    """Of the slots from which a transition was made."""
+    return tuple(x[:-1] for x in parts)
 
 
 def critic_objective(
