@@ -28,8 +28,7 @@ from lica_jax.config.load import plugins_in
 from lica_jax.config.schema import coerce
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
-from lica_jax.envs.names import is_import_path
-from lica_jax.envs.registry import is_task, task_reference
+from lica_jax.envs.registry import is_task, same_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError, first_line
 from lica_jax.files import as_path, read_json
 from lica_jax.loggers import make_loggers
@@ -68,7 +67,7 @@ def train(
       run_dir: directory to write to; None writes nothing.
       resume: continue from the latest checkpoint in ``run_dir``, with its stored settings and
         ``overrides`` on top (``total_steps``, ``eval`` and ``checkpoint`` may change).
-        ``algorithm`` and ``task`` may be left out. "auto": if there is a run; else begin one.
+        ``algorithm`` and ``task`` may be left out. "auto": begin this run, or continue the same.
       display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
         live learning curve, which is also what "auto" shows in Jupyter.
       on_signal: what follows Ctrl-C, SIGTERM or SIGHUP once the checkpoint and files are written.
@@ -93,11 +92,11 @@ def train(
     check_on_signal(on_signal)
     own = task if is_task(task) else None
     path = None if run_dir is None else as_path(run_dir, "run_dir")
-    resume = _resumes(resume, path)
     names = algorithm, task if own is None else task_reference(own)
+    resume, on_top = _resumes(resume, path, algorithm is not None)
     goal = [] if stop_at is None else [StopAt(stop_at)]
     watchers = [*check_callbacks(callbacks), *make_loggers(log, path), *goal]
-    config = (resume and _stored_config(path, *names, overrides)) or _config(*names, overrides)
+    config = (on_top and _stored_config(path, *names, overrides)) or _config(*names, overrides)
     config = config if resume else _checked(config)  # held against what is stored first
     use_compilation_cache()
     plan = make_plan(config, path, resume=resume, task=own)
@@ -112,13 +111,17 @@ def train(
     return replace(session.result, task=own)
 
 
-def _resumes(resume: bool | str, run_dir: Path | None) -> bool:
-    """Whether there is a run to go on with, where that is asked."""
+def _resumes(resume: bool | str, run_dir: Path | None, named: bool) -> tuple[bool, bool]:
+    """Whether there is a run to go on with, where that is asked; and whether what else is asked
+    goes on top of its settings: with "auto", what is ``named`` says all of them once more."""
     if resume not in (True, False, "auto"):
         raise UserError(f'resume must be True, False or "auto", got {resume!r}')
     if resume == "auto" and run_dir is None:
         raise UserError('resume="auto" needs the run_dir of a run that may be there')
-    return directory.status(run_dir) != "new" if resume == "auto" else bool(resume)
+    if resume != "auto":
+        return bool(resume), bool(resume)
+    there = directory.status(run_dir) != "new"
+    return there, there and not named
 
 
 def _check_start(watchers: Sequence[Any], plan: Plan) -> None:
@@ -145,12 +148,13 @@ def load_result(run_dir: str | Path, *, unfinished: bool = False) -> Result:
     path = as_path(run_dir, "run_dir")
     config = directory.read_config(path)
     result = path / directory.RESULT
-    summary = read_json(result) if result.is_file() else {"interrupted": True}
+    summary = read_json(result) if result.is_file() else {}
     # The result of a shorter budget is there until the run comes to its end once more.
-    ended = isinstance(summary, dict) and (
+    sound = isinstance(summary, dict) and "algorithm" in summary
+    ended = sound and (
         directory.status(path) == "finished" or summary.get("failed_at_update", [None]) != [None]
     )
-    if not ended and not unfinished:
+    if not ended and not (sound and unfinished):
         raise UserError(
             f"{path} has not come to its end: {messages.resume(path)}; or, in Python, "
             "load_result(..., unfinished=True)"
@@ -198,8 +202,7 @@ def _stored_config(
     config = directory.read_config(run_dir)
     if named:
         directory.check_names(run_dir, algorithm, task)
-        if not is_import_path(task) or "#" in task:
-            config = replace(config, task=task)  # its time-outs may have changed
+        config = replace(config, task=task)  # its time-outs may have changed
     return merge(config, _with_seeds(overrides))
 
 
@@ -213,12 +216,13 @@ def _config(
             "with resume=True and the run_dir of a run they are known"
         )
     if isinstance(algorithm, TrainConfig):
-        named = {"task": task} if task not in (None, algorithm.task) else {}
+        named = {} if task is None or same_task(task, algorithm.task) else {"task": task}
         if asked := [k for k in named | overrides if k in ("algorithm", "task", "preset")]:
             raise UserError(
                 f"a TrainConfig has its {asked[0]} already: begin with load_config for another one"
             )
-        return merge(algorithm, _with_seeds(overrides))
+        config = algorithm if task is None else replace(algorithm, task=task)
+        return merge(config, _with_seeds(overrides))
     if is_settings_file(algorithm) and task is None:
         return load_settings(algorithm, overrides=_with_seeds(overrides))[0]
     if task is None:
@@ -310,7 +314,7 @@ def evaluate(
         if not _is_whole(value) or not low <= value <= high:
             raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
     if isinstance(policy, Result):
-        policies, task = policy.policies(which), policy.task if task is None else task
+        policies = policy.policies(which)
     else:
         policies = alike(policy if isinstance(policy, Policy) else as_path(policy, "policy"), which)
     target, seed, envs = fitting_task(policies[0], task), int(seed), int(envs)

@@ -56,7 +56,7 @@ def sweep(argv: list[str]) -> int:
     from lica_jax.sweeps.folder import Folder
 
     path = args.sweep_dir or default_sweep_dir()
-    args.resume = args.resume or (args.auto_resume and Folder(path).has_begun())
+    args.resume = args.resume or (args.auto_resume and Folder(path).has_begun() and "auto")
     if args.distributed and args.dry_run:
         raise UserError("a plan is of one process: leave out --distributed")
     if args.distributed:

@@ -34,9 +34,9 @@ def train(argv: list[str]) -> int:
     load_plugins(args.plugin)
     check_loggers(args.log)
     names = _with_file(args, names)
-    args.resume = args.resume or _is_there(args)
     if args.help:
         return _show_help(parser, args, names)
+    args.resume = args.resume or _is_there(args)
     others = [option for action in parser._actions for option in action.option_strings]
     config = _configured(args, names, words, others)
     seeds_asked = any(word.partition("=")[0] == "--seeds" for word in words)
@@ -138,9 +138,8 @@ def _configured(
     from lica_jax.cli.settings import parse_settings
     from lica_jax.config import merge
 
-    of_file = args.auto_resume and (args.config or len(names) == 1)  # it must say the same
-    goes_on = args.resume and not of_file
-    config, _ = resumed_config(args, names) if goes_on else named_config(args, names)
+    anew = not args.resume or (args.auto_resume and names)  # then it must be the same
+    config, _ = named_config(args, names) if anew else resumed_config(args, names)
     asked = merge(config, parse_settings(config, words, others))
     if (asked.algorithm, asked.task) != (config.algorithm, config.task) and not args.resume:
         raise UserError(

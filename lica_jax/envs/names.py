@@ -1,8 +1,8 @@
 """The grammar of task names, and what a family of tasks offers. Imports no environment.
 
 ``family/name``, then the options that are not the default: ``smax/2s3z:backend=jaxmarl``. A task
-that is an object of somebody's own goes by its import path, ``my_package.tasks:Switches``, and by
-letters that say what it was made of: ``my_package.tasks:Switches#0f3a5c7e``.
+that is an object of somebody's own goes by its import path, ``my_package.tasks:Switches``, with a
+digest of what it was made of: ``my_package.tasks:Switches#0f3a5c7e``.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def plain_name(name: str) -> str:
     return name.partition(":")[0]
 
 
-def without_letters(name: str) -> str:
-    """A task's name without what it was made of."""
+def without_digest(name: str) -> str:
+    """A task's name without the digest of what it was made of."""
     return name.partition("#")[0] if is_import_path(name) else name
 
 

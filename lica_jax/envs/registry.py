@@ -20,7 +20,7 @@ from lica_jax.envs.names import (
     is_import_path,
     parsed_options,
     plain_name,
-    without_letters,
+    without_digest,
 )
 from lica_jax.errors import UserError, unknown
 from lica_jax.plugins import TASKS, entry_points, how_to_load, load_entry_point, note_package
@@ -190,7 +190,7 @@ def same_task(a: str, b: str) -> bool:
         return plain_name(name), {k: v for k, v in parsed_options(name).items() if k not in ignored}
 
     if is_import_path(a) or is_import_path(b):
-        return without_letters(a) == without_letters(b)
+        return without_digest(a) == without_digest(b)
     return a == b or played(a) == played(b)
 
 
@@ -208,8 +208,8 @@ def _makes_tasks(kind: type) -> bool:
 
 def task_reference(task: Any) -> str:
     """The name under which a run stores a task that is only an object: its registered name where
-    that makes the same task, else the import path of the object, or of its class, with letters that
-    say what it was made of."""
+    that makes the same task, else the import path of the object, or of its class, with a digest of
+    what it was made of."""
     name, kind = task.spec.name, type(task)
     family = family_of(plain_name(name)) if "/" in name else None
     if family is not None and family.knows(plain_name(name).partition("/")[2]):
@@ -219,16 +219,21 @@ def task_reference(task: Any) -> str:
     names = vars(sys.modules[kind.__module__]).items()
     held = next((key for key, value in names if value is task), None)
     found = held or kind.__qualname__.replace("<locals>", "locals")
-    return f"{kind.__module__}:{found}#{digest(task)}"
+    return with_digest(f"{kind.__module__}:{found}", task)
+
+
+def with_digest(name: str, task: Any) -> str:
+    """The name of a ``task`` with the digest of what it was made of, if it is an import path."""
+    return f"{without_digest(name)}#{digest(task)}" if is_import_path(name) else name
 
 
 def _imported_task(name: str) -> Task:
-    path, _, letters = name.partition("#")
+    path = without_digest(name)
     found = _at_import_path(path)
-    if letters and digest(found) != letters:
+    if path != name and with_digest(path, found) != name:
         raise UserError(
-            f"{path} leads to another task than the one meant by {name}, which was made with other "
-            "arguments or by older code: give the task itself, in Python with task=..."
+            f"{path} leads to another task than the one meant by {name}, whose attributes had "
+            "other values: give the task itself, in Python with task=..."
         )
     return found
 

@@ -19,7 +19,7 @@ from lica_jax.files import as_path, as_word
 from lica_jax.policy.critics import Critic, load_critic
 from lica_jax.policy.exporting import export
 from lica_jax.policy.reading import checked_facts, read_header, read_params
-from lica_jax.policy.writing import header, origin, write_policy
+from lica_jax.policy.writing import header, origin, write_arrays
 from lica_jax.runs.names import check_no_sweep
 from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
 from lica_jax.zoo.catalog import zoo_file
@@ -32,6 +32,7 @@ class Policy:
       about: header of the policy file: algorithm, task, config, spec, seed, env_steps, scores.
       spec: sizes of the task that it was trained for.
       params: its parameters.
+      task: the task that it was trained on, where `train` was given an object; else None.
     """
 
     def __init__(self, params: PyTree, about: dict[str, Any], critic: Critic | None = None):
@@ -43,6 +44,7 @@ class Policy:
         self.hp = merge(module.HParams(), about["hp"])
         self._act, self._look = jax.jit(self._act_batch), jax.jit(self._look_batch)
         self._memory = jax.eval_shape(partial(self.algo.initial_carry, 1))
+        self.task: Any = None
         self._critic: Critic | None = critic
         self._path: Path | None = None  # of its file
 
@@ -205,7 +207,7 @@ class Policy:
 
     def save(self, path: str | Path) -> None:
         """Writes the policy file ``path``, which ends in ``.safetensors`` and is replaced if it
-        exists, and a readable ``.json`` beside it; `load_policy` reads it. The critic stays behind.
+        exists; `load_policy` reads it. The critic stays behind.
 
         Raises:
           UserError: another file ending, or a path that cannot be written.
@@ -214,7 +216,7 @@ class Policy:
         if path.suffix != ".safetensors":
             raise UserError(f"a policy is saved as .safetensors, not as {path.name}")
         try:
-            write_policy(path, self.params, self.about)
+            write_arrays(path, self.params, self.about)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from None
 

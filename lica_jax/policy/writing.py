@@ -37,11 +37,7 @@ def save_policy(
       algorithm, config, hp, spec: what is needed to rebuild ``act``.
       about: further facts to keep: seed, env_steps, scores.
     """
-    write_policy(path, params, header(algorithm, config, hp, spec, **about))
-
-
-def write_policy(path: Path, params: PyTree, facts: dict[str, Any]) -> None:
-    """Writes a policy file with ``facts`` in its header, and as JSON beside it."""
+    facts = header(algorithm, config, hp, spec, **about)
     write_arrays(path, params, facts)
     write_json(path.with_suffix(".json"), facts)
 

@@ -208,8 +208,8 @@ class Checkpointer:
 
     def close(self) -> None:
         with self._writing():
-            self._manager.close()
             _begun[:] = [other for other in _begun if other is not self]
+            self._manager.close()
 
 
 class Damaged(UserError):

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -16,7 +17,7 @@ from lica_jax.config import RESUMABLE, TrainConfig, from_dict, to_dict
 from lica_jax.config.checks import with_ends
 from lica_jax.config.load import beside_preset
 from lica_jax.envs import same_task
-from lica_jax.envs.names import is_import_path, without_letters
+from lica_jax.envs.names import is_import_path, without_digest
 from lica_jax.errors import UserError
 from lica_jax.files import as_path, make_folder, plain, read_json, write_json
 from lica_jax.runs.names import (
@@ -218,15 +219,17 @@ def check_names(run_dir: Path, algorithm: str, task: str) -> None:
 
 
 def check_same(
-    run_dir: Path, config: TrainConfig, spec: TaskSpec, runs: list[dict[str, Any]] | None = None
-) -> None:
+    run_dir: Path, config: TrainConfig, spec: TaskSpec, runs: list[dict[str, Any]] | None = None,
+    given: bool = False,
+) -> None:  # fmt: skip
     """Refuses to resume a run with another configuration; some fields may change.
 
-    ``runs`` is what `read_runs` gave before.
+    ``runs`` is what `read_runs` gave before; ``given`` says that the task is an object that
+    somebody has handed over.
     """
     _check_kinds(run_dir)
     before = read_config(run_dir)
-    _check_object(run_dir, before.task, config.task, spec)
+    _check_object(run_dir, before.task, config.task, spec, given)
     # A schedule that an earlier version did not have ends where it starts.
     before = dataclasses.replace(before, hp=with_ends(before.hp))
     old, new = to_dict(before), to_dict(config)
@@ -266,9 +269,13 @@ def note_command(folder: Path) -> None:
         file.write(shlex.join([program, *sys.argv[1:]]) + "\n")
 
 
-def _check_object(run_dir: Path, before: str, task: str, spec: TaskSpec) -> None:
+def _check_object(run_dir: Path, before: str, task: str, spec: TaskSpec, given: bool) -> None:
     """Refuses a task that has the import path of the run's and was made of something else. (Runs of
-    older versions know of its making no more than the spec.)"""
+    older versions know of its making no more than the spec.)
+
+    An object that was ``given`` is taken with a warning if its spec is the same: what it keeps for
+    itself, or the code of a function in it, may have changed since.
+    """
     path = run_dir / VERSIONS
     known = read_json(path) if is_import_path(task) and path.is_file() else None
     stored = known.get("task_spec") if isinstance(known, dict) else None
@@ -276,11 +283,18 @@ def _check_object(run_dir: Path, before: str, task: str, spec: TaskSpec) -> None
     other = ""
     if isinstance(stored, dict) and stored.keys() == names and TaskSpec(**stored) != spec:
         other = spec.unlike(TaskSpec(**stored))
-    elif "#" in before and "#" in task and before != task:
+    elif "#" in before and before != task:
         other = "its attributes have other values"
+        if given:
+            warnings.warn(
+                f"the run in {run_dir} goes on with another {without_digest(task)} than it was "
+                f"begun with: {other}",
+                stacklevel=5,
+            )
+            return
     if other:
         raise UserError(
-            f"{run_dir} holds a run of another {without_letters(task)} ({other}): give the task "
+            f"{run_dir} holds a run of another {without_digest(task)} ({other}): give the task "
             "itself, as it was made then"
         )
 

@@ -37,6 +37,7 @@ def alike(policy: Policy | str | Path, which: str | None) -> list[Policy]:
 
 def fitting_task(policy: Policy, task: str | Task | HostTask | None) -> Task | HostTask:
     """The task that is played; raises ``UserError`` where the policy does not fit it."""
+    task = policy.task if task is None else task
     target = task if is_task(task) else make_task(_known_task(task, policy))
     # An older version's name of an object does not say what it was made of.
     if task is None and is_import_path(policy.about["task"]) and target.spec != policy.spec:

@@ -24,7 +24,7 @@ from lica_jax.config import (
 from lica_jax.engines.base import Engine
 from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
-from lica_jax.envs.registry import check_known_task, make_task
+from lica_jax.envs.registry import check_known_task, make_task, with_digest
 from lica_jax.errors import UserError
 from lica_jax.runs import directory
 from lica_jax.runs.checks import check_shapes, check_trainable
@@ -149,9 +149,11 @@ def make_plan(
     anew = resume and directory.abandoned(run_dir)
     if resume and not anew:
         directory.check_names(run_dir, config.algorithm, config.task)
+    given = task is not None
     if task is None:
         check_known_task(config.task, config.plugins)
         task = make_task(config.task)
+        config = dataclasses.replace(config, task=with_digest(config.task, task))
     check_shapes(task)
     config = resolve(config, task.spec)
     if resume and runs is None:
@@ -175,7 +177,7 @@ def make_plan(
     if not elsewhere:
         check_fits(plan.memory, free_on(devices))
     if run_dir is not None and resume:
-        directory.check_same(run_dir, config, task.spec, stored_runs(plan))
+        directory.check_same(run_dir, config, task.spec, stored_runs(plan), given)
     elif run_dir is not None:
         directory.check_new(run_dir)
     return plan

@@ -36,7 +36,7 @@ class Result:
         directory does not hold them.
       facts: of the "best" and the "last" policies, a dictionary per seed: ``env_steps``, and of the
         best ``score``.
-      task: the task itself, where `train` was given an object; `evaluate` plays it.
+      task: the task itself, where `train` was given an object; its policies play it.
     """
 
     config: TrainConfig
@@ -59,6 +59,10 @@ class Result:
 
     def __repr__(self) -> str:
         return one_line(self.summary, self.run_dir)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A task of somebody's own does not go along: it may not be one to pickle."""
+        return self.__dict__ | {"task": None}
 
     def __fspath__(self) -> str:
         """The run directory, so that a result can be given wherever one is asked for."""
@@ -100,10 +104,12 @@ class Result:
         i = seeds.index(self.summary["best_seed"] if seed is None else seed)
         params = jax.tree.map(lambda x: x[i], every)
         facts = self.facts[which][i] if which in self.facts else {}
-        return Policy.of(
+        policy = Policy.of(
             self.config, self.spec, params, seed=seeds[i], which=which,
             critic=self.critics.get(str(seeds[i])), **facts,
         )  # fmt: skip
+        policy.task = self.task
+        return policy
 
     def policies(self, which: str | None = None) -> list[Policy]:
         """What `evaluate` plays of it: the "best" (if None) or the "last" policy of the best seed,

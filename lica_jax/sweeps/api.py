@@ -38,7 +38,7 @@ def sweep(
         kept in a variable of their module, or made without arguments.
       sweep_dir: directory to write to; by default a new folder under ``sweeps/``.
       resume: continue the sweep in ``sweep_dir``; ``seeds``, ``trials`` and ``total_steps`` may
-        grow. "auto": if there is one; else begin it.
+        grow. "auto": begin this sweep, or continue the same.
       display: progress display: "auto", "bar", "plain", "notebook" or "none".
       on_signal: as in `train`.
       words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef": [0.03,
@@ -63,7 +63,7 @@ def sweep(
     if resume and sweep_dir is None:
         raise UserError(f"say which sweep to go on with: sweep(sweep_dir=..., resume={resume!r})")
     path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")
-    resume = Folder(path).has_begun() if resume == "auto" else resume
+    resume = resume if resume != "auto" or Folder(path).has_begun() else False
     result = Driver(words, path, resume=resume, style=display).run()
     if result.interrupted is not None and on_signal == "raise":
         stop = result.interrupted

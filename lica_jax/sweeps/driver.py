@@ -79,10 +79,11 @@ class Driver:
     """
 
     def __init__(
-        self, words: Mapping[str, Any], sweep_dir: Path, *, resume: bool = False,
+        self, words: Mapping[str, Any], sweep_dir: Path, *, resume: bool | str = False,
         style: str = "auto", again: str = "",
     ):  # fmt: skip
-        """``again``: the command that goes on with it, where it is not `lica-jax sweep`."""
+        """``resume`` as in `open_sweep`; ``again``: the command that goes on with it, where it is
+        not `lica-jax sweep`."""
         self.work, groups, self.launcher, self.skipped = open_sweep(words, sweep_dir, resume)
         self.work.style, self.work.say = style, self.say
         self.schedule = Schedule(self.work, groups)

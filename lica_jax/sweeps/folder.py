@@ -225,7 +225,11 @@ def extended(old: SweepConfig, new: SweepConfig, name: Path, ended: bool) -> Swe
     # As configurations: a flag's text is the number that the file has.
     before, after = ({s.name: s.value for s in settings(base_config(ask))} for ask in (old, new))
     budget, longer = before.pop("total_steps"), after.pop("total_steps")
-    changed += [f"{k}: {before[k]} -> {v}" for k, v in after.items() if before.get(k) != v]
+    changed += [
+        f"{k}: {before[k]} -> {v}"
+        for k, v in after.items()
+        if k in before and before[k] != v  # another algorithm has other settings
+    ]
     if changed:
         raise UserError(
             f"{name} holds another sweep:\n"

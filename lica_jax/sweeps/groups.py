@@ -97,10 +97,11 @@ def describe_plan(
 
 def _without_effect(ask: SweepConfig, settings: Sequence[Setting]) -> list[str]:
     """Swept fields that change nothing, all settings being as they are, or in some of them."""
+    specs = {name: make_task(name).spec for name in {s.config.task for s in settings}}
     found = Counter(
         (field, reason)
         for setting in settings
-        for reason, names in idle(setting.config, make_task(setting.config.task).spec).items()
+        for reason, names in idle(setting.config, specs[setting.config.task]).items()
         if reason.split()[0] not in ask.search  # which draws others
         for field in ask.swept
         if field in names

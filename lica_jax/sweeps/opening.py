@@ -44,8 +44,9 @@ class Opened(NamedTuple):
     skipped: str
 
 
-def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opened:
-    """A new sweep of these words; or that in the folder, with the words given again on top.
+def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool | str) -> Opened:
+    """A new sweep of these words; or that in the folder, with the words given again on top, or if
+    ``resume`` is "auto" with these words and no others.
 
     Raises:
       UserError: bad input.
@@ -54,7 +55,10 @@ def open_sweep(words: Mapping[str, Any], sweep_dir: Path, resume: bool) -> Opene
     if resume:
         old, progress = folder.read()
         ended = bool(folder.ended(progress))
-        ask = extended(old, request(merged(to_words(old), words)), sweep_dir, ended)
+        again = merged(to_words(old), words)
+        if resume == "auto" and "algorithm" in words:  # plugins are known from the sweep as well
+            again = {"plugins": list(old.plugins)} | words
+        ask = extended(old, request(again), sweep_dir, ended)
         if base_config(old).total_steps != base_config(ask).total_steps:
             _change_budget(ask, folder, progress)
     else:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from lica_jax.config.presets import deep_update
 from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import DEFAULT_PRESET, TrainConfig, coerce
@@ -191,7 +193,9 @@ def _by_field(word: str, value: Any) -> dict[str, Any]:
 
 
 def _grid_values(name: str, given: Any) -> tuple[Any, ...]:
-    given = given.tolist() if hasattr(given, "tolist") else given  # arrays of numpy and of JAX
+    if hasattr(given, "tolist"):  # arrays of numpy and of JAX; a float32 as it is written
+        flat = np.ravel(np.asarray(given))
+        given = [float(str(x)) if isinstance(x, np.floating) else x.item() for x in flat]
     several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
     values = list(given) if several else [given]
     if not values:

@@ -174,6 +174,8 @@ def test_what_python_says(words):
     """A seed by itself, and arrays, as `train` takes them."""
     ask = request(words | {"seeds": 3, "grid": {"hp.entropy_coef": np.array([0.1, 0.5])}})
     assert ask.seeds == (3,) and ask.grid == {"hp.entropy_coef": (0.1, 0.5)}
+    ask = request(words | {"grid": {"hp.gamma": jnp.array([0.9, 0.99])}})
+    assert ask.grid == {"hp.gamma": (0.9, 0.99)}  # not 0.8999999761581421
     for several in (jnp.array([1, 2]), (x for x in (1, 2)), {1: None, 2: None}.keys(), range(1, 3)):
         assert request(words | {"grid": {"algo.actor_steps": several}}).grid == {
             "algo.actor_steps": (1, 2)

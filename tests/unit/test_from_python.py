@@ -27,6 +27,9 @@ SMALL = TINY | {
 }  # fmt: skip
 
 
+STATED = {name: value for name, value in SMALL.items() if name != "display"}
+
+
 class Own(Probe):
     """A task of one's own, made with an argument."""
 
@@ -71,13 +74,34 @@ def test_an_object_made_with_other_arguments_is_another_task(tmp_path):
         assert figures["task"] == "own"
         assert evaluate(result, episodes=8)["greedy"] == figures["greedy"]
         words = {"run_dir": path, "resume": True, "total_steps": 128, "display": "none"}
-        for names in ((), ("ippo", f"{__name__}:Own")):
-            with pytest.raises(UserError, match=r":Own leads to another task"):
+        for names, words_ in (
+            ((), r":Own leads to another task"),
+            (("ippo", f"{__name__}:Own"), "holds a run of another .*:Own"),
+            ((load_config("ippo", f"{__name__}:Own", **STATED),), "holds a run of another .*:Own"),
+        ):
+            with pytest.raises(UserError, match=words_):
                 train(*names, **words)
-        with pytest.raises(UserError, match=rf"holds a run of another .*:Own {told}"):
-            train("ippo", other, **words)
+        if "limit" in told:
+            with pytest.raises(UserError, match=rf"holds a run of another .*:Own {told}"):
+                train("ippo", other, **words)
         longer = train("ippo", own, **SMALL | words)
         assert longer.summary["env_steps"][0] >= 128
+
+
+def test_an_object_that_is_given_goes_on_with_a_warning(tmp_path):
+    """What it keeps for itself may have changed since: nobody is locked out of a run."""
+    words = SMALL | {"run_dir": tmp_path, "resume": "auto"}
+    train("ippo", rich(), **words)
+    used = rich()
+    used.table = [1, 2]
+    with pytest.warns(UserWarning, match=r"another .*:Own than it was begun with: its attributes"):
+        longer = train("ippo", used, **words | {"total_steps": 128})
+    assert longer.summary["env_steps"][0] >= 128
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train("ippo", used, **words | {"total_steps": 128})
+    assert pickle.loads(pickle.dumps(longer)).task is None
+    assert evaluate(longer.policy(), episodes=8)["task"] == "own"
 
 
 def test_a_run_of_before_knows_of_an_object_what_its_spec_says(tmp_path):
@@ -165,8 +189,13 @@ def test_a_cell_may_be_run_again(tmp_path):
     first = (tmp_path / "a" / "metrics.jsonl").read_text()
     assert train("ippo", "game/climbing", **LONG | own).summary["final"] == again.summary["final"]
     assert (tmp_path / "a" / "metrics.jsonl").read_text() == first
-    with pytest.raises(UserError, match=r"another configuration:\n  - hp.gamma"):
-        train("ippo", "game/climbing", hp={"gamma": 0.5}, **LONG | own)
+    less = {k: v for k, v in (LONG | own).items() if k != "algo"}
+    for other, told in (
+        (LONG | own | {"hp": {"gamma": 0.5}}, "hp.gamma"),
+        (less, "algo.hidden: 8"),
+    ):
+        with pytest.raises(UserError, match=rf"another configuration:\n  - {told}"):
+            train("ippo", "game/climbing", **other)
     with pytest.raises(UserError, match="needs the run_dir of a run that may be there"):
         train("ippo", "game/climbing", resume="auto", **SMALL)
     with pytest.raises(UserError, match="resume must be True, False or \"auto\", got 'yes'"):
@@ -181,6 +210,10 @@ def test_a_sweep_may_be_run_again(tmp_path):
     assert lica_jax.sweep("ippo", "game/climbing", **words).table == rows
     with pytest.raises(UserError, match="holds another sweep"):
         lica_jax.sweep("ippo", "game/climbing", **words | {"hp": {"gamma": 0.5}})
+    with pytest.raises(UserError, match=r"holds another sweep:\n  - algorithms: .*ippo.*mappo"):
+        lica_jax.sweep("mappo", "game/climbing", **words)
+    with pytest.raises(UserError, match=r"holds another sweep:\n  - algo.hidden: 8"):
+        lica_jax.sweep("ippo", "game/climbing", **{k: v for k, v in words.items() if k != "algo"})
     for odd in ({"resume": "yes"}, {"sweep_dir": None}):
         with pytest.raises(UserError, match=r'must be True, False or "auto"|say which sweep'):
             lica_jax.sweep("ippo", "game/climbing", **words | odd)
@@ -214,12 +247,12 @@ def test_numbers_as_people_write_them(run_dir):
 
 
 def test_settings_on_top_of_a_configuration():
-    base = load_config(
-        "ippo", "game/climbing", **{k: v for k, v in SMALL.items() if k != "display"}
-    )
+    base = load_config("ippo", "game/climbing", **STATED)
     over = {"seeds": 3, "hp": {"gamma": 0.5}, "display": "none"}
     config = train(base, **over).config
     assert config.seeds == (3,) and config.hp.gamma == 0.5 and config.algo == base.algo
+    own = load_config("ippo", f"{__name__}:Own", **STATED)
+    assert train(own, Own(), display="none").config.task.partition("#")[0] == own.task
     for asked in ({"task": "game/penalty"}, {"preset": "paper"}):
         with pytest.raises(UserError, match=f"a TrainConfig has its {next(iter(asked))} already"):
             train(base, **asked)

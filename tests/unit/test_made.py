@@ -1,9 +1,13 @@
 """What an object was made of: the same letters for the same, others for anything else."""
 
 import functools
+import logging
 import subprocess
 import sys
+from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +100,77 @@ def test_what_an_object_knows_already_and_that_it_holds_itself_makes_no_other():
     assert used.worked_out == 7 and digest(used) == of(a=1)
     used.me = used
     assert digest(used) == digest(used) != of(a=1)
+
+
+class Slotted:
+    __slots__ = ("a",)
+
+    def __init__(self, a):
+        self.a = a
+
+
+@dataclass
+class Grown:
+    size: int = 1
+
+    def __post_init__(self):
+        self.twice = 2 * self.size
+
+
+def classed(gain):
+    class Made:
+        def paid(self):
+            return gain
+
+    return Made()
+
+
+def grown(twice):
+    found = Grown()
+    found.twice = twice
+    return found
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (Slotted(1), Slotted(2)),
+        (Path("a"), Path("b")),
+        (range(2), range(3)),
+        (deque([1]), deque([2])),
+        (np.array([1, None], object), np.array([2, None], object)),
+        (grown(2), grown(3)),
+        (classed(1), classed(2)),
+    ],
+)
+def test_what_has_no_attributes_or_more_than_it_declares_is_told(a, b):
+    assert of(held=a) != of(held=b)
+    assert of(held=a) == of(held=a)
+
+
+def test_what_depends_on_the_machine_or_on_the_day_is_not_told():
+    """Last bits, text about functions, loggers with what they remember, locks."""
+    table = np.linspace(-1, 2, 50, dtype=np.float32)
+    assert of(held=table) == of(held=np.nextafter(table, 9))
+    assert of(held=table) != of(held=table * 1.001)
+
+    def told(x):
+        """One."""
+        return x
+
+    before = of(held=told)
+    told.__code__ = told.__code__.replace(co_consts=("Two.", *told.__code__.co_consts[1:]))
+    told.__doc__ = "Two."
+    assert of(held=told) == before
+    log = logging.getLogger("lica_jax.tests.made")
+    before = of(held=log)
+    log.info("something")
+    assert of(held=log) == before and of(held=Lock()) == of(held=Lock())
+    assert of(held={Thing, Other}) == of(held={Other, Thing})
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    assert of(held=deep)
 
 
 NAMES = ["smax/3m", "smax/2s3z:backend=jaxmarl", "mpe/simple_spread", "game/climbing"]
