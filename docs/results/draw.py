@@ -65,7 +65,7 @@ SHEETS = {
         Curve("MAPPO (fast), 4 epochs", "mappo", ["mappo4_MMM2"]),
     ], timed=True),
     "lica_5m_vs_6m": Sheet("smax/5m_vs_6m", [
-        Curve("LICA, kl_coef 0.05", "lica", ["kl_5m", "kl3_5m", "a_5mb"], {"hp.kl_coef": 0.05}),
+        Curve("LICA, kl_coef 0.05", "lica", ["a_5mc", "a_5mb"]),
         Curve("LICA, kl_coef 0.5", "lica", ["kl_5m"], {"hp.kl_coef": 0.5}),
     ]),
     "learning_2s3z": Sheet("smax/2s3z", [
@@ -118,13 +118,13 @@ WINNERS = {
                  "qmix": ["q_6h"]},
     "2c_vs_64zg": {"lica": ["a_2c25", "a_2cb"], "lica_adv": ["adv_2c64"], "mappo": ["m_2c"],
                    "qmix": ["q_2c"]},
-    "5m_vs_6m": {"lica": ["kl_5m", "kl3_5m", "a_5mb"],
+    "5m_vs_6m": {"lica": ["a_5mc", "a_5mb"],
                  "lica_adv": ["lica_adv_5m_vs_6m_doubly_robust"], "mappo": ["mappo_5m_vs_6m"]},
     "3s5z_vs_3s6z": {"lica": ["a_36"], "lica_adv": ["adv_3s5z6z"], "mappo": ["m_36"]},
 }  # fmt: skip
 METHODS = {"lica": "LICA", "lica_adv": "LICA-ADV", "mappo": "MAPPO", "qmix": "QMIX"}
 # Of sweeps over settings, those of the preset.
-THESE = {"kl_5m": {"hp.kl_coef": 0.05}, "mappo_5m_vs_6m": {"hp.clip": 0.2, "hp.entropy_coef": 0.01}}
+THESE = {"mappo_5m_vs_6m": {"hp.clip": 0.2, "hp.entropy_coef": 0.01}}
 
 
 def recorded() -> dict[str, list[dict[str, Any]]]:

@@ -33,7 +33,7 @@ def test_curves_are_what_was_recorded(draw):
     asked = draw["SHEETS"]["lica_5m_vs_6m"]
     picture = draw["sheet"]("one", asked, known)
     axes = picture.figure.axes[0]
-    want = next(run for run in known["kl3_5m"] if run["seed"] == 1)["evaluations"]
+    want = next(run for run in known["a_5mc"] if run["seed"] == 1)["evaluations"]
     steps, greedy, _ = np.array(want).T
     assert any(
         np.allclose(line.get_xydata(), np.stack([steps / 1e6, 100 * greedy], -1))
