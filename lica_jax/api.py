@@ -44,7 +44,7 @@ from lica_jax.runs.plan import Plan, make_plan
 from lica_jax.runs.result import Result
 from lica_jax.runs.rows import completed, eval_entries, read_rows
 from lica_jax.runs.session import Session
-from lica_jax.runs.signals import check_on_signal
+from lica_jax.runs.words import check_on_signal, check_resume, whole_number
 from lica_jax.training.evaluation import Tell, silent
 from lica_jax.types import Collect, Task
 
@@ -76,7 +76,7 @@ def train(
       callbacks: objects with ``on_metrics``, ``on_evaluation``, ... (`lica_jax.runs.callbacks`).
       stop_at: ends the run once all seeds reach this in one evaluation: ``"eval/win_rate=0.95"``.
       log: tools that also get the rows: "tensorboard", "wandb", "trackio", "mlflow", or several.
-      overrides: fields of ``TrainConfig`` on top of all that, such as ``seeds=range(3)``,
+      overrides: fields of ``TrainConfig`` on top of what it says, such as ``seeds=range(3)``,
         ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``. Modules in ``plugins=["my_package"]``
         are imported first.
 
@@ -114,8 +114,7 @@ def train(
 def _resumes(resume: bool | str, run_dir: Path | None, named: bool) -> tuple[bool, bool]:
     """Whether there is a run to go on with, where that is asked; and whether what else is asked
     goes on top of its settings: with "auto", what is ``named`` says all of them once more."""
-    if resume not in (True, False, "auto"):
-        raise UserError(f'resume must be True, False or "auto", got {resume!r}')
+    check_resume(resume)
     if resume == "auto" and run_dir is None:
         raise UserError('resume="auto" needs the run_dir of a run that may be there')
     if resume != "auto":
@@ -266,12 +265,6 @@ def _integer(seed: Any) -> int:
     return operator.index(seed)
 
 
-def _is_whole(value: Any) -> bool:
-    """Whether it counts something: 512, and 5e2 as well."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole or (isinstance(value, float | np.floating) and float(value).is_integer())
-
-
 def evaluate(
     policy: Policy | Result | str | Path, *, which: str | None = None,
     task: str | Task | HostTask | None = None, episodes: int | None = None,
@@ -306,22 +299,18 @@ def evaluate(
     Raises:
       UserError: there is no such policy, or it does not fit the task.
     """
-    for name, value, low, high in (
-        ("episodes", 1 if episodes is None else episodes, 1, MAX_EPISODES),
-        ("seed", seed, 0, 2**31 - 1),
-        ("envs", envs, 1, 10_000),
-    ):
-        if not _is_whole(value) or not low <= value <= high:
-            raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
+    if episodes is not None:
+        episodes = whole_number("episodes", episodes, 1, MAX_EPISODES)
+    seed, envs = whole_number("seed", seed, 0, 2**31 - 1), whole_number("envs", envs, 1, 10_000)
     if isinstance(policy, Result):
         policies = policy.policies(which)
     else:
         policies = alike(policy if isinstance(policy, Policy) else as_path(policy, "policy"), which)
-    target, seed, envs = fitting_task(policies[0], task), int(seed), int(envs)
+    target = fitting_task(policies[0], task)
     games = is_host_task(target)
     if save_replay is not None and not games:
         raise UserError(f"{target.spec.name} has no replay files; smac/ tasks have")
-    episodes = int(episodes or (32 if games else 512))
+    episodes = episodes or (32 if games else 512)
     use_compilation_cache()
     engine = make_engine(
         policies[0].algo, target, collect=Collect("episode", min(envs, episodes) if games else 1),

@@ -23,6 +23,7 @@ from lica_jax.files import as_path, make_folder, plain, write_whole
 from lica_jax.policy import Policy, chosen_policies
 from lica_jax.runs import directory
 from lica_jax.runs.evaluating import fitting_task
+from lica_jax.runs.words import whole_number
 from lica_jax.training.evaluation import Tell, silent
 from lica_jax.types import Task, TaskSpec
 
@@ -151,7 +152,10 @@ def diagnose(
       UserError: there is no such run, its algorithm or task cannot be diagnosed, no critic was
         kept, a number is out of range, or there is too little memory.
     """
-    _check_numbers(states, rollouts, gradient_steps, seed)
+    states = whole_number("states", states, 2, MOST["states"])
+    rollouts = whole_number("rollouts", rollouts, 4, MOST["rollouts"])
+    gradient_steps = whole_number("gradient_steps", gradient_steps, 0, MOST["gradient_steps"])
+    seed = whole_number("seed", seed, 0, 2**31 - 1)
     run_dir = as_path(run_dir, "the run directory")
     config, policy, task = _subject(run_dir, which)
     if out is not None:
@@ -189,15 +193,6 @@ def lambda_of(config: Any, spec: TaskSpec, hp: Any) -> float:
     idle = {name for names in groups for name in names}
     used = (x for x in LAMBDAS if hasattr(hp, x) and f"hp.{x}" not in idle)
     return next((float(getattr(hp, x)) for x in used), 1.0)
-
-
-def _check_numbers(states: Any, rollouts: Any, gradient_steps: Any, seed: Any) -> None:
-    for name, value, low, high in (
-        ("states", states, 2, MOST["states"]), ("rollouts", rollouts, 4, MOST["rollouts"]),
-        ("gradient_steps", gradient_steps, 0, MOST["gradient_steps"]), ("seed", seed, 0, 2**31 - 1),
-    ):  # fmt: skip
-        if not isinstance(value, int | np.integer) or not low <= value <= high:
-            raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
 
 
 def _subject(run_dir: Path, which: str) -> tuple[TrainConfig, Policy, Task]:

@@ -182,7 +182,8 @@ def check_known_task(name: str, plugins: Iterable[str]) -> None:
 
 
 def same_task(a: str, b: str) -> bool:
-    """Whether two tasks are the same game, however patiently it is waited for."""
+    """Whether two tasks are the same game, however patiently it is waited for, and wherever an
+    object is kept."""
 
     def played(name: str) -> tuple[str, dict[str, str]]:
         family = family_of(plain_name(name))
@@ -190,7 +191,8 @@ def same_task(a: str, b: str) -> bool:
         return plain_name(name), {k: v for k, v in parsed_options(name).items() if k not in ignored}
 
     if is_import_path(a) or is_import_path(b):
-        return without_digest(a) == without_digest(b)
+        same_path = without_digest(a) == without_digest(b)
+        return same_path or ("#" in a and a.partition("#")[2] == b.partition("#")[2])
     return a == b or played(a) == played(b)
 
 

@@ -11,7 +11,7 @@ from lica_jax.networks.layers import Linear
 MAX_INTRINSIC = 10.0  # bound of an intrinsic reward before its weight, as in the LIIR code
 
 
-def critic_parts(
+def critic_inputs(
     state: Float[Array, "*B S"],
     obs: Float[Array, "*B N O"],
     action: Float[Array, "*B N A"],
@@ -32,23 +32,6 @@ def critic_parts(
         previous.reshape(*batch, 1, n * size),
         jnp.broadcast_to(eye, (*batch, n, n)),
     )
-
-
-def critic_inputs(
-    state: Float[Array, "*B S"],
-    obs: Float[Array, "*B N O"],
-    action: Float[Array, "*B N A"],
-    previous: Float[Array, "*B N A"],
-) -> Float[Array, "*B N F"]:
-    """`critic_parts` in one array; ``F = S + O + 2 N A + N``."""
-    return joined(critic_parts(state, obs, action, previous))
-
-
-def joined(parts: tuple[Float[Array, "*B #N F_p"], ...]) -> Float[Array, "*B N F"]:
-    """Inputs whose parts are of all agents or of each, with a row for each."""
-    n = max(x.shape[-2] for x in parts)
-    rows = (jnp.broadcast_to(x, (*x.shape[:-2], n, x.shape[-1])) for x in parts)
-    return jnp.concatenate(tuple(rows), axis=-1)
 
 
 class IntrinsicHeads(nn.Module):

@@ -7,8 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lica_jax.engines.games import is_host_task
 from lica_jax.envs.checks import frame_problems
 from lica_jax.errors import UserError
@@ -19,6 +17,7 @@ from lica_jax.rendering.page import numbers, page
 from lica_jax.rendering.recording import Recording, record
 from lica_jax.runs.evaluating import fitting_task
 from lica_jax.runs.result import Result
+from lica_jax.runs.words import whole_number
 from lica_jax.types import Task
 
 MOST_EPISODES = 20
@@ -107,11 +106,8 @@ def render(
       UserError: there is no such policy, it does not fit the task, the task has no pictures, or the
         recording does not fit into a page.
     """
-    for name, value, low, high in (
-        ("episodes", episodes, 1, MOST_EPISODES), ("seed", seed, 0, 2**31 - 1),
-    ):  # fmt: skip
-        if not isinstance(value, int | np.integer) or not low <= value <= high:
-            raise UserError(f"{name} must be an integer within {low} and {high}, got {value!r}")
+    episodes = whole_number("episodes", episodes, 1, MOST_EPISODES)
+    seed = whole_number("seed", seed, 0, 2**31 - 1)
     if isinstance(policy, Result):
         policy, which = policy.policy(which=which or "best"), None
     policy = _one(policy, which)

@@ -7,8 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from lica_jax.errors import UserError
-
 
 class StopRequest:
     """``number`` is the signal that asked the run to stop, or None."""
@@ -49,9 +47,3 @@ def stop_on_signal() -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
-
-
-def check_on_signal(word: str) -> None:
-    """Refuses what is no answer to what follows a signal."""
-    if word not in ("raise", "return"):
-        raise UserError(f'on_signal must be "raise" or "return", got {word!r}')

@@ -12,7 +12,7 @@ from lica_jax.config import is_settings_file
 from lica_jax.errors import UserError
 from lica_jax.files import as_path
 from lica_jax.runs.display import check_style
-from lica_jax.runs.signals import check_on_signal
+from lica_jax.runs.words import check_on_signal, check_resume
 from lica_jax.sweeps.driver import Driver
 from lica_jax.sweeps.folder import Folder
 from lica_jax.sweeps.request import merged, read_request
@@ -58,8 +58,7 @@ def sweep(
     else:
         given = {"algorithm": algorithm, "task": task}
         words = {k: v for k, v in given.items() if v is not None} | words
-    if resume not in (True, False, "auto"):
-        raise UserError(f'resume must be True, False or "auto", got {resume!r}')
+    check_resume(resume)
     if resume and sweep_dir is None:
         raise UserError(f"say which sweep to go on with: sweep(sweep_dir=..., resume={resume!r})")
     path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")

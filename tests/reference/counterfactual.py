@@ -12,6 +12,14 @@ def ours(g, name):
     return np.moveaxis(g[name], 1, 0)
 
 
+def joined(parts):
+    """What a critic reads in one array, as the official code builds it: what all agents share is
+    there for each of them."""
+    n = max(x.shape[-2] for x in parts)
+    rows = [np.broadcast_to(x, (*x.shape[:-2], n, x.shape[-1])) for x in parts]
+    return np.concatenate(rows, axis=-1)
+
+
 def config_of(g):
     return {
         "hidden": g.cfg("rnn_hidden_dim"), "critic_hidden": g.cfg("critic_hidden"),

@@ -10,7 +10,14 @@ from lica_jax.algorithms.counterfactual import coma
 from lica_jax.algorithms.counterfactual import shared as counterfactual
 from lica_jax.core.masking import take_action
 from lica_jax.types import Progress
-from tests.reference.counterfactual import config_of, hparams_of, ours, piece_at, trajectories
+from tests.reference.counterfactual import (
+    config_of,
+    hparams_of,
+    joined,
+    ours,
+    piece_at,
+    trajectories,
+)
 from tests.reference.episodes import RTOL_STEP, close, compiled, gradients, spec_of
 from tests.reference.torch_weights import counterfactual_critic, recurrent_agent
 from tests.step_sizes import check_half_way
@@ -77,7 +84,7 @@ def check_critic(g, nets, learner, traj, hp, s):
     """Inputs, targets, and every step of the sweep; returns its values."""
     valid = np.asarray(traj.valid)
     inputs, target_q, taken_q = compiled(read_by_the_critic, nets)(learner.target_critic, traj)
-    close(inputs, ours(g, s + "critic_inputs"))
+    close(joined(inputs), ours(g, s + "critic_inputs"))
     close(target_q, ours(g, s + "target_critic_q"))
     close(taken_q, ours(g, s + "target_q_taken"))
     rows = jax.device_get(compiled(coma.regression, nets)(learner.target_critic, traj, hp))

@@ -20,6 +20,7 @@ from lica_jax.networks.counterfactual import critic_inputs
 from lica_jax.training.memory import tree_bytes
 from lica_jax.training.rollout import start_stream, unroll
 from lica_jax.types import Collect, Progress, TimeStep
+from tests.reference.counterfactual import joined
 from tests.unit.test_ppo import drawn
 
 START = Progress(jnp.zeros(()), jnp.int32(0), jnp.int32(0))
@@ -94,21 +95,22 @@ def test_critic_inputs_by_hand():
         [7, 1, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0],
         [7, 2, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1],
     ]
-    inputs = jax.jit(critic_inputs)(state, obs, action, previous)
+    inputs = joined(jax.jit(critic_inputs)(state, obs, action, previous))
     np.testing.assert_array_equal(inputs, expected)
     batched = jax.jit(jax.vmap(critic_inputs))(*(x[None] for x in (state, obs, action, previous)))
-    np.testing.assert_array_equal(np.asarray(batched)[0], expected)
+    np.testing.assert_array_equal(joined(batched)[0], expected)
     spec = make_task("smax/3m").spec
-    assert counterfactual.n_critic_inputs(spec) == jax.eval_shape(
+    parts = jax.eval_shape(
         critic_inputs, np.zeros(spec.state_size), *(np.zeros((spec.n_agents, size)) for size in
         (spec.obs_size, spec.n_actions, spec.n_actions))
-    ).shape[-1]  # fmt: skip
+    )  # fmt: skip
+    assert counterfactual.n_critic_inputs(spec) == sum(x.shape[-1] for x in parts)
 
 
 def test_what_all_agents_share_is_held_once(spread):
     """As the estimate of memory says."""
     nets, _, parts = spread
-    inputs = jax.eval_shape(partial(counterfactual.parts_over, nets), parts[0])
+    inputs = jax.eval_shape(partial(counterfactual.inputs_over, nets), parts[0])
     rows = np.prod(inputs[0].shape[:2])
     assert [x.shape[2] for x in inputs] == [1, nets.spec.n_agents] * 2
     assert counterfactual.scratch_bytes(nets, rows)["the critic's inputs"] == tree_bytes(inputs)
@@ -120,7 +122,7 @@ def test_own_actions_are_hidden_and_episodes_start_without_previous_ones(spread)
     at = nets.spec.state_size + nets.spec.obs_size
     starts = 0
     for traj in parts:
-        inputs = np.asarray(inputs_over(nets, traj))
+        inputs = joined(inputs_over(nets, traj))
         taken = inputs[..., at : at + n * a].reshape(*inputs.shape[:-1], n, a)
         own = taken[..., np.arange(n), np.arange(n), :]
         np.testing.assert_array_equal(own, 0)

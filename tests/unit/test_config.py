@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from lica_jax.algorithms import algorithm_names
 from lica_jax.algorithms.lica import lica
 from lica_jax.algorithms.lica_adv import lica_adv
 from lica_jax.cli.settings import flag_of
@@ -19,6 +20,7 @@ from lica_jax.config import (
     preset_names,
     presets_dir,
     resolve,
+    steps_per_iteration,
     to_dict,
 )
 from lica_jax.config.load import beside_preset
@@ -26,6 +28,7 @@ from lica_jax.config.reading import read_yaml
 from lica_jax.config.schema import settings
 from lica_jax.envs import make_task, task_names
 from lica_jax.errors import ELSEWHERE, UserError, did_you_mean
+from lica_jax.runs.messages import LARGE_OVERRUN
 from lica_jax.training.memory import check_fits, tree_bytes
 
 SPEC = make_task("probe/match").spec
@@ -218,6 +221,23 @@ def test_a_run_that_cannot_fit_is_refused_by_name():
         check_fits({"big": 3 * 2**30, "small": 2**20}, available=2**30)
     assert "--collect.envs" in str(error.value)
     check_fits({"big": 2**29}, available=2**30)
+
+
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_the_default_preset_ends_within_its_budget(algorithm):
+    """No run of it warns that it went far beyond what was asked for."""
+    checked = 0
+    for task in ("game/climbing", "probe/match", "probe/aim", "smax/3m", "mpe/simple_spread"):
+        spec = make_task(task).spec
+        try:
+            config = resolve(load_config(algorithm, task), spec)
+        except UserError:  # an algorithm of other actions
+            continue
+        update = steps_per_iteration(config.collect, spec)
+        beyond = (iterations_per_chunk(config, spec) - 1) * update
+        assert beyond <= LARGE_OVERRUN * config.total_steps, task
+        checked += 1
+    assert checked > 2
 
 
 def test_a_run_says_when_its_calls_are_longer_than_its_budget_or_its_evaluations():

@@ -104,6 +104,21 @@ def test_an_object_that_is_given_goes_on_with_a_warning(tmp_path):
     assert evaluate(longer.policy(), episodes=8)["task"] == "own"
 
 
+KEPT = Own(6)
+
+
+def test_an_object_is_the_same_wherever_it_is_kept(tmp_path):
+    """In a variable, or made once more as it was."""
+    begun = train("ippo", Own(6), run_dir=tmp_path, **SMALL)
+    words = SMALL | {"run_dir": tmp_path, "resume": "auto", "total_steps": 128}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        longer = train("ippo", KEPT, **words)
+    assert begun.config.task.partition("#")[0].endswith(":Own")
+    assert longer.config.task.partition("#")[0].endswith(":KEPT")
+    assert longer.summary["env_steps"][0] >= 128 and evaluate(tmp_path, episodes=8)
+
+
 def test_a_run_of_before_knows_of_an_object_what_its_spec_says(tmp_path):
     train("ippo", Own(6), run_dir=tmp_path, **SMALL)
     stored = json.loads((tmp_path / "config.json").read_text())
@@ -172,6 +187,15 @@ class Interrupt:
 LONG = SMALL | {"total_steps": 2000, "eval": {"interval": 64, "episodes": 8, "final_episodes": 8}}
 
 
+@pytest.fixture
+def heeding():
+    """Ctrl-C counts, also where tests run in the background and were told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding")
 def test_a_cell_may_be_run_again(tmp_path):
     """After Ctrl-C, and after it has come to its end; with other settings it is refused."""
     own = {"run_dir": tmp_path / "a", "resume": "auto"}
@@ -243,6 +267,9 @@ def test_numbers_as_people_write_them(run_dir):
     for odd in (1.5, True, "10", float("nan"), float("inf")):
         with pytest.raises(UserError, match="episodes must be an integer within"):
             evaluate(run_dir, episodes=odd)
+    assert "2 episodes" in repr(lica_jax.render(run_dir, episodes=2e0))
+    with pytest.raises(UserError, match=r"episodes must be an integer within 1 and 20, got 1\.5"):
+        lica_jax.render(run_dir, episodes=1.5)
     assert train("ippo", "game/climbing", seeds="2:4", **SMALL).config.seeds == (2, 3)
 
 

@@ -212,11 +212,11 @@ def test_the_intrinsic_reward_of_a_helpful_action_rises():
     nets = make_networks(config, make_task("game/traffic_junction").spec)
     traj = bandit(lambda action: 1.0 * action.sum(-1))(carry=nets.actor.initial_carry(64))
     learner = new_learner(nets, np.float32)
-    inputs = np.asarray(jax.jit(partial(counterfactual.inputs_over, nets))(traj))[0]
+    inputs = [x[0] for x in jax.jit(partial(counterfactual.inputs_over, nets))(traj)]
 
     @jax.jit
     def advantage_of_helping(learner):
-        features = nets.critic.apply(learner.critic.value, inputs, features=True)[1]
+        features = nets.critic.apply(learner.critic.value, tuple(inputs), features=True)[1]
         r_in, _ = liir.heads(nets).apply(learner.critic.heads, features)
         return jnp.mean(r_in[..., 1] - r_in[..., 0])
 

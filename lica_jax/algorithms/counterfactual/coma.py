@@ -67,7 +67,7 @@ def update(
 
 def regression(nets: Networks, target_critic: PyTree, traj: Trajectory, hp: HParams) -> Regression:
     """TD(lambda) targets of every agent's Q at its own action, from the target critic's."""
-    inputs = shared.parts_over(nets, traj)
+    inputs = shared.inputs_over(nets, traj)
     value = take_action(nets.critic.apply(target_critic, inputs), traj.action)
     parts = traj.steps.reward[1:], *traj.endings()
     target = lambda_returns(value, *parts, hp.gamma, hp.td_lambda)

@@ -152,7 +152,7 @@ def update(
 class Estimates(NamedTuple):
     """What the critics make of a trajectory before an update."""
 
-    inputs: tuple[Float[Array, "T+1 B #N F_p"], ...]  # `critic_parts`
+    inputs: tuple[Float[Array, "T+1 B #N F_p"], ...]  # `critic_inputs`
     features: Float[Array, "T B N H"]  # online
     v_mix: Float[Array, "T+1 B N"]  # the target critic's
     mixed: Float[Array, "T B N"]  # G_mix
@@ -162,7 +162,7 @@ class Estimates(NamedTuple):
 
 def estimate(nets: Networks, learner: Learner, traj: Trajectory, hp: HParams) -> Estimates:
     """Features, values and returns; what the target critic has a part in is constant."""
-    inputs, target = shared.parts_over(nets, traj), learner.target_critic
+    inputs, target = shared.inputs_over(nets, traj), learner.target_critic
     before = shared.but_last(inputs)
     features = nets.critic.apply(learner.critic.value, before, features=True)[1]
     v_mix, target_features = nets.critic.apply(target.value, inputs, features=True)

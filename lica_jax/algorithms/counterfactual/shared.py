@@ -35,7 +35,7 @@ from lica_jax.core.exploration import epsilon_floor
 from lica_jax.core.losses import critic_loss, watched
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
-from lica_jax.networks.counterfactual import critic_parts, joined
+from lica_jax.networks.counterfactual import critic_inputs
 from lica_jax.networks.layers import MLP
 from lica_jax.types import (
     Acting,
@@ -102,7 +102,7 @@ def acting(nets: Networks) -> Acting:
 
 
 def n_critic_inputs(spec: TaskSpec) -> int:
-    """F: how many numbers the critic reads of an agent, all `critic_parts` together."""
+    """F: how many numbers the critic reads of an agent, all `critic_inputs` together."""
     joint = spec.n_agents * spec.n_actions
     return spec.state_size + spec.obs_size + 2 * joint + spec.n_agents
 
@@ -200,7 +200,7 @@ def look(
         return out, None
     encode, dtype = nets.actor.head.encode, ts.obs.dtype
     previous = forget(nets.actor.head, carry.last_action, ts.first)
-    parts = critic_parts(ts.state, ts.obs, encode(action, dtype), encode(previous, dtype))
+    parts = critic_inputs(ts.state, ts.obs, encode(action, dtype), encode(previous, dtype))
     return out, nets.critic.apply(critic, parts)
 
 
@@ -211,23 +211,20 @@ def look(
 class Regression:
     """Rows for the critic to be fitted to; a cut along T is one too."""
 
-    inputs: tuple[Float[Array, "T B #N F_p"], ...]  # `critic_parts`
+    inputs: tuple[Float[Array, "T B #N F_p"], ...]  # `critic_inputs`
     column: Int[Array, "T B N"]  # which of the critic's outputs the target is for
     target: Float[Array, "T B N"]
     valid: Bool[Array, "T B"]
 
 
-def parts_over(nets: Networks, traj: Trajectory) -> tuple[Float[Array, "T+1 B #N F_p"], ...]:
-    """`critic_parts` at every slot of a trajectory."""
+def inputs_over(nets: Networks, traj: Trajectory) -> tuple[Float[Array, "T+1 B #N F_p"], ...]:
+    """`critic_inputs` at every slot of a trajectory."""
     steps, encode = traj.steps, nets.actor.head.encode
     dtype = steps.obs.dtype
     previous = previous_actions(nets.actor.head, traj)
-    return critic_parts(steps.state, steps.obs, encode(traj.action, dtype), encode(previous, dtype))
-
-
-def inputs_over(nets: Networks, traj: Trajectory) -> Float[Array, "T+1 B N F"]:
-    """The same in one array, as the reference code builds it."""
-    return joined(parts_over(nets, traj))
+    return critic_inputs(
+        steps.state, steps.obs, encode(traj.action, dtype), encode(previous, dtype)
+    )
 
 
 def but_last(parts: tuple[Float[Array, "T+1 ..."], ...]) -> tuple[Float[Array, "T ..."], ...]:
