@@ -117,6 +117,8 @@ def test_an_object_is_the_same_wherever_it_is_kept(tmp_path):
     assert begun.config.task.partition("#")[0].endswith(":Own")
     assert longer.config.task.partition("#")[0].endswith(":KEPT")
     assert longer.summary["env_steps"][0] >= 128 and evaluate(tmp_path, episodes=8)
+    again = train("ippo", f"{__name__}:KEPT", **words)  # named by where it is
+    assert again.config.task == longer.config.task
 
 
 def test_a_run_of_before_knows_of_an_object_what_its_spec_says(tmp_path):
