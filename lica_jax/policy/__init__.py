@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lica_jax.policy.critics import CRITICS_BYTES, Critic, kept_critics, save_critic
-from lica_jax.policy.policy import Policy, load_policy
-from lica_jax.policy.selection import WHICH, chosen_policies
+from lica_jax.policy.policy import Policy
+from lica_jax.policy.selection import WHICH, chosen_policies, load_policy
 from lica_jax.policy.writing import header, origin, save_policy
 
 __all__ = [

@@ -22,7 +22,6 @@ from lica_jax.policy.reading import checked_facts, read_header, read_params
 from lica_jax.policy.writing import header, origin, write_arrays
 from lica_jax.runs.names import check_no_sweep
 from lica_jax.types import Algorithm, Progress, TaskSpec, TimeStep
-from lica_jax.zoo.catalog import zoo_file
 
 
 class Policy:
@@ -272,17 +271,9 @@ def _is_key(key: Any) -> bool:
     return kind == jnp.uint32 and getattr(key, "ndim", 0) == 1
 
 
-def load_policy(path: str | Path) -> Policy:
-    """Loads a trained policy.
-
-    Args:
-      path: a policy file, a run directory (its ``policy.safetensors``), or the name of a policy
-        that comes with the package (``zoo:lica/smax/2s3z``; ``lica-jax list zoo`` lists all).
-
-    Raises:
-      UserError: the file is missing, damaged, or not a policy of lica_jax.
-    """
-    path = zoo_file(as_path(path, "policy"))
+def read_policy(path: Path) -> Policy:
+    """The policy of a file, or of a run directory's ``policy.safetensors``. Raises ``UserError`` as
+    `load_policy` does."""
     if path.is_dir():
         if not (path / "policy.safetensors").is_file():
             _tell_of_no_policy(path)

@@ -31,18 +31,21 @@ def run_curve(
 
 
 def run_figure(
-    config: TrainConfig, spec: TaskSpec, rows: list[dict[str, Any]], random: dict[str, Any] | None
-) -> Figure:
+    config: TrainConfig, spec: TaskSpec, rows: list[dict[str, Any]], random: dict[str, Any] | None,
+    axes: Axes | None = None,
+) -> Figure:  # fmt: skip
     """`learning_curve` of a run, with the uniformly random policy's figures where those are
     known."""
     source = f" ({spec.source})" if spec.source else ""
     title = textwrap.fill(f"{config.algorithm} on {config.task}{source}", 60)
     key = "win_rate" if spec.has_win else "return_mean"
-    return learning_curve(rows, title, random[key] if random else None)
+    return learning_curve(rows, title, random[key] if random else None, axes)
 
 
 @matplotlib.rc_context(LOOK)
-def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | None = None) -> Figure:
+def learning_curve(
+    rows: list[dict[str, Any]], title: str, baseline: float | None = None, axes: Axes | None = None
+) -> Figure:
     """Draws greedy and sampled evaluations over env steps.
 
     A thin line per seed, of several their mean at their mean env steps, and of three or more its
@@ -53,9 +56,13 @@ def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | Non
       rows: rows of ``eval.jsonl``.
       title: title of the figure.
       baseline: the uniformly random policy's figure, drawn as a dotted line.
+      axes: where to draw it; by default on a new figure.
+
+    Returns:
+      The figure that it is on.
     """
-    figure = OwnFigure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
-    axes = figure.subplots()
+    if axes is None:
+        axes = OwnFigure(figsize=(6.4, 4.0), dpi=110, layout="constrained").subplots()
     wins = bool(rows) and "eval/win_rate" in rows[0]
     key, label = ("win_rate", "win rate (%)") if wins else ("return_mean", "episode return")
     factor = 100.0 if wins else 1.0
@@ -72,7 +79,7 @@ def learning_curve(rows: list[dict[str, Any]], title: str, baseline: float | Non
     axes.set_xlim(left=0)
     if rows or baseline is not None:
         axes.legend(loc="best", fontsize=8, title=said, title_fontsize=8)
-    return figure
+    return axes.figure
 
 
 def _curves(rows: list[dict[str, Any]], name: str, unit: float, factor: float) -> list[Curve]:

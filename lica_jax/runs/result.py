@@ -120,13 +120,25 @@ class Result:
         seeds = self.config.seeds if which in ("all-seeds", "all-seeds-last") else (None,)
         return [self.policy(seed, which=kind) for seed in seeds]
 
-    def plot(self, path: str | Path | None = None) -> Any:
+    def plot(self, path: str | Path | None = None, *, ax: Any = None) -> Any:
         """Draws the learning curve (matplotlib): greedy and sampled evaluations over env steps.
-        Writes it to ``path`` if that is given; raises ``UserError`` if it cannot be written."""
+
+        Args:
+          path: file to write the figure to.
+          ax: axes to draw on, such as one of ``plt.subplots(1, 3)``; by default a new figure's.
+
+        Returns:
+          The figure, or ``ax`` if that is given.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
         from lica_jax.runs.figure import save_figure
         from lica_jax.runs.learning_curve import run_figure
 
-        figure = run_figure(self.config, self.spec, self.evaluations, self.summary.get("random"))
+        figure = run_figure(
+            self.config, self.spec, self.evaluations, self.summary.get("random"), ax
+        )
         if path is not None:
             save_figure(figure, as_path(path, "path"))
-        return figure
+        return figure if ax is None else ax

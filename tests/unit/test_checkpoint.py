@@ -376,6 +376,25 @@ def test_the_last_policies_are_those_of_the_last_update(finished):
     assert (finished / "policy_last.safetensors").read_bytes() == best
 
 
+@pytest.mark.parametrize(("which", "stem"), [(None, "policy"), ("last", "policy_last")])
+def test_a_policy_is_loaded_by_its_seed(finished, which, stem):
+    for seed in (0, 1):
+        chosen, own = (
+            load_policy(finished, which=which, seed=seed),
+            load_policy(finished / f"{stem}_seed{seed}.safetensors", seed=seed),
+        )
+        assert chosen.about == own.about
+        jax.tree.map(np.testing.assert_array_equal, chosen.params, own.params)
+    best = json.loads((finished / "result.json").read_text())["best_seed"]
+    assert load_policy(finished, which=which).about["seed"] == best
+    with pytest.raises(UserError, match=r"no policy of seed 7.*seeds \[0, 1\]"):
+        load_policy(finished, which=which, seed=7)
+    with pytest.raises(UserError, match=r"no policy of seed 1.*seeds \[0\]"):
+        load_policy(finished / f"{stem}_seed0.safetensors", seed=1)
+    with pytest.raises(UserError, match="must be best or last"):
+        load_policy(finished, which="all-seeds")
+
+
 def test_every_seed_is_evaluated_in_one_program(finished, programs):
     result = evaluate(finished, which="all-seeds", episodes=16)
     assert programs == ["evaluate"], "one program for all seeds and both modes"

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import lica_jax
 from lica_jax import UserError, evaluate, load_config, load_policy, train
@@ -289,7 +290,14 @@ def test_settings_on_top_of_a_configuration():
 
 def test_a_result_draws_its_curve(run_dir, tmp_path):
     result = lica_jax.load_result(run_dir)
-    assert result.plot(tmp_path / "new" / "a.png").axes[0].get_ylabel() == "episode return"
+    figure = result.plot(tmp_path / "new" / "a.png")
+    assert figure.axes[0].get_ylabel() == "episode return"
+    left, right = (mine := Figure()).subplots(1, 2)
+    assert result.plot(tmp_path / "two.png", ax=right) is right
+    assert mine.axes == [left, right] and not left.lines
+    drawn, alone = (axes.lines[0].get_xydata() for axes in (right, figure.axes[0]))
+    np.testing.assert_array_equal(drawn, alone)
+    assert (tmp_path / "two.png").is_file()
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match=r"a\.xyz cannot be written"):
         result.plot(tmp_path / "a.xyz")
