@@ -13,7 +13,7 @@ from lica_jax.version import __version__
 if TYPE_CHECKING:
     from lica_jax import core, networks, statistics, testing, types
     from lica_jax.algorithms import algorithm_names, make_algorithm, register_algorithm
-    from lica_jax.api import evaluate, load_result, train
+    from lica_jax.api import evaluate, train
     from lica_jax.config import TrainConfig, load_config
     from lica_jax.diagnosis import diagnose
     from lica_jax.envs import Family, make_task, register_family, task_names
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lica_jax.rendering import render
     from lica_jax.reporting import report
     from lica_jax.runs.callbacks import StopAt
+    from lica_jax.runs.loading import load_result
     from lica_jax.runs.tables import load_runs
     from lica_jax.sweeps import sweep
 
@@ -29,7 +30,7 @@ _HOME = {
     "BudgetOverrun": "errors", "Family": "envs.names", "StopAt": "runs.callbacks",
     "TrainConfig": "config", "TrainingFailed": "errors", "UserError": "errors",
     "algorithm_names": "algorithms", "diagnose": "diagnosis", "evaluate": "api",
-    "load_config": "config", "load_policy": "policy", "load_result": "api",
+    "load_config": "config", "load_policy": "policy", "load_result": "runs.loading",
     "load_runs": "runs.tables",
     "make_algorithm": "algorithms", "make_task": "envs",
     "register_algorithm": "algorithms", "register_family": "envs", "render": "rendering",

@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import PyTree
 
 from lica_jax.config import (
     MAX_EPISODES,
@@ -30,19 +28,20 @@ from lica_jax.engines.games import HostTask, is_host_task
 from lica_jax.engines.make import make_engine
 from lica_jax.envs.registry import is_task, same_task, task_reference
 from lica_jax.errors import BudgetOverrun, UserError, first_line
-from lica_jax.files import as_path, read_json
+from lica_jax.files import as_path
 from lica_jax.loggers import make_loggers
 from lica_jax.plugins import load_plugins
-from lica_jax.policy import Policy, chosen_policies
+from lica_jax.policy import Policy
 from lica_jax.runs import directory, messages
 from lica_jax.runs.callbacks import StopAt, check_callbacks
 from lica_jax.runs.checks import check_played
 from lica_jax.runs.compilation_cache import use_compilation_cache
 from lica_jax.runs.display import check_style
 from lica_jax.runs.evaluating import alike, empty_folder, fitting_task, play
+from lica_jax.runs.loading import ended_before
 from lica_jax.runs.plan import Plan, make_plan
 from lica_jax.runs.result import Result
-from lica_jax.runs.rows import completed, eval_entries, read_rows
+from lica_jax.runs.rows import eval_entries
 from lica_jax.runs.session import Session
 from lica_jax.runs.words import check_on_signal, check_resume, whole_number
 from lica_jax.training.evaluation import Tell, silent
@@ -65,11 +64,10 @@ def train(
       task: name of a registered task, or a task object of your own, which is stored by its import
         path and must be given again to resume.
       run_dir: directory to write to; None writes nothing.
-      resume: continue from the latest checkpoint in ``run_dir``, with its stored settings and
-        ``overrides`` on top (``total_steps``, ``eval`` and ``checkpoint`` may change).
-        ``algorithm`` and ``task`` may be left out. "auto": begin this run, or continue the same.
-      display: "auto", "bar", "plain", "none", or "notebook": a text that changes in place and a
-        live learning curve, which is also what "auto" shows in Jupyter.
+      resume: continue the run in ``run_dir``, with its stored settings and ``overrides`` on top
+        (``total_steps``, ``eval`` and ``checkpoint`` may change); ``algorithm`` and ``task`` may be
+        left out. "auto": begin this run, or continue the same. One that has ended is returned.
+      display: "auto", "bar", "plain", "none", or "notebook", with a live learning curve.
       on_signal: what follows Ctrl-C, SIGTERM or SIGHUP once the checkpoint and files are written.
         "raise": ``KeyboardInterrupt``, or of the others ``SystemExit`` (code 143, 129), so that a
         loop over ``train`` ends too. "return": the result, whose ``interrupted`` is the signal.
@@ -77,8 +75,7 @@ def train(
       stop_at: ends the run once all seeds reach this in one evaluation: ``"eval/win_rate=0.95"``.
       log: tools that also get the rows: "tensorboard", "wandb", "trackio", "mlflow", or several.
       overrides: fields of ``TrainConfig`` on top of what it says, such as ``seeds=range(3)``,
-        ``total_steps=2e6`` or ``hp={"entropy_coef": 0.1}``. Modules in ``plugins=["my_package"]``
-        are imported first.
+        ``total_steps=2e6``, ``hp={"gamma": 0.95}`` or, imported first, ``plugins=["my_package"]``.
 
     Returns:
       The result.
@@ -97,10 +94,12 @@ def train(
     goal = [] if stop_at is None else [StopAt(stop_at)]
     watchers = [*check_callbacks(callbacks), *make_loggers(log, path), *goal]
     config = (on_top and _stored_config(path, *names, overrides)) or _config(*names, overrides)
-    config = config if resume else _checked(config)  # held against what is stored first
     use_compilation_cache()
+    config = config if resume else _checked(config)  # held against what is stored first
     plan = make_plan(config, path, resume=resume, task=own)
     _check_start(watchers, plan)
+    if (ended := ended_before(plan, display, goal)) is not None:
+        return replace(ended, task=own)
     session = Session(plan, display, watchers)
     session.run()
     # Also a signal that came after the budget was spent: the run is whole, the loop around it ends.
@@ -130,57 +129,6 @@ def _check_start(watchers: Sequence[Any], plan: Plan) -> None:
             watcher.check(eval_entries(plan.task))
     if not plan.resume:
         check_played(plan.task)
-
-
-def load_result(run_dir: str | Path, *, unfinished: bool = False) -> Result:
-    """Loads the result of a run from its directory, as `train` returned it (but for the critics,
-    which `load_policy` finds beside the policies).
-
-    Args:
-      run_dir: the directory of a run that has come to its end.
-      unfinished: also of one that was stopped, by Ctrl-C for example: with the policies and the
-        rows of then. (One that was killed has no policies yet; `load_runs` reads its rows.)
-
-    Raises:
-      UserError: there is no such run, or it has not ended.
-    """
-    path = as_path(run_dir, "run_dir")
-    config = directory.read_config(path)
-    result = path / directory.RESULT
-    summary = read_json(result) if result.is_file() else {}
-    # The result of a shorter budget is there until the run comes to its end once more.
-    sound = isinstance(summary, dict) and "algorithm" in summary
-    ended = sound and (
-        directory.status(path) == "finished" or summary.get("failed_at_update", [None]) != [None]
-    )
-    if not ended and not (sound and unfinished):
-        raise UserError(
-            f"{path} has not come to its end: {messages.resume(path)}; or, in Python, "
-            "load_result(..., unfinished=True)"
-        )
-    kept = {"best": chosen_policies(path, "all-seeds")}
-    if (path / directory.POLICY_LAST).is_file():
-        kept["last"] = chosen_policies(path, "all-seeds-last")
-    evals, metrics = (
-        completed(read_rows(path / name), evaluations=name == directory.EVALS)
-        for name in (directory.EVALS, directory.METRICS)
-    )
-    return Result(
-        config=config, summary=summary, evaluations=evals, metrics=metrics, run_dir=path,
-        interrupted=None, spec=kept["best"][0].spec, params=_stacked(kept["best"]),
-        last_params=_stacked(kept["last"]) if "last" in kept else None,
-        facts={
-            which: [
-                {k: p.about[k] for k in ("env_steps", "score") if k in p.about} for p in policies
-            ]
-            for which, policies in kept.items()
-        },
-    )  # fmt: skip
-
-
-def _stacked(policies: Sequence[Policy]) -> PyTree:
-    """Parameters with a leading axis of policies."""
-    return jax.tree.map(lambda *xs: np.stack(xs), *(policy.params for policy in policies))
 
 
 def _stored_config(

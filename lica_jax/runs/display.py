@@ -24,9 +24,16 @@ def check_style(style: str) -> None:
     """Raises ``UserError`` for a style that there is none of."""
     known = (*STYLES, NOTEBOOK)
     if style not in known:
-        raise unknown("display", style, known, f"known: {', '.join(known)}")
+        raise unknown("display", style, known, more="")
     if style == NOTEBOOK:
         check_notebook()
+
+
+def say_once(style: str, text: str) -> None:
+    """A text by itself, where there is nothing to show the progress of."""
+    if style == "bar" or (style == "auto" and not in_notebook()):
+        style = "plain"
+    Display(style, 0).say(text)
 
 
 class Display:

@@ -109,6 +109,10 @@ class Result:
             critic=self.critics.get(str(seeds[i])), **facts,
         )  # fmt: skip
         policy.task = self.task
+        if self.run_dir is not None:  # beside which its critic is
+            stem = "policy" if which == "best" else "policy_last"
+            of_seed = f"_seed{seeds[i]}" if len(seeds) > 1 else ""
+            policy.file = self.run_dir.absolute() / f"{stem}{of_seed}.safetensors"
         return policy
 
     def policies(self, which: str | None = None) -> list[Policy]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lica_jax.api import Result, load_result
 from lica_jax.errors import UserError
 from lica_jax.files import as_path
+from lica_jax.runs.loading import load_result
+from lica_jax.runs.result import Result
 from lica_jax.sweeps.display import best_text
 from lica_jax.sweeps.figure import draw_sweep
 from lica_jax.sweeps.folder import Folder

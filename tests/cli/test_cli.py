@@ -126,7 +126,9 @@ def test_one_command_begins_a_run_and_continues_it(tmp_path, capfd):
             assert main(["train", *names, *FAST, *where, "--total-steps", total]) == 0
         result = json.loads((tmp_path / f"r{i}" / "result.json").read_text())
         assert result["env_steps"][0] >= 2000
-        assert len((tmp_path / f"r{i}" / "command.txt").read_text().splitlines()) == 3
+        # The second found it at its end, and touched nothing.
+        assert len((tmp_path / f"r{i}" / "command.txt").read_text().splitlines()) == 2
+        assert "r0 has come to its end already\nafter 1," in capfd.readouterr().err or i
         capfd.readouterr()
         assert main(["train", *names, *FAST, *where, "--hp.gamma", "0.5"]) == 2
         assert "hp.gamma: 0.99 -> 0.5" in capfd.readouterr().err
@@ -388,7 +390,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     import jax
     import numpy as np
 
-    from lica_jax.api import load_result
+    from lica_jax import load_result
     from lica_jax.reporting.collect import collect
     from lica_jax.runs.directory import read_config, status
     from tests.conftest import new_session
@@ -453,8 +455,12 @@ def test_ranges_of_seeds(tmp_path, capfd):
     assert main([*argv, "0:3", "8"]) == 0
     assert "seeds: [0, 1, 2, 8]" in capfd.readouterr().out
     assert main([*argv, "8"]) == 0
-    out = capfd.readouterr()
-    assert "seeds: [8]" in out.out and "8 runs are --seeds 0:8" in out.err
+    assert "seeds: [8]" in capfd.readouterr().out
+    hint = "one run, of seed 8; 8 runs are seeds 0:8"
+    for command, seeds, told in (("train", "8", 1), ("sweep", "8", 1), ("train", "0:8", 0)):
+        where = ["--seeds", seeds, "--dry-run", f"--{command}-dir".replace("train", "run")]
+        assert main([command, "lica", "probe/match", *where, str(tmp_path / "x")]) == 0
+        assert capfd.readouterr().out.count(hint) == told
 
 
 def test_the_module_is_a_command():
@@ -473,7 +479,10 @@ def test_a_truncated_checkpoint_is_one_message(run, tmp_path):
         if p.is_file() and p.parent.name == "d":
             p.write_bytes(p.read_bytes()[: p.stat().st_size // 3])
     done = subprocess.run(
-        [sys.executable, "-m", "lica_jax", "train", "--resume", "--run-dir", str(tmp_path / "r")],
+        [
+            sys.executable, "-m", "lica_jax", "train", "--resume", "--run-dir", str(tmp_path / "r"),
+            "--total-steps", "2e3",
+        ],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2 and done.stdout == ""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lica_jax import evaluate, load_policy, train
+from lica_jax import evaluate, load_policy, load_result, train
 from lica_jax.cli.evaluate import _in_words
 from lica_jax.config import load_config
 from lica_jax.errors import TrainingFailed, UserError
@@ -107,10 +107,10 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """A run directory of the test's own, and its configuration."""
+    """A run directory of the test's own, and its configuration: killed before it told its result."""
     from lica_jax.runs.directory import read_config
 
-    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("result.json"))
     return tmp_path / "run", read_config(tmp_path / "run")
 
 
@@ -160,11 +160,11 @@ def test_checkpoints_without_their_arrays(run, programs):
 
 
 @pytest.mark.parametrize("harm", [truncate, lambda folder: shutil.rmtree(folder / "arrays")])
-def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(run, capfd, harm):
+def test_a_damaged_checkpoint_makes_way_for_the_one_before_it(finished, run, capfd, harm):
     """With a word; and what is written again is what it was."""
     run_dir, config = run
     last = latest(run_dir)
-    before = json.loads((run_dir / "result.json").read_text())
+    before = json.loads((finished / "result.json").read_text())
     harm(last)
     result = train(config, run_dir=run_dir, resume=True, display="none")
     err = capfd.readouterr().err
@@ -448,6 +448,10 @@ def test_a_policy_acts_on_one_environment_and_on_many(finished):
     assert policy.act(obs[0], avail)[0].tolist() == [1, 1]
     sampled = {tuple(policy.act(obs[0], key=jax.random.key(i))[0].tolist()) for i in range(40)}
     assert len(sampled) > 1
+    result = load_result(finished)
+    both = jax.vmap(lambda params: policy.act(obs, params=params)[0])(result.params)
+    alone = [result.policy(seed).act(obs)[0] for seed in result.config.seeds]
+    np.testing.assert_array_equal(both, alone)
 
 
 def test_a_policy_refuses_other_shapes(finished):
