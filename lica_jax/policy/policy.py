@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Policy:
       spec: sizes of the task that it was trained for.
       params: its parameters.
       task: the task that it was trained on, where `train` was given an object; else None.
+      file: its file, beside which its critic is; None if there is none.
     """
 
     def __init__(self, params: PyTree, about: dict[str, Any], critic: Critic | None = None):
@@ -41,15 +43,16 @@ class Policy:
         self.params = params
         self.algo = self.algo_for(self.spec)
         self.hp = merge(module.HParams(), about["hp"])
-        self._act, self._look = jax.jit(self._act_batch), jax.jit(self._look_batch)
+        self._act, self._look = jax.jit(self._acted), jax.jit(self._looked)
+        self._any_key = jax.random.key(0)  # of greedy play, which draws nothing
         self._memory = jax.eval_shape(partial(self.algo.initial_carry, 1))
         self.task: Any = None
         self._critic: Critic | None = critic
-        self._path: Path | None = None  # of its file
+        self.file: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A critic that is only in memory does not go along; one beside the policy's file does."""
-        return _rebuilt, (jax.tree.map(np.asarray, self.params), self.about, self._path)
+        return _rebuilt, (jax.tree.map(np.asarray, self.params), self.about, self.file)
 
     def __repr__(self) -> str:
         seed, steps = self.about.get("seed"), self.about.get("env_steps")
@@ -80,8 +83,8 @@ class Policy:
 
         None if no critic was kept. Raises ``UserError`` if its file is damaged.
         """
-        if self._critic is None and self._path is not None:
-            self._critic = load_critic(self._path, self.algo, self.about)
+        if self._critic is None and self.file is not None:
+            self._critic = load_critic(self.file, self.algo, self.about)
         return self._critic
 
     def render(self, task: Any = None, **options: Any) -> Any:
@@ -100,7 +103,7 @@ class Policy:
 
     def act(
         self, obs: ArrayLike, avail: ArrayLike | None = None, carry: PyTree = None, *,
-        key: PRNGKeyArray | None = None,
+        key: PRNGKeyArray | None = None, params: PyTree = None,
     ) -> tuple[Array, PyTree]:  # fmt: skip
         """Chooses actions: greedily, or by sampling if a PRNG ``key`` is given.
 
@@ -110,6 +113,8 @@ class Policy:
             (``spec.masks_actions`` is False).
           carry: memory returned by the previous step; None starts an episode.
           key: a ``jax.random.key`` for sampling.
+          params: parameters of another seed instead of its own: those of all are ``vmap``'s axis
+            in ``Result.params``.
 
         Returns:
           ``(action, carry)``; the action is ``[(B,) N]`` int32, or ``[(B,) N, D]`` float32 in
@@ -121,15 +126,12 @@ class Policy:
             ``avail`` is missing where it matters, ``carry`` is the memory of another number of
             environments, or ``key`` is not a key.
         """
-        single, carry, obs, avail = self._checked(obs, avail, carry)
+        seen = self._checked(obs, avail, carry)
         if key is not None and not _is_key(key):
             raise UserError(f"key must be a key such as jax.random.key(0), got {key!r}")
-        explore = jnp.full(obs.shape[0], key is not None)
-        key = jax.random.key(0) if key is None else key
-        carry, action = self._act(self.params, carry, obs, avail, key, explore)
-        if single:
-            action, carry = jax.tree.map(lambda x: x[0], (action, carry))
-        return action, carry
+        # The rest is in the program: every operation outside of it would cost as much as all of it.
+        params = self.params if params is None else params
+        return self._act(params, *seen, self._any_key if key is None else key, key is not None)
 
     def probabilities(
         self, obs: ArrayLike, avail: ArrayLike | None = None, carry: PyTree = None
@@ -150,18 +152,19 @@ class Policy:
                 f"algorithm {self.about['algorithm']!r} does not say how to look into its policies "
                 "(Algorithm.insight): their probabilities are not known"
             )
-        single, carry, obs, avail = self._checked(obs, avail, carry)
-        found = self._look(self.params, carry, obs, avail)
-        return found[0] if single else found
+        return self._look(self.params, *self._checked(obs, avail, carry))
 
     def _checked(
         self, obs: ArrayLike, avail: ArrayLike | None, carry: PyTree
-    ) -> tuple[bool, PyTree, Array, Array]:
-        """Whether it is one environment, and the memory, the observations and the available actions
-        of a batch; raises ``UserError`` as `act` says."""
-        obs = jnp.asarray(obs, jnp.float32)
+    ) -> tuple[PyTree, ArrayLike, ArrayLike]:
+        """The memory, the observations and the available actions, as arrays; raises ``UserError``
+        as `act` says."""
+        if isinstance(obs, Mapping):
+            raise UserError(
+                "obs must be one array of all agents: jnp.stack([obs[a] for a in env.agents])"
+            )
+        obs = obs if isinstance(obs, jax.Array) else np.asarray(obs, np.float32)
         s = self.spec
-        single = obs.ndim == 2
         if obs.ndim not in (2, 3) or obs.shape[-2:] != (s.n_agents, s.obs_size):
             raise UserError(
                 f"this policy was trained on {s.name}: obs must be [(batch,) {s.n_agents}, "
@@ -172,15 +175,14 @@ class Policy:
                 f"{s.name} makes some actions unavailable: give act the time step's avail, too"
             )
         wanted = (*obs.shape[:-1], s.n_actions)
-        avail = jnp.ones(wanted, bool) if avail is None else jnp.asarray(avail, bool)
+        avail = np.ones(wanted, bool) if avail is None else avail
+        avail = avail if isinstance(avail, jax.Array) else np.asarray(avail, bool)
         if avail.shape != wanted:
             raise UserError(f"avail must be {list(wanted)} for {s.name}, got {list(avail.shape)}")
         if carry is None:
-            carry = self.initial_carry(None if single else obs.shape[0])
+            carry = self.initial_carry(None if obs.ndim == 2 else obs.shape[0])
         self._check_carry(carry, obs.shape[:-2])
-        if single:
-            obs, avail, carry = jax.tree.map(lambda x: x[None], (obs, avail, carry))
-        return single, carry, obs, avail
+        return carry, obs, avail
 
     @cached_property
     def plays_weights(self) -> bool:
@@ -189,8 +191,8 @@ class Policy:
         s = self.spec
         obs = jax.ShapeDtypeStruct((1, s.n_agents, s.obs_size), jnp.float32)
         avail = jax.ShapeDtypeStruct((1, s.n_agents, s.n_actions), bool)
-        rest = jax.random.key(0), jnp.zeros(1, bool)
-        action = jax.eval_shape(self._act_batch, self.params, self._memory, obs, avail, *rest)[1]
+        seen = self._memory, obs, avail
+        action, _ = jax.eval_shape(self._acted, self.params, *seen, self._any_key, False)
         return not s.continuous and action.ndim == 3
 
     def _check_carry(self, carry: PyTree, batch: tuple[int, ...]) -> None:
@@ -198,10 +200,10 @@ class Policy:
         wanted = [batch + x.shape[1:] for x in jax.tree.leaves(self._memory)]
         alike = jax.tree.structure(carry) == jax.tree.structure(self._memory)
         if not alike or [jnp.shape(x) for x in jax.tree.leaves(carry)] != wanted:
-            who = f"{batch[0]} environments" if batch else "one environment"
+            who, n = (f"{batch[0]} environments", batch[0]) if batch else ("one environment", "")
             raise UserError(
-                f"carry is not the memory of {who}: it must be what act returned, or None; got "
-                f"{jax.tree.map(jnp.shape, carry)}"
+                f"carry is not the memory of {who}: it must be what act returned, "
+                f"initial_carry({n}), or None; got {jax.tree.map(jnp.shape, carry)}"
             )
 
     def save(self, path: str | Path) -> None:
@@ -232,17 +234,28 @@ class Policy:
         """
         export(as_path(path, "path"), self.algo, self.spec, self.hp, self.params, self.about)
 
-    def _act_batch(self, params, carry, obs, avail, key, explore):
-        ts, progress = self._time_step(obs, avail), Progress.finished()
-        carry, action, _ = self.algo.act(
-            params, carry, ts, key, hp=self.hp, progress=progress, explore=explore
-        )
-        return carry, action
+    def _acted(self, params, carry, obs, avail, key, sampled):
+        """`act` as a pure function."""
 
-    def _look_batch(self, params, carry, obs, avail):
-        nothing = jnp.zeros(obs.shape[:2], jnp.int32)  # what was chosen is a critic's concern
-        ts = self._time_step(obs, avail)
-        return self.algo.insight.look(params, None, carry, ts, nothing, self.hp).policy
+        def act(carry, obs, avail):
+            ts, explore = self._time_step(obs, avail), jnp.full(obs.shape[0], sampled)
+            progress = Progress.finished()
+            carry, action, _ = self.algo.act(
+                params, carry, ts, key, hp=self.hp, progress=progress, explore=explore
+            )
+            return action, carry
+
+        return _batched(act, carry, obs, avail)
+
+    def _looked(self, params, carry, obs, avail):
+        """`probabilities` as a pure function."""
+
+        def look(carry, obs, avail):
+            nothing = jnp.zeros(obs.shape[:2], jnp.int32)  # what was chosen is a critic's concern
+            ts = self._time_step(obs, avail)
+            return self.algo.insight.look(params, None, carry, ts, nothing, self.hp).policy
+
+        return _batched(look, carry, obs, avail)
 
     def _time_step(self, obs: Array, avail: Array) -> TimeStep:
         """What actions depend on: observations and masks only (a critic's memory reads more, and is
@@ -256,10 +269,21 @@ class Policy:
         )  # fmt: skip
 
 
+def _batched(
+    function: Callable[..., PyTree], carry: PyTree, obs: ArrayLike, avail: ArrayLike
+) -> PyTree:
+    """``function(carry, obs, avail)``, which takes a batch, also of one environment."""
+    obs, avail = jnp.asarray(obs, jnp.float32), jnp.asarray(avail, bool)
+    if obs.ndim == 3:
+        return function(carry, obs, avail)
+    of_one = function(*jax.tree.map(lambda x: x[None], (carry, obs, avail)))
+    return jax.tree.map(lambda x: x[0], of_one)
+
+
 def _rebuilt(params: PyTree, about: dict[str, Any], path: Path | None) -> Policy:
     """A policy out of a pickle of one's own."""
     policy = Policy(jax.tree.map(jnp.asarray, params), about)
-    policy._path = path
+    policy.file = path
     return policy
 
 
@@ -284,7 +308,7 @@ def read_policy(path: Path) -> Policy:
         about, tensors = read_header(path)
         policy, shapes = _without_params(checked_facts(about))
         policy.params = read_params(path, tensors, shapes)
-        policy._path = path.absolute()
+        policy.file = path.absolute()
     except UserError as error:
         raise UserError(visible(f"{path} cannot be loaded: {error}")) from None
     return policy
