@@ -221,7 +221,7 @@ class Replay:
       draws: minibatches given to one update, side by side along B.
       updates: updates after each collection.
       beside: if True, an update is given the fresh trajectory and, after its streams along B, items
-        drawn from those stored before it.
+        drawn from those stored before it, of which the capacity must hold a batch beside it.
     """
 
     unit: Literal["segment", "transition"]
@@ -400,7 +400,7 @@ class RunState:
     key: PRNGKeyArray
     env_steps: Int[Array, ""]  # uint32: transitions that really happened
     episodes: Int[Array, ""]  # that have finished
-    updates: Int[Array, ""]  # collections that were learned from or, before replay is ready, stored
+    updates: Int[Array, ""]  # collections, those too that there was nothing to learn from
     failed_at: Int[Array, ""]  # update whose loss was not finite, or -1
 
 

@@ -180,7 +180,7 @@ class LockstepEngine(Engine):
                 states, row = self._programs.learn(
                     states, r, trajectory, stats, key, update_key, hp
                 )
-                metrics[r].append(row | {"learn": row["learn"] | {"lost_episodes": lost}})
+                metrics[r].append(row | {"lost_episodes": lost})
         stack = partial(jax.tree.map, lambda *xs: np.stack(xs))
         return states, stack(*[stack(*jax.device_get(row)) for row in metrics])
 

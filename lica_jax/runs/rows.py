@@ -139,7 +139,8 @@ def name_problems(names: Iterable[Any]) -> list[str]:
 
 
 def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:
-    """Means over one chunk of one run: episodes that ended in it, then the algorithm's figures.
+    """Means over one chunk of one run: episodes that ended in it, then the algorithm's figures over
+    updates that changed something (not of nothing, nor before a replay was ready).
 
     ``metrics`` is what ``loop.chunk`` returns, with leaves ``[R, iterations]``.
     """
@@ -156,7 +157,11 @@ def chunk_row(metrics: Any, run: int) -> dict[str, float | None]:
     }
     for key, total in episodes.info_sums.items():
         row[f"train/{metric_name(key)}"] = total / n if n else None
-    return row | {name: float(np.mean(x[run])) for name, x in metrics["learn"].items()}
+    if "lost_episodes" in metrics:  # of games
+        row["lost_episodes"] = int(np.sum(metrics["lost_episodes"][run]))
+    learned = np.asarray(metrics["learned"][run], bool)
+    figures = {name: x[run][learned] for name, x in metrics["learn"].items()}
+    return row | {name: float(np.mean(x)) if x.size else None for name, x in figures.items()}
 
 
 def eval_entries(task: Any) -> list[str]:

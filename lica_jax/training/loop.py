@@ -126,7 +126,7 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
             return learner, (), jnp.any(seen.valid), metrics
         buffer = replays.add(state.replay, algo.replay, seen)
         # Beside the fresh batch stand older ones.
-        drawn_from = state.replay if algo.replay.beside else buffer
+        drawn_from = replays.before(buffer, algo.replay, seen) if algo.replay.beside else buffer
 
         def step(learner, key):
             draw_key, update_key = jax.random.split(jax.random.clone(key))  # as in `unroll`
@@ -169,7 +169,8 @@ def make_learn(algo: Algorithm, spec: TaskSpec, timeout_is_terminal: bool) -> Ca
             failed_at=failed_at,
         )
         counts = {"env_steps": state.env_steps, "updates": state.updates, "failed_at": failed_at}
-        return state, {"learn": metrics, "episodes": episodes, "counts": counts}
+        shown = {"learn": metrics, "learned": ready, "episodes": episodes, "counts": counts}
+        return state, shown
 
     return learn
 

@@ -72,6 +72,15 @@ def add(buffer: Buffer, replay: Replay, traj: Trajectory) -> Buffer:
     )
 
 
+def before(buffer: Buffer, replay: Replay, traj: Trajectory) -> Buffer:
+    """What is left in the ring of the time before this trajectory, which was added last.
+
+    To draw from the ring of then instead would keep two of them, and copy one in every iteration.
+    """
+    count = jnp.sum(split_items(traj, replay.unit)[1], dtype=jnp.int32)
+    return buffer.replace(head=(buffer.head - count) % replay.capacity, size=buffer.size - count)
+
+
 def is_ready(buffer: Buffer, replay: Replay) -> Bool[Array, ""]:
     """Whether a minibatch can be drawn without replacement."""
     return buffer.size >= replay.batch
@@ -83,8 +92,11 @@ def draw(buffer: Buffer, replay: Replay, key: PRNGKeyArray) -> Int[Array, " D*K"
     Before the replay is ready, some of them hold nothing.
     """
 
+    # Without the newest items those that are left need not begin at the first place.
+    oldest = buffer.head - buffer.size if replay.beside else 0
+
     def one(key):
-        return distinct(key, buffer.size, replay.batch)
+        return (oldest + distinct(key, buffer.size, replay.batch)) % replay.capacity
 
     return jax.vmap(one)(jax.random.split(key, replay.draws)).reshape(-1)
 

@@ -16,8 +16,8 @@ from lica_jax.algorithms.lica_adv import lica_adv
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
 from lica_jax.training import replay as replays
-from lica_jax.training.loop import make_run, stack_hparams
-from lica_jax.training.memory import estimate
+from lica_jax.training.loop import batch_runs, make_run, stack_hparams
+from lica_jax.training.memory import estimate, tree_bytes
 from lica_jax.types import Collect, Replay
 from tests.unit.test_lica_remedies import begun, make_networks
 from tests.unit.test_ppo import SPEC, START, B, battle, networks
@@ -263,10 +263,10 @@ def test_what_stands_beside_a_fresh_batch_was_there_before_it():
 
     @partial(jax.jit, static_argnums=0)
     def played(beside):
-        replay = Replay("segment", ENVS, ENVS, beside=beside)
+        replay = Replay("segment", ENVS * (1 + beside), ENVS, beside=beside)
         looking = algorithm._replace(init=lambda _: learner, update=look, replay=replay)
         init, chunk = make_run(looking, task, collect, config.timeout_is_terminal)
-        return chunk(init(KEY), config.hp, 3)[1]["learn"]["action"]
+        return chunk(init(KEY), config.hp, 6)[1]["learn"]["action"]
 
     # Without it the ring holds the fresh batch alone.
     both, drawn = (np.asarray(played(beside)) for beside in (True, False))
@@ -274,7 +274,7 @@ def test_what_stands_beside_a_fresh_batch_was_there_before_it():
     def streams(x):
         return sorted(map(bytes, np.moveaxis(x, 1, 0)))
 
-    for t in (1, 2):
+    for t in range(1, 6):
         assert streams(both[t][:, :ENVS]) == streams(drawn[t])
         assert streams(both[t][:, ENVS:]) == streams(both[t - 1][:, :ENVS])
 
@@ -291,6 +291,7 @@ def test_what_stands_beside_a_fresh_batch_was_there_before_it():
             "algo.dueling, algo.critic_soft_inputs; use",
         ),
         ({"critic_minibatches": 5}, r"must divide collect.envs \+ algo.replay_batch 12"),
+        ({"replay_capacity": 2 * ENVS + 3}, "no room for a batch of older .* at least 12 "),
     ],
 )
 def test_what_the_correction_is_not_made_for(algo, said):
@@ -298,6 +299,22 @@ def test_what_the_correction_is_not_made_for(algo, said):
     mode = "episode" if "targets" in algo else "steps"
     (problem,) = config.problems(make_task("probe/match").spec, Collect(mode, envs=ENVS))
     assert re.search(said, problem), problem
+
+
+def test_the_ring_is_written_in_place_beside_fresh_batches():
+    config = load_config(
+        "lica", "probe/two_step", collect={"envs": ENVS, "length": 4},
+        algo=CRITIC | {"replay_capacity": 20_000, "hidden": 8, "hypernet_hidden": 8},
+    )  # fmt: skip
+    task = make_task("probe/two_step")
+    config = resolve(config, task.spec)
+    algorithm = make_algorithm("lica", task.spec, config.algo)
+    run = make_run(algorithm, task, config.collect, config.timeout_is_terminal)
+    init_all, chunk_all = batch_runs(*run, 1)
+    states = jax.eval_shape(init_all, jax.vmap(jax.random.key)(jnp.arange(1, dtype=jnp.uint32)))
+    compiled = chunk_all.lower(states, stack_hparams([config.hp]), 3).compile()
+    size, memory = tree_bytes(states.replay), compiled.memory_analysis()
+    assert memory.temp_size_in_bytes < size / 2, (memory.temp_size_in_bytes, size)
 
 
 def test_points_have_no_probabilities():

@@ -88,13 +88,14 @@ def test_the_rate_is_per_run_and_unknown_at_first(monkeypatch):
 def test_a_chunk_is_averaged_over_episodes_not_iterations():
     sums = [np.array([[1.0, 3.0]]) * k for k in (1, 2, 10, 0.5, 7)]
     stats = EpisodeStats(*sums[:3], {"won": sums[3], "distance": sums[4]})
-    metrics = {"episodes": stats, "learn": {"entropy": np.array([[0.2, 0.4]])}}
+    learned = np.ones((1, 2), bool)
+    metrics = {"episodes": stats, "learn": {"entropy": np.array([[0.2, 0.4]])}, "learned": learned}
     row = chunk_row(metrics, 0)
     assert row["train/episodes"] == 4 and row["train/distance_mean"] == 7.0
     assert row["train/return_mean"] == 2.0 and row["train/win_rate"] == 0.5
     assert np.isclose(row["entropy"], 0.3)
     none = EpisodeStats(*[np.zeros((1, 2))] * 3, {"won": np.zeros((1, 2))})
-    row = chunk_row({"episodes": none, "learn": {}}, 0)
+    row = chunk_row({"episodes": none, "learn": {}, "learned": learned}, 0)
     assert row["train/return_mean"] is None and row["train/win_rate"] is None
 
 
@@ -104,3 +105,17 @@ def test_evaluation_rows_know_pymarls_names():
     assert row["eval/win_rate"] == row["test_battle_won_mean"] == 0.25
     assert row["eval/sampled/win_rate"] == 0.1
     assert (row["t_env"], row["test_return_mean"]) == (10, 1.5)
+
+
+def test_figures_are_means_over_the_updates_that_learned():
+    """Of two runs over four iterations: every second one was resets alone; nothing was ready."""
+    none = EpisodeStats(*(np.zeros((2, 4)) for _ in range(3)), info_sums={})
+    metrics = {
+        "learn": {"entropy": np.array([[2.0, 9.0, 4.0, 9.0]] * 2)},
+        "learned": np.array([[True, False, True, False], [False] * 4]),
+        "episodes": none, "lost_episodes": np.array([[1, 0, 2, 0], [0] * 4]),
+    }  # fmt: skip
+    rows = [chunk_row(metrics, run) for run in (0, 1)]
+    assert [row["entropy"] for row in rows] == [3.0, None]
+    assert [row["lost_episodes"] for row in rows] == [3, 0]
+    assert rows[0]["train/episodes"] == 0 and rows[0]["train/return_mean"] is None

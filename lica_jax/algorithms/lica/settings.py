@@ -146,7 +146,7 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
         elif self.replay_capacity:
             streams = self.replay_batch, "algo.replay_batch", "segments that are drawn"
         sizes = minibatch_problems("critic_minibatches", self.critic_minibatches, *streams)
-        sizes += self.replay_problems("segment", spec, collect)
+        sizes += self.replay_problems("segment", spec, collect) or self._no_room(collect)
         return super().problems(spec, collect) + sizes + self._contradictions(spec, collect)
 
     def idle(self, spec: TaskSpec, hp: Any) -> dict[str, tuple[str, ...]]:
@@ -200,6 +200,17 @@ class Config(MixingSettings, AgentSettings, ReplaySettings):
     @property
     def of_replay(self) -> tuple[str, ...]:
         return *super().of_replay, "algo.replay_for"
+
+    def _no_room(self, collect: Collect) -> list[str]:
+        """Older segments are drawn from beside the fresh ones, which have taken their places."""
+        least = collect.envs + self.replay_batch
+        if not self.corrects or self.replay_capacity >= least:
+            return []
+        return [
+            f"algo.replay_capacity {self.replay_capacity} has no room for a batch of older "
+            f"segments beside the fresh ones: with algo.replay_for critic it must be at least "
+            f"{least} (collect.envs {collect.envs} + algo.replay_batch {self.replay_batch})"
+        ]
 
     def _contradictions(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = []
