@@ -116,6 +116,13 @@ def _budget_problems(config: TrainConfig, spec: TaskSpec) -> list[str]:
             f"total_steps must be at least one iteration, {one} env steps "
             f"({config.collect.envs} environments), got {config.total_steps}"
         )
+    # Up to half of the slots are resets, where episodes last a step; whole ones last one at least.
+    least = config.collect.envs * (1 if config.collect.mode == "episode" else config.collect.length)
+    if 2 * config.total_steps // least >= 2**31:
+        out.append(
+            f"total_steps {config.total_steps:,} may take more updates than can be counted, 2^31: "
+            "collect.envs must be larger"
+        )
     if config.total_steps + one * iterations_per_chunk(config, spec) >= 2**32:
         out.append(
             f"total_steps and log_interval together must be below 2^32, got "

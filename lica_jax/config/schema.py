@@ -240,7 +240,9 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
             example = f", such as [{value}]" if type(value) in (int, float) else ""
             raise UserError(f"{name} must be a list{example}, got {value!r}") from None
         reasons = " or ".join(dict.fromkeys(e["msg"] for e in error.errors()))
-        raise UserError(f"{name}: {reasons}, got {value!r}") from None
+        several = isinstance(value, list | tuple | np.ndarray)
+        hint = "; several values are for the grid of a sweep" if several else ""
+        raise UserError(f"{name}: {reasons}, got {value!r}{hint}") from None
 
 
 def _spelled(value: Any, hint: Any) -> Any:

@@ -71,3 +71,11 @@ def watched(loss: Float[Array, ""], *norms: Float[Array, ""]) -> Float[Array, ""
     An infinite gradient may hide behind a finite loss, and may be cut to a finite one.
     """
     return jnp.where(jnp.isfinite(sum(norms)), loss, jnp.nan)
+
+
+def watched_sum(metrics: dict[str, Float[Array, ""]]) -> Float[Array, ""]:
+    """`watched` of everything that is minimised: entries ending in ``_loss``, with the gradient
+    norms beside them (``_grad_norm``)."""
+    losses = [value for name, value in metrics.items() if name.endswith("_loss")]
+    norms = [value for name, value in metrics.items() if name.endswith("_grad_norm")]
+    return watched(sum(losses), *norms)

@@ -32,7 +32,7 @@ from lica_jax.algorithms.counterfactual.settings import Config, HParams
 from lica_jax.algorithms.heads import sample_index
 from lica_jax.algorithms.settings import epsilon
 from lica_jax.core.exploration import epsilon_floor
-from lica_jax.core.losses import critic_loss, watched
+from lica_jax.core.losses import critic_loss, watched_sum
 from lica_jax.core.masking import mask_logits, masked_mean, take_action
 from lica_jax.core.optim import clipped_step, init_optimiser, periodic_copy
 from lica_jax.networks.counterfactual import critic_inputs
@@ -306,9 +306,7 @@ def finish(
         learner.critic, learner.target_critic, steps, learner.last_copy, hp.target_interval
     )
     learner = learner.replace(target_critic=target, critic_steps=steps, last_copy=last_copy)
-    loss = sum(value for name, value in metrics.items() if name.endswith("_loss"))
-    norms = [value for name, value in metrics.items() if name.endswith("_grad_norm")]
-    return learner, metrics | {"loss": watched(loss, *norms)}
+    return learner, metrics | {"loss": watched_sum(metrics)}
 
 
 def start(

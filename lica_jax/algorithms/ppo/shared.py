@@ -26,7 +26,7 @@ from lica_jax.algorithms.actors import (
 )
 from lica_jax.algorithms.ppo.settings import Config, HParams
 from lica_jax.core.entropy import categorical_entropy
-from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched
+from lica_jax.core.losses import clipped_policy_loss, clipped_value_loss, watched_sum
 from lica_jax.core.masking import explained, mask_logits, masked_mean, masked_softmax, take_action
 from lica_jax.core.minibatches import stream_groups, take_streams
 from lica_jax.core.optim import ADAM, adam_step
@@ -226,9 +226,7 @@ def take_steps(
 
 def finish(metrics: dict[str, Array]) -> dict[str, Array]:
     """Metrics of an update with the loss to watch, of everything that is minimised."""
-    loss = sum(value for name, value in metrics.items() if name.endswith("_loss"))
-    norms = [norm for name, norm in metrics.items() if name.endswith("grad_norm")]
-    return metrics | {"loss": watched(loss, *norms)}
+    return metrics | {"loss": watched_sum(metrics)}
 
 
 def entropy_coef(hp: HParams, progress: Any) -> Float[Array, ""]:
