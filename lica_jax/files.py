@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -111,6 +111,15 @@ def as_path(value: Any, name: str) -> Path:
         shown = text if len(text) < 100 else f"{text[:97]}..."
         raise UserError(f"{name} cannot be {shown}: {error.strerror}") from None
     return Path(text)
+
+
+def as_paths(values: Iterable[Any]) -> list[Path]:
+    """`as_path` of each of several arguments called ``paths``, some of which may be lists."""
+    out: list[Path] = []
+    for value in values:
+        alone = isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable)
+        out += [as_path(path, "paths") for path in ([value] if alone else value)]
+    return out
 
 
 def as_word(path: Path) -> str:

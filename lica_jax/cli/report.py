@@ -41,7 +41,7 @@ def report(argv: list[str]) -> int:
 
     with Counter("reporting", "figures") as counter:
         made = reporting.report(
-            args.paths, args.out, algorithms=args.algorithms, tasks=args.tasks,
+            args.paths, out=args.out, algorithms=args.algorithms, tasks=args.tasks,
             overwrite=args.overwrite, tell=counter.tell,
         )  # fmt: skip
     print(made)

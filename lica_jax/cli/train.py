@@ -39,10 +39,6 @@ def train(argv: list[str]) -> int:
     args.resume = args.resume or _is_there(args)
     others = [option for action in parser._actions for option in action.option_strings]
     config = _configured(args, names, words, others)
-    seeds_asked = any(word.partition("=")[0] == "--seeds" for word in words)
-    if seeds_asked and len(config.seeds) == 1 and config.seeds[0] > 1:
-        (seed,) = config.seeds
-        put(f"one run, of seed {seed}; {seed} runs are --seeds 0:{seed}", sys.stderr)
     if args.dump_config:
         return _dump(config)
     run_dir = args.run_dir or default_run_dir(config.algorithm, config.task)

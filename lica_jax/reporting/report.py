@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lica_jax.files import plain
+from lica_jax.files import as_paths, plain
 from lica_jax.reporting import html
 from lica_jax.reporting.collect import collect
 from lica_jax.reporting.compare import Comparison, compare, remarks
@@ -107,7 +106,7 @@ class Report:
 
 
 def report(
-    paths: str | Path | Sequence[str | Path], out: str | Path | None = None, *,
+    *paths: str | Path | Iterable[str | Path], out: str | Path | None = None,
     algorithms: str | Sequence[str] = (), tasks: str | Sequence[str] = (), overwrite: bool = False,
     tell: Tell | None = None,
 ) -> Report:  # fmt: skip
@@ -118,8 +117,8 @@ def report(
     trained or evaluated, and JAX is not imported.
 
     Args:
-      paths: run directories, sweep directories, or folders that contain some at any depth; runs may
-        be unfinished.
+      paths: run directories, sweep directories, or folders that contain some at any depth; or lists
+        of these. Runs may be unfinished.
       out: folder to write everything to; None writes nothing.
       algorithms: names of the algorithms to report; all if empty.
       tasks: names of the tasks to report; all if empty.
@@ -135,12 +134,11 @@ def report(
     """
     if out is not None:
         check_out(Path(out), overwrite)
-    alone = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
     wanted = {
         kind: [names] if isinstance(names, str) else list(names)
         for kind, names in (("algorithm", algorithms), ("task", tasks))
     }
-    runs, told = collect([paths] if alone else list(paths), **wanted)
+    runs, told = collect(as_paths(paths), **wanted)
     groups = make_groups(runs)
     tasks = list(dict.fromkeys(group.task for group in groups))
     comparisons = [compare(task, groups, mode) for task in tasks for mode in MODES]

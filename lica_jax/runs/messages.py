@@ -55,7 +55,17 @@ def start(plan: Plan, spec: TaskSpec, done: int) -> str:
             "steps only; a smaller log_interval makes them shorter"
         )
     lines += [f"  {text}" for text in without_effect(config, spec)]
+    if not (done or plan.called):
+        lines += [f"  {text}" for text in single_seed(plan.seeds)]
     return "\n".join(lines + ([f"  files in {plan.run_dir}"] if plan.run_dir else []))
+
+
+def single_seed(seeds: Sequence[int]) -> list[str]:
+    """What to say where somebody may have meant a number of seeds."""
+    if len(seeds) != 1 or seeds[0] < 2:
+        return []
+    (seed,) = seeds
+    return [f"one run, of seed {seed}; {seed} runs are seeds 0:{seed}"]
 
 
 def idle(config: TrainConfig, spec: TaskSpec) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas
 from lica_jax.config import RESUMABLE, TrainConfig
 from lica_jax.config.schema import settings
 from lica_jax.errors import UserError
-from lica_jax.files import as_path
+from lica_jax.files import as_paths
 from lica_jax.runs import directory
 from lica_jax.runs.names import run_dirs, runs_of_sweep, sweep_of
 from lica_jax.runs.rows import completed, sound_rows
@@ -23,9 +22,7 @@ Rows = list[dict[str, Any]]
 _APART = ("algorithm", "task", "seeds", "plugins", *RESUMABLE)
 
 
-def load_runs(
-    paths: str | Path | Iterable[str | Path], *, metrics: bool = False
-) -> pandas.DataFrame:
+def load_runs(*paths: str | Path | Iterable[str | Path], metrics: bool = False) -> pandas.DataFrame:
     """Reads the evaluations of several runs into one table.
 
     For example ``seaborn.lineplot(load_runs(paths), x="step", y="eval/win_rate",
@@ -33,7 +30,8 @@ def load_runs(
 
     Args:
       paths: run directories, finished or not, sweep directories, whose finished runs are read, and
-        folders that contain some at any depth; or the results of `train` and `sweep`.
+        folders that contain some at any depth; or the results of `train` and `sweep`. Lists of
+        these, too.
       metrics: read the rows of ``metrics.jsonl`` instead of those of ``eval.jsonl``.
 
     Returns:
@@ -44,10 +42,8 @@ def load_runs(
     Raises:
       UserError: some paths are not run directories or cannot be read; the message names all.
     """
-    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
-        paths = [paths]
     found, problems = [], []
-    for path in _expanded(as_path(path, "paths") for path in paths):
+    for path in _expanded(as_paths(paths)):
         try:
             found.append((path, directory.read_config(path), _read(path, metrics)))
         except UserError as error:
@@ -80,7 +76,8 @@ def _read(run_dir: Path, metrics: bool) -> Rows:
 
 
 def as_rows(runs: list[tuple[TrainConfig, Rows]]) -> list[Rows]:
-    """The rows of runs with the algorithm, the task, and the settings in which the runs differ."""
+    """The rows of runs with the algorithm, the task, and the settings in which the runs differ; one
+    that some of them do not have at all counts where those that have it differ."""
     flat = [{s.name: s.value for s in settings(config)} for config, _ in runs]
     names = dict.fromkeys(name for values in flat for name in values)
     # Runs that were trained together may differ in numbers, which their rows have already.
@@ -89,17 +86,21 @@ def as_rows(runs: list[tuple[TrainConfig, Rows]]) -> list[Rows]:
         name
         for name in names
         if name.partition(".")[0] not in _APART
-        and (name in swept or any(v.get(name) != flat[0].get(name) for v in flat))
+        and (name in swept or _differ([v[name] for v in flat if name in v]))
     ]
     return [
         [
             {"algorithm": config.algorithm, "task": config.task}
-            | {name: values[name] for name in changed if name in values}
+            | {name: values.get(name) for name in changed}
             | row
             for row in rows
         ]
         for (config, rows), values in zip(runs, flat, strict=True)
     ]
+
+
+def _differ(values: list[Any]) -> bool:
+    return any(value != values[0] for value in values)
 
 
 def as_frame(rows: Rows) -> pandas.DataFrame:

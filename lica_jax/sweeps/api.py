@@ -28,8 +28,9 @@ def sweep(
     resume: bool | str = False,
     display: str = "auto",
     on_signal: str = "raise",
+    dry_run: bool = False,
     **words: Any,
-) -> SweepResult:
+) -> SweepResult | None:
     """Trains every setting with every seed, in waves of runs side by side.
 
     Args:
@@ -41,12 +42,14 @@ def sweep(
         grow. "auto": begin this sweep, or continue the same.
       display: progress display: "auto", "bar", "plain", "notebook" or "none".
       on_signal: as in `train`.
+      dry_run: only show the plan: settings, programs, waves and memory. Nothing is written.
       words: fields of `SweepConfig`, such as ``seeds=range(8)``, ``grid={"hp.entropy_coef": [0.03,
         0.1]}``, or ``search={"hp.actor_lr": "log:1e-4:3e-3"}`` with ``trials=64``. Everything else
         is a setting of every run, as in `train`: ``total_steps=2e6``.
 
     Returns:
-      The result, which has a table with a row for every run, and the best setting.
+      The result, which has a table with a row for every run, and the best setting; None of a
+      ``dry_run``.
 
     Raises:
       UserError: bad input. Nothing was compiled or overwritten.
@@ -63,7 +66,11 @@ def sweep(
         raise UserError(f"say which sweep to go on with: sweep(sweep_dir=..., resume={resume!r})")
     path = default_sweep_dir() if sweep_dir is None else as_path(sweep_dir, "sweep_dir")
     resume = resume if resume != "auto" or Folder(path).has_begun() else False
-    result = Driver(words, path, resume=resume, style=display).run()
+    driver = Driver(words, path, resume=resume, style=display)
+    if dry_run:
+        print(driver.text)
+        return None
+    result = driver.run()
     if result.interrupted is not None and on_signal == "raise":
         stop = result.interrupted
         again = f"sweep(sweep_dir={str(path)!r}, resume=True) goes on"

@@ -10,7 +10,7 @@ from pathlib import Path
 from lica_jax.envs.registry import make_task
 from lica_jax.errors import UserError
 from lica_jax.machine import gib
-from lica_jax.runs.messages import idle
+from lica_jax.runs.messages import idle, single_seed
 from lica_jax.sweeps import halving
 from lica_jax.sweeps.devices import advice
 from lica_jax.sweeps.plans import Plans
@@ -86,6 +86,7 @@ def describe_plan(
     width = max(len(group.name) for group in groups)
     lines += [f"  {group.name:{width}}  {_waves(ask, group)}" for group in groups]
     lines += _without_effect(ask, [s for group in groups for s in group.settings])
+    lines += single_seed(ask.seeds)
     if len(budgets) > 1:
         lines.append(_rungs(ask, settings, budgets))
     if found := advice(ask, runs):

@@ -184,7 +184,7 @@ def _by_field(word: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise UserError(f"{word} must be a mapping from fields to values, got {value!r}")
     out: dict[str, Any] = {}
-    for name, given in value.items():
+    for name, given in leaves(value):
         known = str(name).replace("-", "_")
         if known in out:
             raise UserError(f"{word} names {known} twice")

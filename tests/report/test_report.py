@@ -166,11 +166,11 @@ def test_a_written_report_is_replaced_on_request_only(made, folder, tmp_path, ca
     assert "already holds a report" in capsys.readouterr().err
     assert (made / "report.html").read_bytes() == before
     copy = tmp_path / "copy"
-    reporting.report(one, copy)
+    reporting.report(one, out=copy)
     (copy / "mine.txt").write_text("keep")
-    again = reporting.report([one, folder / "10"], copy, overwrite=True)  # another task's figures
+    again = reporting.report(one, folder / "10", out=copy, overwrite=True)  # another task's figures
     assert (copy / "figures/final_scores.png").exists()
-    reporting.report(one, copy, overwrite=True)
+    reporting.report(one, out=copy, overwrite=True)
     assert not (copy / "figures/final_scores.png").exists()  # not of this report any more
     assert (copy / "mine.txt").read_text() == "keep" and len(again.runs) == 2
 
@@ -221,7 +221,7 @@ def test_a_run_that_counts_in_no_number_is_no_seed_of_the_summary(tmp_path):
 def test_seconds_leave_out_what_only_a_first_wave_compiles(tmp_path):
     for i, setup in enumerate((67.0, 1.0, 0.5)):
         write_run(tmp_path / f"{i}", rise(0.9, 1e4), hp={"lr": 1e-4 * (i + 1)}, setup=setup)
-    report = reporting.report(tmp_path, tmp_path / "out")
+    report = reporting.report(tmp_path, out=tmp_path / "out")
     assert {row["seconds"] for row in report.tables["scores"].rows} == {100.0}
     assert [row["setup"] for row in report.tables["runs"].rows] == [67.0, 1.0, 0.5]
     by_seconds = report.figures["learning_curves_smax-3m"].axes[1]
@@ -252,7 +252,7 @@ def test_runs_that_have_only_begun_are_drawn_too(tmp_path):
     write_run(tmp_path / "b", lambda steps: 0.0, upto=0, finished=False, wins=False)
     other = dict.fromkeys(long, "other")
     write_run(tmp_path / "c", lambda steps: 0.0, upto=0, finished=False, algo=other, wins=False)
-    report = reporting.report(tmp_path, tmp_path / "out")
+    report = reporting.report(tmp_path, out=tmp_path / "out")
     assert {row["greedy"].value for row in report.tables["scores"].rows} == {0.0}
     assert all(row["env_steps"] == 0 for row in report.tables["runs"].rows)
     assert report.tables["tasks"].rows[0]["points"] == 1
@@ -334,7 +334,7 @@ def test_every_task_has_files_of_its_own(tmp_path):
     tasks = ("game/two:a=1", "game/two-a=1", "game/Two-a=1", long, f"{long},x=1", "smax/3m")
     for i, task in enumerate(tasks):
         write_run(tmp_path / f"{i}", rise(0.9, 1e4), task=task)
-    report = reporting.report(tmp_path, tmp_path / "out")
+    report = reporting.report(tmp_path, out=tmp_path / "out")
     names = [p.name for p in report.pictures if p.name.startswith("learning_curves")]
     assert len({name.casefold() for name in names}) == len(tasks) == len(names)
     assert "learning_curves_smax-3m" in names and max(map(len, names)) < 160
@@ -350,7 +350,7 @@ def test_names_with_dollars_are_drawn_as_they_are(tmp_path):
         for seed in range(3):
             path = tmp_path / f"{value.strip('$')[-1]}{seed}"
             write_run(path, rise(0.9, 1e4), seed=seed, task="smax/$m_$", algo={"agent": value})
-    reporting.report(tmp_path, tmp_path / "out")
+    reporting.report(tmp_path, out=tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()
     texts = re.findall(r"<text [^>]*>([^<]*)</text>", page)
     assert {r"lica agent=$\alpha_{$", "lica agent=$x^2$", "lica agent=5$", "smax/$m_$"} <= set(
@@ -410,7 +410,7 @@ def contents(folder):
 def test_an_earlier_report_stays_whole_where_a_new_one_fails(tmp_path, monkeypatch):
     """A full disk in the middle of it; the next one that has room replaces it."""
     out = tmp_path / "out"
-    reporting.report(write_run(tmp_path / "one", rise(0.5, 1e4)), out)
+    reporting.report(write_run(tmp_path / "one", rise(0.5, 1e4)), out=out)
     other = reporting.report(write_run(tmp_path / "two", rise(0.9, 1e4), algorithm="vdn"))
     before, whole = contents(out), write._write
 

@@ -34,6 +34,19 @@ def test_a_wave_of_one_is_train(run_sweep, words, tmp_path):
     assert contents(tmp_path / "sweep/runs/0001") == contents(tmp_path / "run")
 
 
+def test_a_dry_run_shows_the_plan(words, tmp_path, capsys):
+    """Also of a grid that is nested as the settings of `train` are."""
+    path = tmp_path / "s"
+    for grid in ({"hp.entropy_coef": [0.03, 0.3]}, {"hp": {"entropy_coef": [0.03, 0.3]}}):
+        more = {"grid": grid, "seeds": 3, "sweep_dir": path, "dry_run": True}
+        assert lica_jax.sweep(**words, **more) is None
+        out = capsys.readouterr().out
+        assert "2 settings x 1 seed = 2 runs" in out and "3 runs are seeds 0:3" in out
+    assert not path.exists()
+    with pytest.raises(UserError, match=r"\[0.1, 0.2\]; several values are for the grid of a sw"):
+        lica_jax.load_config("lica", "probe/match", hp={"entropy_coef": [0.1, 0.2]})
+
+
 def test_static_and_traced_fields(run_sweep, words, tmp_path):
     """Two static values are two programs; every run has its own folder, row and numbers."""
     grid = {"hp.entropy_coef": [0.03, 0.3], "algo.mixing_embed": [8, 4]}

@@ -213,9 +213,14 @@ def test_a_cell_may_be_run_again(tmp_path):
     assert len(stopped.evaluations) and stopped.policy().spec.name == "game/climbing"
     again = train("ippo", "game/climbing", **LONG | own)
     assert again.summary["env_steps"][0] >= 2000
-    first = (tmp_path / "a" / "metrics.jsonl").read_text()
-    assert train("ippo", "game/climbing", **LONG | own).summary["final"] == again.summary["final"]
-    assert (tmp_path / "a" / "metrics.jsonl").read_text() == first
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
+    shutil.rmtree(tmp_path / "a" / "checkpoints")  # of a run that is not to be continued
+    once_more = train("ippo", "game/climbing", **LONG | own)
+    assert once_more.summary == again.summary and once_more.metrics == again.metrics
+    jax.tree.map(np.testing.assert_array_equal, once_more.params, again.params)
+    critics = (result.policy(which="last").critic for result in (once_more, again))
+    jax.tree.map(np.testing.assert_array_equal, *critics)
+    assert not [p for p in (tmp_path / "a").glob("*.*") if p.stat().st_mtime_ns != before[p]]
     less = {k: v for k, v in (LONG | own).items() if k != "algo"}
     for other, told in (
         (LONG | own | {"hp": {"gamma": 0.5}}, "hp.gamma"),
@@ -229,6 +234,37 @@ def test_a_cell_may_be_run_again(tmp_path):
         train("ippo", "game/climbing", run_dir=tmp_path / "a", resume="yes", **SMALL)
     with pytest.raises(KeyboardInterrupt, match="nothing was kept: train with run_dir="):
         train("ippo", "game/climbing", callbacks=[Interrupt()], **LONG)
+
+
+@pytest.mark.usefixtures("heeding")
+def test_a_run_that_has_not_ended_has_no_result(tmp_path):
+    """Of several seeds, none of which failed: stopped, or continued and then killed."""
+    words = LONG | {"seeds": [3, 5], "run_dir": tmp_path / "a"}
+    with pytest.raises(KeyboardInterrupt):
+        train("ippo", "game/climbing", callbacks=[Interrupt()], **words)
+    with pytest.raises(UserError, match="has not come to its end"):
+        lica_jax.load_result(tmp_path / "a")
+    train(run_dir=tmp_path / "a", resume=True, display="none")
+    shutil.copy(tmp_path / "a" / "result.json", tmp_path / "before.json")
+    ended = lica_jax.load_result(tmp_path / "a")
+    longer = {"resume": True, "display": "none", "total_steps": 3000}
+    train(run_dir=tmp_path / "a", **longer)
+    assert len(lica_jax.load_result(tmp_path / "a").evaluations) > len(ended.evaluations)
+    shutil.copy(tmp_path / "before.json", tmp_path / "a" / "result.json")  # as if killed before
+    with pytest.raises(UserError, match="has not come to its end"):
+        lica_jax.load_result(tmp_path / "a")
+    killed = lica_jax.load_result(tmp_path / "a", unfinished=True)
+    assert killed.evaluations == ended.evaluations and killed.metrics == ended.metrics
+
+
+def test_what_was_stopped_at_its_goal_has_ended_for_those_who_want_no_more(tmp_path):
+    words = LONG | {"run_dir": tmp_path / "a", "resume": "auto"}
+    goal = {"stop_at": "eval/return_mean=-1e9"}
+    first = train("ippo", "game/climbing", **words, **goal)
+    assert first.stopped and first.summary["env_steps"][0] < 1000
+    again = train("ippo", "game/climbing", **words, **goal)
+    assert again.summary == first.summary
+    assert train("ippo", "game/climbing", **words).summary["env_steps"][0] >= 2000
 
 
 def test_a_sweep_may_be_run_again(tmp_path):
@@ -252,6 +288,8 @@ def test_a_result_goes_where_its_directory_goes(run_dir, tmp_path):
     assert lica_jax.load_runs(result).equals(lica_jax.load_runs([run_dir]))
     assert lica_jax.load_runs(run_dir.parent).equals(lica_jax.load_runs([run_dir]))
     assert lica_jax.report([result]).summary == lica_jax.report(run_dir).summary
+    twice = lica_jax.load_runs(run_dir, [result])
+    assert len(twice) == 2 * len(lica_jax.load_runs(run_dir))
     with pytest.raises(UserError, match=r"no run directory: train with run_dir=.*\.policy\(\)"):
         load_policy(replace(result, run_dir=None))
     words = SMALL | {"sweep_dir": tmp_path / "s", "wave": 1}
@@ -386,8 +424,10 @@ def test_a_memory_or_a_key_that_is_none(run_dir):
     _, alone = policy.act(obs)
     assert policy.act(obs, None, alone, key=jax.random.PRNGKey(1))[0].shape == (2,)
     for observed, carry in ((np.stack([obs] * 3), alone), (obs, policy.initial_carry(1))):
-        with pytest.raises(UserError, match="carry is not the memory of"):
+        with pytest.raises(UserError, match=r"carry is not the memory of.*initial_carry\("):
             policy.act(observed, None, carry)
+    with pytest.raises(UserError, match=r"one array of all agents: jnp\.stack"):
+        policy.act({"agent_0": obs[0], "agent_1": obs[1]})
     for key in (0, np.random.default_rng(0), jax.random.split(jax.random.key(0))):
         with pytest.raises(UserError, match="key must be a key"):
             policy.act(obs, key=key)

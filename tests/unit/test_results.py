@@ -17,6 +17,7 @@ import pytest
 import lica_jax
 from lica_jax import BudgetOverrun, UserError, api, evaluate, load_runs, make_task, train
 from lica_jax.config import load_config
+from lica_jax.config.schema import settings
 from lica_jax.engines.shapes import ShapeTask
 from lica_jax.policy import Policy
 from lica_jax.runs.compilation_cache import use_compilation_cache
@@ -26,6 +27,7 @@ from lica_jax.runs.logs import Logs
 from lica_jax.runs.plan import make_plan
 from lica_jax.runs.rows import completed
 from lica_jax.runs.state import Counters
+from lica_jax.runs.tables import as_frame, as_rows
 from tests.conftest import TINY
 from tests.glossary import entries
 
@@ -178,6 +180,27 @@ def test_several_runs_as_one_table(trained, overrun):
     assert alone.drop(columns="run_dir").equals(pair.frame())
     rows = load_runs(pair.run_dir, metrics=True)
     assert rows["step"].tolist() == [row["step"] for row in pair.metrics]
+
+
+def test_what_only_one_algorithm_has_is_no_column():
+    """But where runs of that algorithm differ in it; the others have no value there."""
+    configs = [
+        load_config("lica", "probe/match", algo={"hypernet_hidden": 16}),
+        load_config("lica", "probe/match"),
+        load_config("qmix", "probe/match", hp={"gamma": 0.5}),
+    ]
+    frame = as_frame(
+        [row for part in as_rows([(c, [{"seed": 0}]) for c in configs]) for row in part]
+    )
+    lica, qmix = ({s.name for s in settings(config)} for config in configs[1:])
+    columns = list(frame.columns)
+    assert columns[:2] == ["algorithm", "task"] and columns[-1] == "seed"
+    assert {"hp.gamma", "algo.hypernet_hidden"} <= set(columns[2:-1]) <= lica & qmix
+    assert frame["hp.gamma"].tolist() == [0.99, 0.99, 0.5]
+    # With LICA alone, what QMIX does not have is one where it differs.
+    deep = load_config("lica", "probe/match", algo={"critic_steps": 3})
+    parts = as_rows([(c, [{"seed": 0}]) for c in (deep, *configs)])
+    assert [row["algo.critic_steps"] for (row,) in parts][::3] == [3, None]
 
 
 def test_directories_that_are_no_runs_are_all_named(trained, tmp_path):
