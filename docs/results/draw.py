@@ -119,7 +119,8 @@ WINNERS = {
     "2c_vs_64zg": {"lica": ["a_2c25", "a_2cb"], "lica_adv": ["adv_2c64"], "mappo": ["m_2c"],
                    "qmix": ["q_2c"]},
     "5m_vs_6m": {"lica": ["a_5mc", "a_5mb"],
-                 "lica_adv": ["lica_adv_5m_vs_6m_doubly_robust"], "mappo": ["mappo_5m_vs_6m"]},
+                 "lica_adv": ["lica_adv_5m_vs_6m_doubly_robust", "d_5m"],
+                 "mappo": ["mappo_5m_vs_6m"]},
     "3s5z_vs_3s6z": {"lica": ["a_36"], "lica_adv": ["adv_3s5z6z"], "mappo": ["m_36"]},
 }  # fmt: skip
 METHODS = {"lica": "LICA", "lica_adv": "LICA-ADV", "mappo": "MAPPO", "qmix": "QMIX"}
