@@ -36,9 +36,10 @@ def test_both_agents_must_match(algorithm):
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["vdn", "qmix"])
 def test_recurrent_agents_remember(algorithm):
-    """The cue of step 1 is played at step 3, and the last actions cannot hold it."""
+    """The cue of step 1 is played at step 3, and the last actions cannot hold it. Most seeds find
+    it within 50 k env steps, one of six took 250 k."""
     algo = {"last_action": False}
-    _, figures = trained(algorithm, "probe/memory", total_steps=120_000, algo=algo)
+    _, figures = trained(algorithm, "probe/memory", total_steps=300_000, algo=algo)
     assert min(figures["greedy"]) >= 0.95, figures
 
 
