@@ -163,7 +163,7 @@ class Policy:
             raise UserError(
                 "obs must be one array of all agents: jnp.stack([obs[a] for a in env.agents])"
             )
-        obs = obs if isinstance(obs, jax.Array) else np.asarray(obs, np.float32)
+        obs = obs if isinstance(obs, jax.Array | np.ndarray) else jnp.asarray(obs, jnp.float32)
         s = self.spec
         if obs.ndim not in (2, 3) or obs.shape[-2:] != (s.n_agents, s.obs_size):
             raise UserError(
@@ -176,7 +176,7 @@ class Policy:
             )
         wanted = (*obs.shape[:-1], s.n_actions)
         avail = np.ones(wanted, bool) if avail is None else avail
-        avail = avail if isinstance(avail, jax.Array) else np.asarray(avail, bool)
+        avail = avail if isinstance(avail, jax.Array | np.ndarray) else jnp.asarray(avail, bool)
         if avail.shape != wanted:
             raise UserError(f"avail must be {list(wanted)} for {s.name}, got {list(avail.shape)}")
         if carry is None:

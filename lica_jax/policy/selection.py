@@ -36,11 +36,14 @@ def load_policy(path: str | Path, *, which: str | None = None, seed: int | None 
     if which not in (None, "best", "last"):
         raise UserError(f"which must be best or last, got {which!r}")
     path = zoo_file(as_path(path, "policy"))
-    alone = seed is None or path.is_file()
-    of_all = "all-seeds-last" if which == "last" else "all-seeds"
-    every = chosen_policies(path, which if alone else of_all)
     if seed is None:
-        return every[0]
+        return chosen_policies(path, which)[0]
+    last = "_last" if which == "last" else ""
+    own = path / f"policy{last}_seed{seed}.safetensors"  # without a look at all the others
+    if own.is_file():
+        return read_policy(own)
+    of_all = "all-seeds-last" if last else "all-seeds"
+    every = chosen_policies(path, which if path.is_file() else of_all)
     seeds = [policy.about.get("seed") for policy in every]
     if seeds.count(seed) != 1:
         several = "has several policies of" if seed in seeds else "has no policy of"

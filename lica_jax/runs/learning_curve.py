@@ -79,7 +79,7 @@ def learning_curve(
     axes.set_xlim(left=0)
     if rows or baseline is not None:
         axes.legend(loc="best", fontsize=8, title=said, title_fontsize=8)
-    return axes.figure
+    return axes.figure.figure  # of a part of a figure, the whole
 
 
 def _curves(rows: list[dict[str, Any]], name: str, unit: float, factor: float) -> list[Curve]:

@@ -76,7 +76,7 @@ def _until(rows: list[Row], summary: dict[str, Any]) -> list[Row]:
     ends = summary["env_steps"]
     word, names = ("run", range(len(ends))) if "runs" in summary else ("seed", summary["seeds"])
     end = dict(zip(names, ends, strict=True))
-    return [row for row in rows if row["env_steps"] <= end[row[word]]]
+    return [row for row in rows if row["env_steps"] <= end.get(row[word], 0)]
 
 
 def _stacked(policies: Sequence[Policy]) -> PyTree:
@@ -88,17 +88,25 @@ def ended_before(plan: Plan, display: str, goals: Sequence[StopAt] = ()) -> Resu
     """The result of a run that is to be resumed but has nothing left to do, and says so; else None.
 
     That is one whose directory holds all that this plan would write: its budget is spent, or one of
-    ``goals`` was reached. Training it once more would only touch its files.
+    ``goals`` was reached. Training it once more would only touch its files, which it does where
+    some of its policies are missing or damaged: they are written anew.
     """
     path = plan.run_dir
     if not plan.resume or directory.status(path) != "finished":
         return None
-    if directory.read_config(path) != plan.config or not (path / directory.POLICY_LAST).is_file():
+    if directory.read_config(path) != plan.config:
         return None
     stopped = read_json(path / directory.RESULT).get("stopped", "")
     if stopped and not any(stopped.startswith(goal.reason) for goal in goals):
         return None
-    result = load_result(path)
+    try:
+        result = load_result(path)
+        for which in ("best", "last"):  # of the best seed, which has files of its own
+            chosen_policies(path, which)
+    except UserError:
+        return None
+    if [len(result.facts.get(which, ())) for which in ("best", "last")] != [len(plan.runs)] * 2:
+        return None
     say_once(display, f"{path} has come to its end already\n{_last_words(plan, result)}")
     return result
 
@@ -107,5 +115,7 @@ def _last_words(plan: Plan, result: Result) -> str:
     """What the run said when it ended."""
     told = result.summary
     last, best = told["final"], told["best"]
-    steps, chosen = min(told["env_steps"]), [figures["env_steps"] for figures in best]
+    done = zip(told["env_steps"], told["failed_at_update"], strict=True)
+    steps = min(steps for steps, failed in done if failed is None)
+    chosen = [figures["env_steps"] for figures in best]
     return messages.final(plan, result.spec, steps, last, best, told["random"], chosen)

@@ -109,7 +109,8 @@ class Result:
             critic=self.critics.get(str(seeds[i])), **facts,
         )  # fmt: skip
         policy.task = self.task
-        if self.run_dir is not None:  # beside which its critic is
+        # Beside its file is its critic; runs that differ in more than their seeds have other names.
+        if self.run_dir is not None and "runs" not in self.summary:
             stem = "policy" if which == "best" else "policy_last"
             of_seed = f"_seed{seeds[i]}" if len(seeds) > 1 else ""
             policy.file = self.run_dir.absolute() / f"{stem}{of_seed}.safetensors"

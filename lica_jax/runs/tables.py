@@ -42,6 +42,8 @@ def load_runs(*paths: str | Path | Iterable[str | Path], metrics: bool = False) 
     Raises:
       UserError: some paths are not run directories or cannot be read; the message names all.
     """
+    if not paths:
+        raise UserError("load_runs needs at least one directory of runs")
     found, problems = [], []
     for path in _expanded(as_paths(paths)):
         try:

@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from lica_jax.core.sampling import distinct
+from lica_jax.errors import UserError
 from lica_jax.types import Replay, Trajectory
 
 
@@ -76,8 +77,18 @@ def before(buffer: Buffer, replay: Replay, traj: Trajectory) -> Buffer:
     """What is left in the ring of the time before this trajectory, which was added last.
 
     To draw from the ring of then instead would keep two of them, and copy one in every iteration.
+
+    Raises:
+      UserError: the ring has no room for a batch beside the items of the trajectory: there would
+        never be one to draw.
     """
-    count = jnp.sum(split_items(traj, replay.unit)[1], dtype=jnp.int32)
+    keep = split_items(traj, replay.unit)[1]
+    if replay.capacity < keep.size + replay.batch:
+        raise UserError(
+            f"a replay of {replay.capacity} {replay.unit}s has no room for {replay.batch} older "
+            f"ones beside the {keep.size} of a collection"
+        )
+    count = jnp.sum(keep, dtype=jnp.int32)
     return buffer.replace(head=(buffer.head - count) % replay.capacity, size=buffer.size - count)
 
 

@@ -107,7 +107,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """A run directory of the test's own, and its configuration: killed before it told its result."""
+    """A run directory of the test's own, killed before it told its result; its configuration."""
     from lica_jax.runs.directory import read_config
 
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("result.json"))
@@ -446,12 +446,16 @@ def test_a_policy_acts_on_one_environment_and_on_many(finished):
     avail = np.zeros((2, 2), bool)
     avail[:, 1] = True
     assert policy.act(obs[0], avail)[0].tolist() == [1, 1]
+    listed = jax.jit(lambda a, b: policy.act([a, b])[0])(obs[0, 0], obs[0, 1])
+    np.testing.assert_array_equal(listed, many[0])
     sampled = {tuple(policy.act(obs[0], key=jax.random.key(i))[0].tolist()) for i in range(40)}
     assert len(sampled) > 1
     result = load_result(finished)
+    obs = jax.random.normal(jax.random.key(2), (64, 2, 2))
     both = jax.vmap(lambda params: policy.act(obs, params=params)[0])(result.params)
     alone = [result.policy(seed).act(obs)[0] for seed in result.config.seeds]
     np.testing.assert_array_equal(both, alone)
+    assert not np.array_equal(*alone), "one policy would do"
 
 
 def test_a_policy_refuses_other_shapes(finished):

@@ -130,6 +130,10 @@ def test_what_is_not_a_setting(overrides, match):
         ({"total_steps": 100}, "total_steps must be at least one iteration, 256 env steps"),
         ({"total_steps": 2**32}, "total_steps must be at most 4,294,967,295"),
         ({"total_steps": 2**32 - 1}, "below 2"),
+        (
+            {"total_steps": 2**32 - 2**20, "collect": {"envs": 1, "length": 1}},
+            "more updates than can be counted",
+        ),
         ({"seeds": []}, "at least one seed"),
         ({"seeds": [1, 1]}, "seeds must differ"),
         ({"seeds": [-1]}, "a seed must be within"),

@@ -257,6 +257,18 @@ def test_a_run_that_has_not_ended_has_no_result(tmp_path):
     assert killed.evaluations == ended.evaluations and killed.metrics == ended.metrics
 
 
+@pytest.mark.parametrize("name", ["policy_seed1", "policy_last_seed0", "policy", "policy_last"])
+def test_policies_that_are_missing_are_written_once_more(tmp_path, name):
+    words = SMALL | {"seeds": [0, 1], "run_dir": tmp_path / "a"}
+    before = train("ippo", "game/climbing", **words)
+    whole = (path := tmp_path / "a" / f"{name}.safetensors").read_bytes()
+    for damage in (path.unlink, lambda: path.write_bytes(whole[:100])):
+        damage()
+        again = train(run_dir=tmp_path / "a", resume=True, display="none")
+        assert path.read_bytes() == whole
+        jax.tree.map(np.testing.assert_array_equal, again.params, before.params)
+
+
 def test_what_was_stopped_at_its_goal_has_ended_for_those_who_want_no_more(tmp_path):
     words = LONG | {"run_dir": tmp_path / "a", "resume": "auto"}
     goal = {"stop_at": "eval/return_mean=-1e9"}
@@ -288,6 +300,8 @@ def test_a_result_goes_where_its_directory_goes(run_dir, tmp_path):
     assert lica_jax.load_runs(result).equals(lica_jax.load_runs([run_dir]))
     assert lica_jax.load_runs(run_dir.parent).equals(lica_jax.load_runs([run_dir]))
     assert lica_jax.report([result]).summary == lica_jax.report(run_dir).summary
+    with pytest.raises(UserError, match="needs at least one directory"):
+        lica_jax.load_runs()
     twice = lica_jax.load_runs(run_dir, [result])
     assert len(twice) == 2 * len(lica_jax.load_runs(run_dir))
     with pytest.raises(UserError, match=r"no run directory: train with run_dir=.*\.policy\(\)"):

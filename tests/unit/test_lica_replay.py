@@ -15,6 +15,7 @@ from lica_jax.algorithms.lica.learner import Learner, critic_batch
 from lica_jax.algorithms.lica_adv import lica_adv
 from lica_jax.config import load_config, resolve
 from lica_jax.envs import make_task
+from lica_jax.errors import UserError
 from lica_jax.training import replay as replays
 from lica_jax.training.loop import batch_runs, make_run, stack_hparams
 from lica_jax.training.memory import estimate, tree_bytes
@@ -315,6 +316,16 @@ def test_the_ring_is_written_in_place_beside_fresh_batches():
     compiled = chunk_all.lower(states, stack_hparams([config.hp]), 3).compile()
     size, memory = tree_bytes(states.replay), compiled.memory_analysis()
     assert memory.temp_size_in_bytes < size / 2, (memory.temp_size_in_bytes, size)
+
+
+def test_a_ring_without_room_for_older_segments_is_refused():
+    """Also an algorithm's of somebody's own, before anything is compiled."""
+    algorithm, *_ = build(actor="mlp", critic_minibatches=3, critic_steps=1, **CRITIC)
+    tight = algorithm._replace(replay=Replay("segment", 11, 8, beside=True))
+    collect = Collect("steps", ENVS, 4)
+    init, chunk = make_run(tight, make_task("probe/two_step"), collect, True)
+    with pytest.raises(UserError, match=r"replay of 11 segments has no room for 8 .* beside the 4"):
+        jax.eval_shape(lambda s: chunk(s, algorithm.hparams, 1), jax.eval_shape(init, KEY))
 
 
 def test_points_have_no_probabilities():
