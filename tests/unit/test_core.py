@@ -11,7 +11,7 @@ import pytest
 from lica_jax.core import bits
 from lica_jax.core.entropy import EntropyMode, categorical_entropy, entropy_bonus
 from lica_jax.core.intervals import student_t_of, wilson
-from lica_jax.core.losses import critic_loss, policy_value_loss
+from lica_jax.core.losses import critic_loss, policy_value_loss, watched_sum
 from lica_jax.core.masking import explained, masked_mean, masked_softmax
 from lica_jax.core.optim import ADAM, adam_step, clip_by_global_norm, periodic_copy
 
@@ -270,3 +270,11 @@ def test_quick_numbers_depend_on_every_bit_of_the_key():
                        in range(32)] for word, old in key._asdict().items()])  # fmt: skip
     changed = np.unpackbits(flips.astype(">u4").view(np.uint8)).reshape(*flips.shape, 32)[..., 9:]
     assert np.abs(changed.mean(axis=(2, 3)) - 0.5).max() < 0.07  # 1,472 bits: 5 sigma
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_what_is_watched_sees_gradients_that_are_not_finite(bad):
+    """Behind a finite loss, too; what is neither a loss nor a norm counts for nothing."""
+    shown = {"actor_loss": 2.0, "critic_loss": -0.5, "actor_grad_norm": 3.0, "entropy": bad}
+    assert watched_sum(shown) == 1.5
+    assert np.isnan(watched_sum(shown | {"critic_grad_norm": bad}))
