@@ -2,6 +2,7 @@
 
     python docs/results/draw.py                     all of them
     python docs/results/draw.py first_curve_2s3z    one
+    python docs/results/draw.py table               README's table, in its place
 
 As `lica-jax report` draws them, but for the time: a sweep's runs are here with their share of its
 seconds, evenly over their env steps.
@@ -102,7 +103,7 @@ MAPS = {
 
 # The latest runs of every method on every map, with its best preset: README's table.
 WINNERS = {
-    "2s3z": {"lica": ["n_2s3z"], "lica_adv": ["advt_2s3z"], "mappo": ["mappo_2s3z"],
+    "2s3z": {"lica": ["n_2s3z"], "lica_adv": ["curve_adv"], "mappo": ["curve_mappo"],
              "qmix": ["q_2s3z"]},
     "3m": {"lica": ["g_3m", "g_3m_b"], "lica_adv": ["z_3m"], "mappo": ["m_3m"],
            "qmix": ["qn_3m", "qs_3m_4"]},
@@ -122,6 +123,8 @@ WINNERS = {
                  "lica_adv": ["lica_adv_5m_vs_6m_doubly_robust", "d_5m"],
                  "mappo": ["mappo_5m_vs_6m"]},
     "3s5z_vs_3s6z": {"lica": ["a_36"], "lica_adv": ["adv_3s5z6z"], "mappo": ["m_36"]},
+    "smacv2_5_units": {"lica_adv": ["advt_smacv2_5_10M", "d_v5"]},
+    "smacv2_10_units": {"lica_adv": ["advt_smacv2_10_6M", "d_v10"]},
 }  # fmt: skip
 METHODS = {"lica": "LICA", "lica_adv": "LICA-ADV", "mappo": "MAPPO", "qmix": "QMIX"}
 # Of sweeps over settings, those of the preset.
@@ -213,6 +216,9 @@ def winners(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
                     alpha=0.6,
                 )  # fmt: skip
                 dot(axes, statistics.interval([values]), y, style, style.colour)
+        for label, style in styles.items():  # by their markers: no lines are drawn here
+            axes.plot([], [], ls="", marker=style.marker, color=style.colour, label=label)
+        axes.legend(loc="lower left", ncols=2, fontsize=8)
         for i in range(1, len(WINNERS)):
             axes.axhline(i - 0.5, color=GRID, lw=0.8)
         name_rows(axes, list(WINNERS))
@@ -224,21 +230,57 @@ def winners(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
         for i, title in enumerate(("greedy", "sampled"))
     ]
     caption = (
-        "Last policies, 512 episodes per seed and mode. Large: interquartile mean over seeds with "
-        "its 95 % bootstrap interval (of three seeds: from the lowest to the highest); small: each "
+        "Last policies, 512 episodes per seed and mode. Large: interquartile mean over seeds (the "
+        "table has means) with its 95 % bootstrap interval (of three seeds: from the lowest to the highest); small: each "
         "seed. The line is at nine battles of ten. Budgets differ: they are in the table."
     )
-    return Picture(name, "Who wins on SMAX", caption, panels, styles)
+    return Picture(name, "Who wins on SMAX", caption, panels)
 
 
-def finals(sweeps: Sequence[str], known: dict[str, list[dict[str, Any]]]) -> list[list[float]]:
-    """Greedy and sampled win rates of the last policies of some sweeps' runs."""
+def winning(sweeps: Sequence[str], known: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The runs of some sweeps with the preset."""
     return [
-        run["final"]
+        run
         for name in sweeps
         for run in known[name]
         if all(run[key] == value for key, value in THESE.get(name, {}).items())
     ]
+
+
+def finals(sweeps: Sequence[str], known: dict[str, list[dict[str, Any]]]) -> list[list[float]]:
+    """Greedy and sampled win rates of the last policies of some sweeps' runs."""
+    return [run["final"] for run in winning(sweeps, known)]
+
+
+def table(known: dict[str, list[dict[str, Any]]]) -> str:
+    """README's table: what every method wins on every map, and at what price."""
+    on_cpu = {s["name"] for s in json.loads((HERE / "cpu.json").read_text())["sweeps"]}
+
+    def cell(sweeps: Sequence[str]) -> str:
+        runs = winning(sweeps, known)
+        rates = np.mean([run["final"] for run in runs], 0)
+        score = " / ".join(f"{rate:.3f}".removeprefix("0") for rate in rates)
+        score = f"**{score}**" if min(rates) >= 0.9 else score
+        taken = np.mean([run["env_steps"] for run in runs]) / 1e6
+        steps = f"{taken:.0f}" if taken > 10 else f"{taken:.1f}".removesuffix(".0")
+        timed = winning([name for name in sweeps if name in on_cpu], known)
+        minutes = f"{np.mean([run['seconds'] for run in timed]) / 60:.0f} min" if timed else "GPU"
+        return f"{score}<br>{steps} M x {len(runs)}, {minutes}"
+
+    lines = [f"| map | {' | '.join(METHODS.values())} |", "|---" * (len(METHODS) + 1) + "|"]
+    for task, methods in WINNERS.items():
+        cells = [cell(methods[a]) if a in methods else "" for a in METHODS]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_table(known: dict[str, list[dict[str, Any]]]) -> None:
+    path = HERE.parents[1] / "README.md"
+    before, start, rest = path.read_text().partition("| map | LICA |")
+    _, gap, after = rest.partition("\n\n")
+    if not (start and gap):
+        raise SystemExit("README has no table of who wins")
+    path.write_text(before + table(known) + gap + after)
 
 
 def _band(axes: Any, runs: list[dict[str, Any]], column: int, style: Style) -> None:
@@ -253,9 +295,14 @@ def main() -> None:
     others = {"learning_lica_maps": maps, "who_wins": winners}
     names = [*SHEETS, *others]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *names], metavar="NAME", default=[])
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *names, "table"], metavar="NAME", default=[]
+    )
     known = recorded()
-    for name in parser.parse_args().names or names:
+    for name in parser.parse_args().names or [*names, "table"]:
+        if name == "table":
+            write_table(known)
+            continue
         asked = SHEETS.get(name)
         picture = sheet(name, asked, known) if asked else others[name](name, known)
         picture.figure.set(dpi=DPI)

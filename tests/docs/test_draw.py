@@ -45,10 +45,11 @@ def test_curves_are_what_was_recorded(draw):
 
 
 def test_the_first_table_says_what_was_recorded(draw):
-    """README's scores are means of the runs that its figure shows, with their number."""
+    """README's scores are means of the runs that its figure shows, with their number and price."""
     known, readme = draw["recorded"](), (DOCS.parent / "README.md").read_text()
     assert (DOCS / "images/who_wins.png").is_file()
     assert len(draw["winners"]("who_wins", known).panels) == 2
+    assert f"\n{draw['table'](known)}\n" in readme  # python docs/results/draw.py table
     for task, methods in draw["WINNERS"].items():
         (row,) = re.findall(rf"^\| {task} \|(.*)\|$", readme, re.MULTILINE)
         cells = dict(zip(draw["METHODS"], row.split(" | "), strict=True))
@@ -57,4 +58,25 @@ def test_the_first_table_says_what_was_recorded(draw):
             assert runs.shape[1] == 2 and len(runs) >= 3
             scores = " / ".join(f"{mean:.3f}".removeprefix("0") for mean in runs.mean(0))
             assert scores in cells[algorithm], (task, algorithm, scores)
-            assert f", {len(runs)}" in cells[algorithm].partition(scores)[2], (task, algorithm)
+            assert f" M x {len(runs)}, " in cells[algorithm], (task, algorithm)
+            assert ("**" in cells[algorithm]) == (runs.mean(0).min() >= 0.9), (task, algorithm)
+
+
+def test_the_first_table_is_written_in_its_place(draw, tmp_path):
+    known = draw["recorded"]()
+    readme, write = tmp_path / "README.md", draw["write_table"]
+    write.__globals__["HERE"] = tmp_path / "docs" / "results"
+    try:
+        old = "| map | LICA | other |\n|---|---|---|\n| x | 1 | 2 |"
+        readme.write_text(f"before\n\n{old}\n\nafter\n")
+        (tmp_path / "docs/results").mkdir(parents=True)
+        (tmp_path / "docs/results/cpu.json").write_text('{"sweeps": []}')
+        write(known)
+        assert readme.read_text() == f"before\n\n{draw['table'](known)}\n\nafter\n"
+        assert "min" not in readme.read_text()  # nothing is known to be timed on a CPU
+        readme.write_text("no table")
+        with pytest.raises(SystemExit, match="no table"):
+            write(known)
+        assert readme.read_text() == "no table"
+    finally:
+        write.__globals__["HERE"] = DOCS / "results"
