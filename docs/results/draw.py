@@ -66,8 +66,8 @@ SHEETS = {
         Curve("MAPPO (fast), 4 epochs", "mappo", ["mappo4_MMM2"]),
     ], timed=True),
     "lica_5m_vs_6m": Sheet("smax/5m_vs_6m", [
-        Curve("LICA, kl_coef 0.05", "lica", ["a_5mc", "a_5mb"]),
-        Curve("LICA, kl_coef 0.5", "lica", ["kl_5m"], {"hp.kl_coef": 0.5}),
+        Curve("LICA, kl_coef 0.05 (5 seeds)", "lica", ["a_5mc", "a_5mb"]),
+        Curve("LICA, kl_coef 0.5 (1 seed)", "lica", ["kl_5m"], {"hp.kl_coef": 0.5}),
     ]),
     "learning_2s3z": Sheet("smax/2s3z", [
         Curve(f"LICA, xi {xi}", "lica", ["lica_2s3z"], {
@@ -231,8 +231,8 @@ def winners(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
     ]
     caption = (
         "Last policies, 512 episodes per seed and mode. Large: interquartile mean over seeds (the "
-        "table has means) with its 95 % bootstrap interval (of three seeds: from the lowest to the highest); small: each "
-        "seed. The line is at nine battles of ten. Budgets differ: they are in the table."
+        "table has means) with its 95 % bootstrap interval (of three seeds: from the lowest to the "
+        "highest); small: each seed. The line is at nine battles of ten. Budgets differ: they are in the table."
     )
     return Picture(name, "Who wins on SMAX", caption, panels)
 

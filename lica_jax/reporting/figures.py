@@ -140,8 +140,8 @@ def _draw_curves(axes: Any, c: Comparison, axis: str, styles: Styles) -> None:
             seen = slice(None) if few else outline(y)
             axes.plot(
                 x[seen] / unit, factor * y[seen], color=style.colour, lw=1.2 if few else 0.6,
-                ls="-", alpha=0.9 if few else 0.4, marker=style.marker if few else "", ms=2.5,
-                rasterized=few and many,
+                ls=style.dashes if few else "-", alpha=0.9 if few else 0.4,
+                marker=style.marker if few else "", ms=2.5, rasterized=few and many,
             )  # fmt: skip
         if not few:
             estimate = Estimate(*(factor * np.asarray(v) for v in line.estimate[:3]), seeds)
