@@ -232,7 +232,8 @@ def winners(name: str, known: dict[str, list[dict[str, Any]]]) -> Picture:
     caption = (
         "Last policies, 512 episodes per seed and mode. Large: interquartile mean over seeds (the "
         "table has means) with its 95 % bootstrap interval (of three seeds: from the lowest to the "
-        "highest); small: each seed. The line is at nine battles of ten. Budgets differ: they are in the table."
+        "highest); small: each seed. The line is at nine battles of ten. Budgets differ: they are "
+        "in the table."
     )
     return Picture(name, "Who wins on SMAX", caption, panels)
 
