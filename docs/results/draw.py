@@ -121,7 +121,7 @@ WINNERS = {
                    "qmix": ["q_2c"]},
     "5m_vs_6m": {"lica": ["a_5mc", "a_5mb"],
                  "lica_adv": ["lica_adv_5m_vs_6m_doubly_robust", "d_5m"],
-                 "mappo": ["mappo_5m_vs_6m"]},
+                 "mappo": ["mappo_5m_vs_6m"], "qmix": ["q_5m"]},
     "3s5z_vs_3s6z": {"lica": ["a_36"], "lica_adv": ["adv_3s5z6z"], "mappo": ["m_36"]},
     "smacv2_5_units": {"lica_adv": ["advt_smacv2_5_10M", "d_v5"]},
     "smacv2_10_units": {"lica_adv": ["advt_smacv2_10_6M", "d_v10"]},
