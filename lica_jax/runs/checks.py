@@ -76,8 +76,13 @@ def check_played(task: Task | HostTask) -> None:
     if not _is_somebodys(task):
         return
     spec = task.spec
-    odd, idle, masked = np.asarray(jax.jit(partial(_faults, task))(jax.random.key(0)))
+    odd, idle, masked, unmarked, over = np.asarray(
+        jax.jit(partial(_faults, task))(jax.random.key(0))
+    )
     found = ["obs, state and reward must be finite, always"] * bool(odd)
+    # A policy's memory begins anew where `first` is set, and nowhere else.
+    found += ["first must be True at reset, and False after every step"] * bool(unmarked)
+    found += ["an episode must not be over at reset"] * bool(over)
     if not spec.continuous:
         found += ["every agent must have an available action until its episode ends"] * bool(idle)
         hidden = bool(masked) and not spec.masks_actions
@@ -85,29 +90,31 @@ def check_played(task: Task | HostTask) -> None:
     _refuse(task, found)
 
 
-def _faults(task: Task, key: Array) -> Bool[Array, " 3"]:
+def _faults(task: Task, key: Array) -> Bool[Array, " 5"]:
     """Whether ENVS episodes of random play met numbers that are not finite, an agent without an
-    available action, an unavailable action."""
+    available action, an unavailable action, a ``first`` that is wrong, an end at reset."""
 
-    def seen(ts, going):
+    def seen(ts, going, first):
         numbers = (ts.obs.reshape(ENVS, -1), ts.state.reshape(ENVS, -1), ts.reward[:, None])
         odd = ~jnp.all(jnp.isfinite(jnp.concatenate(numbers, axis=1)), axis=1)
         acting = going & ~is_over(ts)  # nobody acts on what is behind the end
         idle = jnp.any(~jnp.any(ts.avail, axis=-1), axis=-1)
         masked = jnp.any(~ts.avail, axis=(-2, -1))
-        return jnp.any(jnp.stack([odd & going, idle & acting, masked & acting]), axis=-1)
+        unmarked, over = (ts.first != first) & going, is_over(ts) & first
+        faults = [odd & going, idle & acting, masked & acting, unmarked, over]
+        return jnp.any(jnp.stack(faults), axis=-1)
 
     def body(t, loop):
         env, ts, going, found = loop
         act_key, env_key = jax.random.split(jax.random.fold_in(key, t))
         action = random_actions(task.spec, ts.avail, act_key)
         env, ts = step_batch(task, env_key, env, action)
-        return env, ts, going & ~is_over(ts), found | seen(ts, going)
+        return env, ts, going & ~is_over(ts), found | seen(ts, going, False)
 
     reset_key, key = jax.random.split(key)
     env, ts = reset_batch(task, reset_key, ENVS)
     going = jnp.ones(ENVS, bool)
-    start = env, ts, going, seen(ts, going)
+    start = env, ts, going, seen(ts, going, True)
     return jax.lax.fori_loop(0, min(task.spec.episode_limit, MOST_PLAYED), body, start)[-1]
 
 

@@ -19,7 +19,7 @@ from lica_jax import UserError, evaluate, load_config, load_policy, train
 from lica_jax.envs import make_task
 from lica_jax.envs.probe import Probe
 from lica_jax.runs import in_words
-from lica_jax.runs.checks import check_played
+from lica_jax.runs.checks import check_played, check_shapes
 from tests.conftest import TINY
 
 SMALL = TINY | {
@@ -406,6 +406,7 @@ def test_own_tasks_are_played_with_the_types_of_training():
         ({"obs": jnp.inf}, "obs, state and reward must be finite, always"),
         ({"avail": False}, "every agent must have an available action until its episode ends"),
         ({"avail": jnp.arange(2) > 0}, r"unavailable: spec\.masks_actions must be True"),
+        ({"first": True}, "first must be True at reset, and False after every step"),
     ],
 )
 def test_a_task_whose_numbers_would_mislead(odd, words, tmp_path, monkeypatch):
@@ -420,6 +421,83 @@ def test_a_task_whose_numbers_would_mislead(odd, words, tmp_path, monkeypatch):
             lica_jax.sweep("ippo", kept, sweep_dir=tmp_path / "s", wave=1, **SMALL)
     assert not (tmp_path / "s").exists()
     assert "finite" in words or "finite" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"first": False}, "first must be True at reset, and False after every step"),
+        ({"terminated": True}, "an episode must not be over at reset"),
+        ({"truncated": True}, "an episode must not be over at reset"),
+    ],
+)
+def test_a_task_that_begins_oddly(odd, words):
+    """A memory would go on into the next episode; training would never come to an end."""
+
+    class Begun(Own):
+        def reset(self, key):
+            state, ts = super().reset(key)
+            return state, ts.replace(**{k: jnp.full_like(getattr(ts, k), odd[k]) for k in odd})
+
+    with pytest.raises(UserError, match=rf"task own cannot be trained .*\n  - {words}$"):
+        check_played(Begun())
+
+
+def test_info_keeps_its_types():
+    """A scan cannot bear that it does not; numbers of Python's are of any type."""
+
+    class Told(Own):
+        def __init__(self, start, later):
+            super().__init__()
+            self._infos = start, later
+
+        def reset(self, key):
+            state, ts = super().reset(key)
+            return state, ts.replace(info=self._infos[0])
+
+        def step(self, key, state, action):
+            state, ts = super().step(key, state, action)
+            return state, ts.replace(info=self._infos[1])
+
+    check_shapes(Told({"far": 0}, {"far": jnp.float32(1)}))
+    for start, later, words in (
+        ({"far": jnp.array(False)}, {"far": jnp.float32(1)},
+         r"info\.far is bool\[\] at reset and float32\[\] after a step"),
+        ({}, {"far": jnp.float32(1)}, "info must keep its structure; after a step it has far more"),
+        ({"far": 0}, {}, "info must keep its structure; after a step it lacks far"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            check_shapes(Told(start, later))
+
+
+@pytest.mark.parametrize("algorithm", ["coma", "liir"])
+def test_a_task_without_a_state(algorithm):
+    class Stateless(Own):
+        def __init__(self):
+            super().__init__()
+            self.spec = replace(self.spec, state_size=0)
+
+        def _timestep(self, *args, **more):
+            ts = super()._timestep(*args, **more)
+            return ts.replace(state=jnp.zeros(0))
+
+    result = train(algorithm, Stateless(), **SMALL | {"algo": {"hidden": 8}})
+    assert np.isfinite([row["loss"] for row in result.metrics]).all()
+
+
+@pytest.mark.parametrize("algorithm", ["iddpg", "coma_fc"])
+def test_nobody_acts_on_nothing(algorithm):
+    class Blind(Own):
+        def __init__(self):
+            super().__init__()
+            self.spec = replace(self.spec, obs_size=0)
+
+        def _timestep(self, *args, **more):
+            ts = super()._timestep(*args, **more)
+            return ts.replace(obs=jnp.zeros((2, 0)))
+
+    with pytest.raises(UserError, match="own has no observations, which are all that these"):
+        train(algorithm, Blind(), **SMALL | {"algo": {}})
 
 
 def test_a_policy_is_pickled_and_finds_its_critic_from_anywhere(run_dir, tmp_path, monkeypatch):

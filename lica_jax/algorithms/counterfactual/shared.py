@@ -261,7 +261,8 @@ def sweep_critic(
     """
     length = rows.valid.shape[0]
     n_pieces = length if nets.config.critic_mode == "sequential" else 1
-    pieces = jax.tree.map(lambda x: x.reshape(n_pieces, -1, *x.shape[1:]), rows)
+    steps = length // n_pieces  # not -1: a task without a state has rows of no numbers
+    pieces = jax.tree.map(lambda x: x.reshape(n_pieces, steps, *x.shape[1:]), rows)
 
     def step(state, piece: Regression):
         needed = jnp.any(piece.valid)

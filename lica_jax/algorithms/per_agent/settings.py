@@ -27,6 +27,11 @@ class Config(Settings):
 
     def problems(self, spec: TaskSpec, collect: Collect) -> list[str]:
         out = super().problems(spec, collect)
+        if spec.obs_size == 0:
+            out.append(
+                f"{spec.name} has no observations, which are all that these policies read: use "
+                "another algorithm"
+            )
         if spec.masks_actions:
             out.append(
                 f"{spec.name} makes some actions unavailable, which these networks cannot see: use "
