@@ -470,21 +470,6 @@ def test_info_keeps_its_types():
             check_shapes(Told(start, later))
 
 
-@pytest.mark.parametrize("algorithm", ["coma", "liir"])
-def test_a_task_without_a_state(algorithm):
-    class Stateless(Own):
-        def __init__(self):
-            super().__init__()
-            self.spec = replace(self.spec, state_size=0)
-
-        def _timestep(self, *args, **more):
-            ts = super()._timestep(*args, **more)
-            return ts.replace(state=jnp.zeros(0))
-
-    result = train(algorithm, Stateless(), **SMALL | {"algo": {"hidden": 8}})
-    assert np.isfinite([row["loss"] for row in result.metrics]).all()
-
-
 @pytest.mark.parametrize("algorithm", ["iddpg", "coma_fc"])
 def test_nobody_acts_on_nothing(algorithm):
     class Blind(Own):
@@ -573,6 +558,8 @@ class Stateless:
         ("lica_adv", "steps"),
         ("qmix", "steps"),
         ("lica", "steps"),
+        ("coma", "steps"),
+        ("liir", "steps"),
     ],
 )
 def test_a_task_without_a_state_is_trained_and_resumed(name, mode, tmp_path):
