@@ -151,7 +151,7 @@ class Keeping(ShapeTask):
         ts = super().reset(key)[1]
         floats, n = self.spec.continuous, self.spec.n_agents
         last = jnp.zeros(ts.avail.shape, jnp.float32) if floats else jnp.zeros(n, jnp.int32)
-        return {"last": last}, ts
+        return {"last": last}, ts.replace(first=jnp.ones((), bool))
 
     def step(self, key, state, action):
         ts = super().step(key, (), action)[1]
