@@ -260,19 +260,25 @@ def table(known: dict[str, list[dict[str, Any]]]) -> str:
     def cell(sweeps: Sequence[str]) -> str:
         runs = winning(sweeps, known)
         rates = np.mean([run["final"] for run in runs], 0)
-        score = " / ".join(f"{rate:.3f}".removeprefix("0") for rate in rates)
+        score = " / ".join(_rate(rate) for rate in rates)
         score = f"**{score}**" if min(rates) >= 0.9 else score
         taken = np.mean([run["env_steps"] for run in runs]) / 1e6
         steps = f"{taken:.0f}" if taken > 10 else f"{taken:.1f}".removesuffix(".0")
+        bounds = [statistics.interval([[run["final"][i] for run in runs]]) for i in (0, 1)]
+        spread = " / ".join(f"[{_rate(b.low)}, {_rate(b.high)}]" for b in bounds)
         timed = winning([name for name in sweeps if name in on_cpu], known)
         minutes = f"{np.mean([run['seconds'] for run in timed]) / 60:.0f} min" if timed else "GPU"
-        return f"{score}<br>{steps} M x {len(runs)}, {minutes}"
+        return f"{score}<br>{spread}<br>{steps} M x {len(runs)}, {minutes}"
 
     lines = [f"| map | {' | '.join(METHODS.values())} |", "|---" * (len(METHODS) + 1) + "|"]
     for task, methods in WINNERS.items():
         cells = [cell(methods[a]) if a in methods else "" for a in METHODS]
         lines.append(f"| {task} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.3f}".removeprefix("0")
 
 
 def write_table(known: dict[str, list[dict[str, Any]]]) -> None:

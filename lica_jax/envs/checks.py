@@ -49,7 +49,7 @@ def task_problems(task: Task) -> list[str]:
     infos = [getattr(x, "info", None) for x in (start, ts)]
     if all(isinstance(info, dict) for info in infos):
         # A number of Python's at reset takes the type that it has after a step.
-        takes = {k for k, x in infos[0].items() if x.weak_type and k in infos[1]}
+        takes = {k for k, x in infos[0].items() if getattr(x, "weak_type", False) and k in infos[1]}
         kept = [{k: x for k, x in info.items() if k not in takes} for info in infos]
         out += changes("info", *kept, ("at reset", "after a step"))
     return out

@@ -40,6 +40,8 @@ def test_curves_are_what_was_recorded(draw):
         for line in axes.lines
         if len(line.get_xdata()) == len(steps)
     )
+    (alone,) = (line for line in axes.lines if line.get_marker() == "s")
+    assert alone.is_dashed(), "the one seed is drawn as the legend shows its method"
     with pytest.raises(SystemExit):
         draw["runs_of"](asked.curves[1]._replace(where={"hp.kl_coef": 7}), known)
 
@@ -59,6 +61,12 @@ def test_the_first_table_says_what_was_recorded(draw):
             scores = " / ".join(f"{mean:.3f}".removeprefix("0") for mean in runs.mean(0))
             assert scores in cells[algorithm], (task, algorithm, scores)
             assert f" M x {len(runs)}, " in cells[algorithm], (task, algorithm)
+            if len(runs) == 3:
+                ends = [
+                    f"[{a:.3f}, {b:.3f}]" for a, b in zip(runs.min(0), runs.max(0), strict=True)
+                ]
+                spread = " / ".join(ends).replace("[0.", "[.").replace(" 0.", " .")
+                assert spread in cells[algorithm], (task, algorithm, spread)
             assert ("**" in cells[algorithm]) == (runs.mean(0).min() >= 0.9), (task, algorithm)
 
 

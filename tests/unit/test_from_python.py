@@ -465,6 +465,8 @@ def test_info_keeps_its_types():
          r"info\.far is bool\[\] at reset and float32\[\] after a step"),
         ({}, {"far": jnp.float32(1)}, "info must keep its structure; after a step it has far more"),
         ({"far": 0}, {}, "info must keep its structure; after a step it lacks far"),
+        ({"far": {"a": 0}}, {"far": 0}, r"reset: info\['far'\] must be a scalar"),
+        ({"far": None}, {"far": 0}, r"reset: info\['far'\] must be a scalar"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words):
             check_shapes(Told(start, later))
